@@ -1,0 +1,107 @@
+package zcrx
+
+import (
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+)
+
+// CQEFlags are the IORING_CQE_F_* flags of a completion.
+type CQEFlags uint32
+
+// The flags of a completion.
+const (
+	CQEBuffer       CQEFlags = 1 << 0  // a provided buffer was used: see BufferID
+	CQEMore         CQEFlags = 1 << 1  // the request goes on: more completions will come
+	CQESockNonempty CQEFlags = 1 << 2  // more data was in the socket
+	CQENotif        CQEFlags = 1 << 3  // a SEND_ZC's buffer is free again
+	CQEBufMore      CQEFlags = 1 << 4  // the provided buffer is not used up (Linux 6.12)
+	CQESkip         CQEFlags = 1 << 5  // filler; never handed out (Linux 6.18)
+	CQE32           CQEFlags = 1 << 15 // a 32-byte completion in a mixed ring (Linux 6.18)
+
+	cqeBufferShift = 16
+	cqeSize        = 16
+)
+
+// CQE is a completion, copied out of the ring.
+type CQE struct {
+	UserData uint64   // of the SQE that it answers
+	Res      int32    // result, or a negative errno
+	Flags    CQEFlags // see the constants
+	Big      [2]uint64
+	// Big is the second half of a 32-byte completion, else 0. RECV_ZC puts the
+	// offset of the data into Big[0].
+}
+
+// Errno is the error that the completion carries, 0 for none.
+func (c *CQE) Errno() syscall.Errno {
+	if c.Res >= 0 {
+		return 0
+	}
+	return syscall.Errno(-c.Res)
+}
+
+// More tells whether the request goes on.
+func (c *CQE) More() bool { return c.Flags&CQEMore != 0 }
+
+// BufferID is the provided buffer that was used. Valid with CQEBuffer only.
+func (c *CQE) BufferID() uint16 { return uint16(c.Flags >> cqeBufferShift) }
+
+// rawCQE mirrors the first half of struct io_uring_cqe.
+type rawCQE struct {
+	userData uint64
+	res      int32
+	flags    CQEFlags
+}
+
+// Completions copies up to len(dst) completions out of the ring, frees their
+// entries for the kernel and answers their number. It does not enter the kernel.
+func (r *Ring) Completions(dst []CQE) int {
+	m := &r.mem
+	head := *m.cqHead
+	// The acquire pairs with the kernel's release of the tail: the entries
+	// before it are complete.
+	tail := atomic.LoadUint32(m.cqTail)
+	n := 0
+	for n < len(dst) && head != tail {
+		slots, filled := r.copyCQE(&dst[n], head)
+		head += slots
+		if filled {
+			n++
+		}
+	}
+	// The release tells the kernel that the entries before head are free.
+	atomic.StoreUint32(m.cqHead, head)
+	return n
+}
+
+// Pending is the number of completion queue entries that hold something.
+func (r *Ring) Pending() int {
+	return int(atomic.LoadUint32(r.mem.cqTail) - *r.mem.cqHead)
+}
+
+// copyCQE copies the completion at index head. It answers the number of indexes
+// that it takes, and false for a filler. The mask keeps the address inside the
+// array that liburing mapped; a 32-byte completion never wraps: the kernel puts
+// a filler before it instead.
+func (r *Ring) copyCQE(dst *CQE, head uint32) (slots uint32, filled bool) {
+	m := &r.mem
+	at := uintptr(head&m.cqMask) * cqeSize
+	big := m.flags&SetupCQE32 != 0
+	if big {
+		at *= 2
+	}
+	raw := (*rawCQE)(unsafe.Add(m.cqes, at))
+	if raw.flags&CQESkip != 0 {
+		return 1, false
+	}
+	*dst = CQE{UserData: raw.userData, Res: raw.res, Flags: raw.flags}
+	slots = 1
+	if m.flags&SetupCQEMixed != 0 && raw.flags&CQE32 != 0 {
+		big, slots = true, 2
+	}
+	if big {
+		dst.Big = *(*[2]uint64)(unsafe.Add(m.cqes, at+cqeSize))
+	}
+	return slots, true
+}

@@ -1,0 +1,188 @@
+package zcrx
+
+import (
+	"fmt"
+	"syscall"
+)
+
+// What the kernel's errnos mean, operation by operation. The meanings were read
+// off kernels 6.15 to 7.3; docs/kernels.md has the table.
+
+// setupError explains a failed io_uring_setup.
+func setupError(errno syscall.Errno) error {
+	const op = "set up ring"
+	seen := &KernelError{Op: op, Errno: errno}
+	unsupported := func(layer Layer, minKernel, remedy string) error {
+		return &UnsupportedError{Feature: "io_uring", Layer: layer, MinKernel: minKernel, Remedy: remedy, Err: seen}
+	}
+	switch errno {
+	case syscall.ENOSYS:
+		return unsupported(LayerKernel, "6.1", "use a kernel with CONFIG_IO_URING, or allow io_uring_setup in the seccomp profile")
+	case syscall.EPERM, syscall.EACCES:
+		switch ioUringDisabled() {
+		case 2:
+			return unsupported(LayerSandbox, "", "set the sysctl kernel.io_uring_disabled to 0: it is 2, which forbids io_uring to everybody")
+		case 1:
+			return unsupported(LayerSandbox, "", "set the sysctl kernel.io_uring_disabled to 0, or run with CAP_SYS_ADMIN or in the group kernel.io_uring_group: it is 1")
+		}
+		return unsupported(LayerSandbox, "", "allow io_uring_setup in the seccomp profile (container runtimes forbid it by default) or the security module")
+	case syscall.EINVAL:
+		return unsupported(LayerKernel, "6.1", "use a newer kernel: this one refuses the ring's set-up flags")
+	case syscall.ENOMEM:
+		seen.Meaning = "no memory for the rings, or the memlock limit is reached"
+		seen.Remedy = "raise RLIMIT_MEMLOCK or ask for fewer entries"
+	case syscall.EMFILE, syscall.ENFILE:
+		seen.Meaning = "no file descriptor is free"
+		seen.Remedy = "raise RLIMIT_NOFILE"
+	}
+	return seen
+}
+
+func unsupportedBuild(feature string) error {
+	return &UnsupportedError{
+		Feature: feature, Layer: LayerBuild,
+		Remedy: "build for Linux with CGO_ENABLED=1 and a C compiler",
+	}
+}
+
+// privilegeError explains EPERM of a registration: the kernel wants
+// CAP_NET_ADMIN in the initial user namespace.
+func privilegeError(feature Feature, seen error) error {
+	remedy := "run with CAP_NET_ADMIN"
+	if _, initial := haveNetAdmin(); !initial {
+		remedy += " in the initial user namespace: the kernel does not accept it in any other"
+	}
+	return &UnsupportedError{Feature: feature.String(), Layer: LayerPrivilege, Remedy: remedy, Err: seen}
+}
+
+// registerIfqError explains a refused registration of an interface queue.
+func registerIfqError(op string, req ifqRequest, errno syscall.Errno) error {
+	feature := FeatureZeroCopy
+	if req.flags&regDeviceLess != 0 {
+		feature = FeatureDeviceLess
+	}
+	seen := &KernelError{Op: op, Errno: errno}
+	device := func(meaning, remedy string) error {
+		seen.Meaning = meaning
+		return &UnsupportedError{Feature: feature.String(), Layer: LayerDevice, Remedy: remedy, Err: seen}
+	}
+	queue := fmt.Sprintf("queue %d of interface index %d", req.queue, req.ifindex)
+	switch errno {
+	case syscall.EPERM:
+		return privilegeError(feature, seen)
+	case syscall.ENODEV:
+		return device(fmt.Sprintf("no interface with index %d in this network namespace", req.ifindex), "name an existing interface")
+	case syscall.EOPNOTSUPP:
+		if feature == FeatureDeviceLess {
+			break
+		}
+		if req.bufferSize != 0 {
+			return device("the driver cannot zcrx, or not with this buffer size", "use an interface whose driver can (bnxt, mlx5, gve, fbnic), or page-sized buffers")
+		}
+		return device("the interface's driver has no queue management or no DMA device", "use an interface whose driver can zcrx (bnxt, mlx5, gve, fbnic), or a copying mode")
+	case syscall.ERANGE:
+		if req.bufferSize != 0 {
+			return device(queue+" is out of range, or the area is not contiguous for the buffer size", "choose an existing receive queue, or page-sized buffers")
+		}
+		return device(queue+" is out of range", "choose an existing receive queue")
+	case syscall.EEXIST:
+		seen.Meaning = queue + " already has a memory provider, or XDP is attached"
+		seen.Remedy = "stop its other user; after one has ended, the kernel needs some seconds"
+		return seen
+	case syscall.EBUSY:
+		seen.Meaning = queue + " is used by AF_XDP or leased to a virtual device"
+		seen.Remedy = "stop its other user"
+		return seen
+	case syscall.ENODATA:
+		return device("the driver ignored the buffer area", "update the driver")
+	case syscall.ENOMEM:
+		seen.Meaning = fmt.Sprintf("%d bytes could not be pinned: the memlock limit or the memory is used up", req.areaLen+req.regionSize)
+		seen.Remedy = "raise RLIMIT_MEMLOCK, run with CAP_IPC_LOCK, or ask for fewer buffers"
+		return seen
+	case syscall.EINVAL:
+		if feature == FeatureZeroCopy {
+			seen.Meaning = "most likely header split is off or its threshold is not 0; else an argument is bad or the kernel is too old"
+			seen.Remedy = "run ethtool -G IFACE tcp-data-split on hds-thresh 0"
+			return seen
+		}
+	}
+	if errno == syscall.EINVAL || errno == syscall.EOPNOTSUPP {
+		return &UnsupportedError{
+			Feature: feature.String(), Layer: LayerKernel, MinKernel: feature.MinKernel(),
+			Remedy: "use a newer kernel with CONFIG_IO_URING_ZCRX", Err: seen,
+		}
+	}
+	return seen
+}
+
+func importError(op string, fd int, errno syscall.Errno) error {
+	seen := &KernelError{Op: op, Errno: errno}
+	switch errno {
+	case syscall.EPERM:
+		return privilegeError(FeatureImport, seen)
+	case syscall.EBADF:
+		seen.Meaning = fmt.Sprintf("fd %d is no exported zcrx instance", fd)
+	case syscall.EINVAL, syscall.EOPNOTSUPP:
+		return &UnsupportedError{
+			Feature: FeatureImport.String(), Layer: LayerKernel, MinKernel: FeatureImport.MinKernel(),
+			Remedy: "use a newer kernel", Err: seen,
+		}
+	}
+	return seen
+}
+
+// ctrlError explains a refused zcrx control call for the feature.
+func ctrlError(op string, feature Feature, id ZCRXID, errno syscall.Errno) error {
+	seen := &KernelError{Op: op, Errno: errno}
+	switch errno {
+	case syscall.ENXIO:
+		seen.Meaning = fmt.Sprintf("the ring has no zcrx instance %d", id)
+	case syscall.EOPNOTSUPP, syscall.EINVAL:
+		return &UnsupportedError{
+			Feature: feature.String(), Layer: LayerKernel, MinKernel: feature.MinKernel(),
+			Remedy: "use a newer kernel", Err: seen,
+		}
+	case syscall.EFAULT:
+		seen.Meaning = "a bad pointer, or the device has gone"
+	case syscall.ENOMEM:
+		seen.Meaning = "the memlock limit is reached, or memory is used up"
+		seen.Remedy = "raise RLIMIT_MEMLOCK or run with CAP_IPC_LOCK"
+	}
+	return seen
+}
+
+// flushError explains a failed flush; nil for errno 0.
+func flushError(id ZCRXID, errno syscall.Errno) error {
+	switch errno {
+	case 0:
+		return nil
+	case syscall.EIO:
+		return &KernelError{
+			Op: "flush refill queue", Errno: errno,
+			Meaning: fmt.Sprintf("the kernel left entries of zcrx instance %d in the queue", id),
+		}
+	}
+	return ctrlError("flush refill queue", FeatureFlush, id, errno)
+}
+
+// receiveError explains the errno in the last completion of a receive that
+// cannot go on.
+func receiveError(errno syscall.Errno) error {
+	seen := &KernelError{Op: "receive", Errno: errno}
+	switch errno {
+	case syscall.EINVAL:
+		seen.Meaning = "the kernel does not know this kind of receive or the pool is not the ring's"
+	case syscall.ENOTSOCK:
+		seen.Meaning = "the fd is no socket"
+	case syscall.EPROTONOSUPPORT:
+		seen.Meaning = "the socket is not plain TCP (UDP, MPTCP, kTLS and sockmap cannot be received with zero copy)"
+	case syscall.ENOTCONN:
+		seen.Meaning = "the socket is not connected"
+	case syscall.EFAULT:
+		seen.Meaning = "the data lies in another zcrx instance's buffers"
+		seen.Remedy = "receive the connection on the loop whose pool is bound to its hardware queue"
+	case syscall.ECONNRESET:
+		seen.Meaning = "the peer reset the connection"
+	}
+	return seen
+}

@@ -1,0 +1,148 @@
+package zcrx
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+)
+
+// Errors to test for with errors.Is.
+var (
+	// ErrNotSupported matches every error that means: what was asked for cannot
+	// be had here. errors.As to *UnsupportedError tells what is missing where.
+	ErrNotSupported = errors.New("not supported")
+
+	// ErrClosed is what a closed Loop, Pool or Receiver answers. It matches
+	// net.ErrClosed too.
+	ErrClosed = fmt.Errorf("zcrx: %w", net.ErrClosed)
+
+	// ErrReleased is what Release answers for a lease that is already back. The
+	// second release changed nothing.
+	ErrReleased = errors.New("zcrx: buffer released twice")
+
+	// ErrQueueFull is what GetSQE's callers answer when the submission queue
+	// has no free entry left.
+	ErrQueueFull = errors.New("zcrx: submission queue full")
+)
+
+// Layer is the part of the system that an unsupported feature is missing from.
+type Layer uint8
+
+// The layers, from the bottom up.
+const (
+	LayerBuild     Layer = iota + 1 // this binary: no cgo, or not Linux
+	LayerKernel                     // the running kernel is too old or built without it
+	LayerSandbox                    // seccomp, an LSM or kernel.io_uring_disabled
+	LayerPrivilege                  // a capability or a resource limit
+	LayerDevice                     // the network interface, its driver or its configuration
+)
+
+// String returns the layer's name in lower case.
+func (l Layer) String() string {
+	switch l {
+	case LayerBuild:
+		return "build"
+	case LayerKernel:
+		return "kernel"
+	case LayerSandbox:
+		return "sandbox"
+	case LayerPrivilege:
+		return "privilege"
+	case LayerDevice:
+		return "device"
+	}
+	return fmt.Sprintf("layer(%d)", uint8(l))
+}
+
+// UnsupportedError says which feature cannot be had, in which layer it is
+// missing, and what to do about it. It matches ErrNotSupported and
+// errors.ErrUnsupported.
+type UnsupportedError struct {
+	Feature   string // for instance "device-less zero-copy receive"
+	Layer     Layer
+	MinKernel string // first kernel with the feature, for instance "7.1"; may be empty
+	Remedy    string // what to do, one clause
+	Err       error  // what was seen, usually an errno; may be nil
+}
+
+func (e *UnsupportedError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "zcrx: %s not supported (%s", e.Feature, e.Layer)
+	if e.Layer == LayerKernel && e.MinKernel != "" {
+		fmt.Fprintf(&b, ": needs Linux %s", e.MinKernel)
+	}
+	b.WriteByte(')')
+	if e.Err != nil {
+		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	if e.Remedy != "" {
+		fmt.Fprintf(&b, "; %s", e.Remedy)
+	}
+	return b.String()
+}
+
+// Unwrap returns what was seen.
+func (e *UnsupportedError) Unwrap() error { return e.Err }
+
+// Is matches ErrNotSupported and errors.ErrUnsupported.
+func (e *UnsupportedError) Is(target error) bool {
+	return target == ErrNotSupported || target == errors.ErrUnsupported
+}
+
+// KernelError is an errno that the kernel answered to a named operation, with
+// its meaning there. errors.Is(err, unix.EEXIST) and the like work on it.
+type KernelError struct {
+	Op      string        // for instance "register interface queue"
+	Errno   syscall.Errno // what the kernel answered
+	Meaning string        // what the errno means for this operation; may be empty
+	Remedy  string        // what to do; may be empty
+}
+
+func (e *KernelError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "zcrx: %s: %s", e.Op, errnoText(e.Errno))
+	if e.Meaning != "" {
+		fmt.Fprintf(&b, ": %s", e.Meaning)
+	}
+	if e.Remedy != "" {
+		fmt.Fprintf(&b, "; %s", e.Remedy)
+	}
+	return b.String()
+}
+
+// Unwrap returns the errno.
+func (e *KernelError) Unwrap() error { return e.Errno }
+
+// kernelError is for operations whose errno speaks for itself; nil for errno 0.
+func kernelError(op string, errno syscall.Errno) error {
+	if errno == 0 {
+		return nil
+	}
+	return &KernelError{Op: op, Errno: errno}
+}
+
+// wrongThread is what an operation on a ring answers off the thread that owns
+// it. The kernel would answer EEXIST as well.
+func wrongThread(op string) error {
+	return &KernelError{
+		Op: op, Errno: syscall.EEXIST,
+		Meaning: "called off the thread that owns the ring",
+		Remedy:  "call it from within Loop.Do or Loop.Post",
+	}
+}
+
+// rangeError says that a number is outside its allowed range.
+func rangeError(what string, value, low, high int64) error {
+	return fmt.Errorf("zcrx: %s %d is out of range: allowed are %d to %d", what, value, low, high)
+}
+
+// errnoText is the errno's message with its name in front, which is what people
+// search for.
+func errnoText(e syscall.Errno) string {
+	if name := errnoName(e); name != "" {
+		return name + " (" + e.Error() + ")"
+	}
+	return e.Error()
+}

@@ -1,0 +1,316 @@
+package zcrx
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"syscall"
+	"unsafe"
+)
+
+// Feature is something that a kernel may lack.
+type Feature uint8
+
+// The features that ProbeFeatures tells of.
+const (
+	FeatureZeroCopy           Feature = iota // RECV_ZC and queue registration
+	FeatureDMABuf                            // areas in a dma-buf
+	FeatureImport                            // a ring may use another's pool
+	FeatureExport                            // a ring may lend its pool
+	FeatureFlush                             // refill queue emptied on demand
+	FeatureBufferSize                        // buffers larger than a page
+	FeatureDeviceLess                        // zcrx without a network device
+	FeatureEvents                            // allocation failures and copies told
+	FeatureAddArea                           // areas added at run time
+	FeatureMixedCQE                          // 16- and 32-byte completions in one ring
+	FeatureMultishotRecv                     // one receive request for a connection's life
+	FeatureProvidedBuffers                   // provided-buffer rings
+	FeatureIncrementalBuffers                // provided buffers used up piece by piece
+	FeatureBundles                           // several provided buffers per completion
+	FeatureSendZC                            // zero-copy send
+	FeatureNAPI                              // busy polling from the ring
+	numFeatures
+)
+
+var featureTable = [numFeatures]struct{ name, minKernel string }{
+	FeatureZeroCopy:           {"zero-copy receive", "6.15"},
+	FeatureDMABuf:             {"dma-buf area", "6.16"},
+	FeatureImport:             {"pool import", "6.19"},
+	FeatureExport:             {"pool export", "6.19"},
+	FeatureFlush:              {"refill queue flush", "6.19"},
+	FeatureBufferSize:         {"buffer size over a page", "7.0"},
+	FeatureDeviceLess:         {"device-less zero-copy receive", "7.1"},
+	FeatureEvents:             {"pool events", "7.2"},
+	FeatureAddArea:            {"area added at run time", "7.3"},
+	FeatureMixedCQE:           {"mixed completion sizes", "6.18"},
+	FeatureMultishotRecv:      {"multishot receive", "6.0"},
+	FeatureProvidedBuffers:    {"provided-buffer ring", "5.19"},
+	FeatureIncrementalBuffers: {"incremental provided buffers", "6.12"},
+	FeatureBundles:            {"receive bundles", "6.10"},
+	FeatureSendZC:             {"zero-copy send", "6.0"},
+	FeatureNAPI:               {"busy polling", "6.9"},
+}
+
+// String is the feature's name, in words.
+func (f Feature) String() string {
+	if f >= numFeatures {
+		return fmt.Sprintf("feature(%d)", uint8(f))
+	}
+	return featureTable[f].name
+}
+
+// MinKernel is the first Linux release with the feature, for instance "6.15".
+func (f Feature) MinKernel() string {
+	if f >= numFeatures {
+		return ""
+	}
+	return featureTable[f].minKernel
+}
+
+// AllFeatures lists every Feature, zero-copy receive first.
+func AllFeatures() []Feature {
+	all := make([]Feature, numFeatures)
+	for i := range all {
+		all[i] = Feature(i)
+	}
+	return all
+}
+
+// Features is what a kernel, this process and this build can do together.
+type Features struct {
+	Kernel   string // release, as uname -r
+	Liburing string // version linked in; empty without cgo
+
+	// RefillHeaderSize and RefillHeaderAlign are bytes before a refill queue's
+	// entries and their alignment, 0 where the kernel does not tell (before
+	// Linux 6.19).
+	RefillHeaderSize, RefillHeaderAlign int
+	// EventTypes is the number of kinds of event, EventStatsSize the bytes of
+	// the copy statistics and EventStatsAlign their alignment; 0 before 7.2.
+	EventTypes, EventStatsSize, EventStatsAlign int
+
+	errs [numFeatures]error
+}
+
+// Have answers nil if the feature can be used, an error that matches
+// ErrNotSupported if not, and another error if that could not be found out.
+func (fs *Features) Have(f Feature) error {
+	if f >= numFeatures {
+		return rangeError("Feature", int64(f), 0, int64(numFeatures)-1)
+	}
+	return fs.errs[f]
+}
+
+// Layouts of IORING_REGISTER_QUERY (uapi linux/io_uring/query.h, Linux 6.18).
+type queryOpcodes struct {
+	requestOps, registerOps uint32
+	features, setupFlags    uint64
+	enterFlags, sqeFlags    uint64
+	queryOps, _             uint32
+}
+
+type queryZCRX struct {
+	registerFlags, areaFlags uint64
+	ctrlOps, features        uint32
+	headerSize, headerAlign  uint32
+	_                        uint64
+}
+
+type queryEvent struct {
+	flags, statsSize, statsAlign uint32
+	_                            [9]uint32
+}
+
+const (
+	queryOpOpcodes = 0
+	queryOpZCRX    = 1
+	queryOpEvent   = 3
+
+	featureRxPageSize = 1 << 0 // ZCRX_FEATURE_RX_PAGE_SIZE
+	featureEvent      = 1 << 1 // ZCRX_FEATURE_EVENT
+
+	ctrlFlush   = 0
+	ctrlExport  = 1
+	ctrlAddArea = 3
+
+	featRecvSendBundle = 1 << 14 // IORING_FEAT_RECVSEND_BUNDLE, in ring features
+	featMinTimeout     = 1 << 15 // IORING_FEAT_MIN_TIMEOUT (Linux 6.12, as incremental buffers)
+
+	registerNAPI = 27 // IORING_REGISTER_NAPI
+)
+
+var featureCache struct {
+	mu       sync.Mutex
+	features *Features
+}
+
+// ProbeFeatures finds out what can be done here. It makes one small ring and
+// asks the kernel; nothing is changed and nothing stays behind. The answer is
+// cached once it is conclusive: privileges that the process gains later are not
+// seen. Safe from any goroutine.
+//
+// The kernel's query (Linux 6.19) is not proof that zcrx was built in, so the
+// probe also attempts a registration that cannot succeed and reads its errno.
+func ProbeFeatures() (*Features, error) {
+	featureCache.mu.Lock()
+	defer featureCache.mu.Unlock()
+	if featureCache.features != nil {
+		return featureCache.features, nil
+	}
+	fs, err := probeFeatures()
+	if err == nil {
+		featureCache.features = fs
+	}
+	return fs, err
+}
+
+// probeFeatures fills in a Features in tiers: build, sandbox, opcodes, query
+// bits, and a registration attempt. A *Features is always answered; the error
+// says that something could not be found out and the answer is not to be kept.
+func probeFeatures() (*Features, error) {
+	fs := &Features{Kernel: kernelRelease()}
+	if !haveLiburing {
+		fs.setAll(unsupportedBuild("io_uring"))
+		return fs, nil
+	}
+	major, minor := liburingVersion()
+	fs.Liburing = fmt.Sprintf("%d.%d", major, minor)
+
+	// The ring belongs to its thread; nothing else may run on it meanwhile.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	ring, err := NewRing(RingConfig{Entries: 1, Flags: SetupSingleIssuer | SetupDeferTaskrun | SetupCQE32})
+	if err != nil {
+		fs.setAll(err)
+		if !errors.Is(err, ErrNotSupported) {
+			return fs, err // no memory, no fd: says nothing about the kernel
+		}
+		return fs, nil
+	}
+	defer ring.Close()
+
+	var ops [256]byte
+	if errno := cRingProbeOps(ring.h, ops[:]); errno != 0 {
+		err := kernelError("probe opcodes", errno)
+		fs.setAll(err)
+		return fs, err
+	}
+	fs.probeCopying(ring, &ops)
+	fs.probeZeroCopy(ring, &ops)
+	return fs, nil
+}
+
+func (fs *Features) setAll(err error) {
+	for i := range fs.errs {
+		fs.errs[i] = err
+	}
+}
+
+// set notes that the kernel has the feature, or lacks it.
+func (fs *Features) set(f Feature, have bool) {
+	if have {
+		fs.errs[f] = nil
+		return
+	}
+	fs.errs[f] = &UnsupportedError{
+		Feature: f.String(), Layer: LayerKernel, MinKernel: f.MinKernel(),
+		Remedy: "use a newer kernel; this is " + fs.Kernel,
+	}
+}
+
+// probeCopying finds out what the copying modes use.
+func (fs *Features) probeCopying(ring *Ring, ops *[256]byte) {
+	// A ring with DEFER_TASKRUN exists, so this is 6.1 or newer: multishot
+	// receive (6.0) and provided-buffer rings (5.19) came before.
+	fs.set(FeatureMultishotRecv, ops[OpRecv] != 0)
+	fs.set(FeatureProvidedBuffers, true)
+	fs.set(FeatureSendZC, ops[OpSendZC] != 0)
+	fs.set(FeatureBundles, ring.mem.features&featRecvSendBundle != 0)
+	fs.set(FeatureIncrementalBuffers, ring.mem.features&featMinTimeout != 0)
+	napi := cRingRegisterNAPI(ring.h, 0, false)
+	if napi == 0 {
+		cRingUnregisterNAPI(ring.h)
+	}
+	fs.set(FeatureNAPI, napi == 0)
+}
+
+// probeZeroCopy finds out what the zero-copy modes use.
+func (fs *Features) probeZeroCopy(ring *Ring, ops *[256]byte) {
+	var q queryOpcodes
+	haveQuery := cQuery(queryOpOpcodes, unsafe.Pointer(&q), unsafe.Sizeof(q)) == 0
+	fs.set(FeatureMixedCQE, haveQuery && q.setupFlags&uint64(SetupCQEMixed) != 0)
+
+	if ops[OpRecvZC] == 0 {
+		for _, f := range []Feature{FeatureZeroCopy, FeatureDMABuf, FeatureImport, FeatureExport, FeatureFlush,
+			FeatureBufferSize, FeatureDeviceLess, FeatureEvents, FeatureAddArea} {
+			fs.set(f, false)
+		}
+		return
+	}
+	var z queryZCRX
+	haveZCRX := cQuery(queryOpZCRX, unsafe.Pointer(&z), unsafe.Sizeof(z)) == 0
+	// 6.15 to 6.18 have zcrx and no query for it. 6.15 alone has no dma-buf
+	// areas, and cannot be told apart but by its name.
+	fs.set(FeatureDMABuf, !haveZCRX && !isKernel(fs.Kernel, 6, 15) || z.areaFlags&1 != 0)
+	fs.set(FeatureImport, z.registerFlags&regImport != 0)
+	fs.set(FeatureExport, z.ctrlOps > ctrlExport)
+	fs.set(FeatureFlush, z.ctrlOps > ctrlFlush)
+	fs.set(FeatureBufferSize, z.features&featureRxPageSize != 0)
+	fs.set(FeatureDeviceLess, z.registerFlags&regDeviceLess != 0)
+	fs.set(FeatureEvents, z.features&featureEvent != 0)
+	fs.set(FeatureAddArea, z.ctrlOps > ctrlAddArea)
+	fs.set(FeatureZeroCopy, true)
+	fs.RefillHeaderSize, fs.RefillHeaderAlign = int(z.headerSize), int(z.headerAlign)
+	if fs.errs[FeatureEvents] == nil {
+		fs.probeEvents()
+	}
+	fs.attemptRegistration(ring)
+}
+
+func (fs *Features) probeEvents() {
+	var e queryEvent
+	if cQuery(queryOpEvent, unsafe.Pointer(&e), unsafe.Sizeof(e)) != 0 {
+		return
+	}
+	for mask := e.flags; mask != 0; mask >>= 1 {
+		fs.EventTypes++
+	}
+	fs.EventStatsSize, fs.EventStatsAlign = int(e.statsSize), int(e.statsAlign)
+}
+
+// attemptRegistration registers a queue with reserved arguments that no kernel
+// accepts, and reads from the errno how far the call came: EOPNOTSUPP before
+// anything else means that zcrx was compiled out, EPERM that the process may
+// not register.
+func (fs *Features) attemptRegistration(ring *Ring) {
+	_, errno := cRingRegisterIfq(ring.h, ifqRequest{})
+	seen := &KernelError{Op: "register interface queue", Errno: errno}
+	var err func(f Feature) error
+	switch errno {
+	case syscall.EPERM:
+		err = func(f Feature) error { return privilegeError(f, seen) }
+	case syscall.EOPNOTSUPP:
+		err = func(f Feature) error {
+			return &UnsupportedError{
+				Feature: f.String(), Layer: LayerKernel, MinKernel: f.MinKernel(),
+				Remedy: "use a kernel with CONFIG_IO_URING_ZCRX", Err: seen,
+			}
+		}
+	default:
+		return
+	}
+	for _, f := range []Feature{FeatureZeroCopy, FeatureDMABuf, FeatureImport, FeatureExport, FeatureFlush,
+		FeatureBufferSize, FeatureDeviceLess, FeatureEvents, FeatureAddArea} {
+		if fs.errs[f] == nil {
+			fs.errs[f] = err(f)
+		}
+	}
+}
+
+// isKernel tells whether the release begins with that major and minor number.
+func isKernel(release string, major, minor int) bool {
+	var ma, mi int
+	n, _ := fmt.Sscanf(release, "%d.%d", &ma, &mi)
+	return n == 2 && ma == major && mi == minor
+}

@@ -1,0 +1,214 @@
+package zcrx
+
+import (
+	"sync"
+	"sync/atomic"
+	"unsafe"
+)
+
+// lease is the record behind a Buffer: one for every completion whose bytes are
+// out. Records are reused and never freed, so a stale Buffer always finds its
+// record, sees another generation there, and is refused.
+type lease struct {
+	// generation is odd while the lease is out. Ending a lease is one
+	// compare-and-swap from the Buffer's generation to the next even number: of
+	// any number of releases, one wins.
+	generation atomic.Uint64
+	token      uint64 // what goes back to the kernel; set before the Buffer is made
+	home       *ledger
+	next       *lease // in ledger.free or ledger.returned
+}
+
+func (l *lease) end(generation uint64) bool {
+	return l.generation.CompareAndSwap(generation, generation+1)
+}
+
+// refiller puts a buffer's token where the kernel finds it. The ledger's lock
+// is held.
+type refiller interface {
+	// refill takes the token back. It answers true if the owner must have a
+	// turn, because the kernel has no more room.
+	refill(token uint64) (ownerNeeded bool)
+	// publish shows the kernel what was refilled.
+	publish()
+	// free unmaps the memory: no lease is out and nobody will lease again.
+	free()
+}
+
+// ledger accounts for the leases of one pool. Every lease is in one of three
+// places: spare (the loop's own chain), out (held by somebody as a Buffer), or
+// returned (on its way back to the loop's chain).
+type ledger struct {
+	refiller refiller
+	wake     func() // gives the pool's loop a turn; any goroutine may call it
+
+	// spare is the chain of records that the loop takes from. The loop's thread
+	// alone touches it.
+	spare *lease
+
+	// completions and bytes count what was leased. Written on the loop's thread.
+	completions atomic.Uint64
+	bytes       atomic.Uint64
+
+	doubleReleases   atomic.Uint64
+	usesAfterRelease atomic.Uint64
+
+	mu sync.Mutex
+	// Guarded by mu:
+	returned *lease // records given back
+	returns  uint64 // leases given back so far
+	starving bool   // a receive waits for a buffer: the next return wakes the loop
+	woken    bool   // a turn was asked for and has not come
+	users    int    // the pool itself and each receiver: may lease again
+	freed    bool
+}
+
+func (g *ledger) init(r refiller, wake func()) {
+	g.refiller, g.wake, g.users = r, wake, 1
+}
+
+// leaseChunk is the number of records made at a time.
+const leaseChunk = 256
+
+// lease makes a Buffer of n bytes at data, whose return is token. It runs on
+// the loop's thread and allocates only while the number of leases that are out
+// at once still grows.
+func (g *ledger) lease(data unsafe.Pointer, n uint32, token uint64) Buffer {
+	l := g.spare
+	if l == nil {
+		l = g.moreRecords()
+	}
+	g.spare = l.next
+	l.next = nil
+	l.token = token
+	generation := l.generation.Add(1)
+	g.completions.Store(g.completions.Load() + 1)
+	g.bytes.Store(g.bytes.Load() + uint64(n))
+	return Buffer{lease: l, generation: generation, data: data, length: n}
+}
+
+func (g *ledger) moreRecords() *lease {
+	g.mu.Lock()
+	chain := g.returned
+	g.returned = nil
+	g.mu.Unlock()
+	if chain != nil {
+		return chain
+	}
+	records := make([]lease, leaseChunk)
+	for i := range records {
+		records[i].home = g
+		if i+1 < len(records) {
+			records[i].next = &records[i+1]
+		}
+	}
+	return &records[0]
+}
+
+// takeBack gives an ended lease's buffer back.
+func (g *ledger) takeBack(l *lease) {
+	g.mu.Lock()
+	needed := g.takeBackLocked(l)
+	g.finishReturn(needed)
+}
+
+// takeBackRun gives back the leading buffers that belong to this ledger. It
+// answers how many it looked at, and how many of these were back already.
+func (g *ledger) takeBackRun(buffers []Buffer) (n, doubles int) {
+	needed := false
+	g.mu.Lock()
+	for _, b := range buffers {
+		if b.lease == nil || b.lease.home != g {
+			break
+		}
+		n++
+		if !b.lease.end(b.generation) {
+			doubles++
+			continue
+		}
+		if g.takeBackLocked(b.lease) {
+			needed = true
+		}
+	}
+	g.finishReturn(needed)
+	return n, doubles
+}
+
+func (g *ledger) takeBackLocked(l *lease) (ownerNeeded bool) {
+	g.returns++
+	if !g.freed {
+		ownerNeeded = g.refiller.refill(l.token)
+	}
+	l.next = g.returned
+	g.returned = l
+	return ownerNeeded
+}
+
+// finishReturn publishes, frees the memory after the very last return, and
+// unlocks. The loop is woken when it is needed and does not know yet.
+func (g *ledger) finishReturn(ownerNeeded bool) {
+	if !g.freed {
+		g.refiller.publish()
+	}
+	wake := (ownerNeeded || g.starving) && !g.woken && g.users > 0
+	if wake {
+		g.woken = true
+	}
+	g.freeIfUnused()
+	g.mu.Unlock()
+	if wake {
+		g.wake()
+	}
+}
+
+// addUser notes one more that may lease, false if the memory has gone.
+func (g *ledger) addUser() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.users == 0 {
+		return false
+	}
+	g.users++
+	return true
+}
+
+func (g *ledger) dropUser() {
+	g.mu.Lock()
+	g.users--
+	g.freeIfUnused()
+	g.mu.Unlock()
+}
+
+func (g *ledger) freeIfUnused() {
+	if g.users == 0 && !g.freed && g.outstandingLocked() == 0 {
+		g.freed = true
+		g.refiller.free()
+	}
+}
+
+func (g *ledger) outstandingLocked() int {
+	return int(g.completions.Load() - g.returns)
+}
+
+// returnCount is the number of leases given back so far.
+func (g *ledger) returnCount() uint64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.returns
+}
+
+// starve tells that a receive waits for a return after the seen-th. It answers
+// false if there was one already: then there is something to try again with.
+func (g *ledger) starve(seen uint64) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.starving = g.returns == seen
+	return g.starving
+}
+
+// sated tells that no receive waits for a return any more.
+func (g *ledger) sated() {
+	g.mu.Lock()
+	g.starving = false
+	g.mu.Unlock()
+}

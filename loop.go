@@ -1,0 +1,461 @@
+package zcrx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// CompletionSize is the size of a loop's completions.
+type CompletionSize uint8
+
+// The sizes. A Pool needs 32-byte completions, which CompletionMixed has beside
+// the others.
+const (
+	CompletionAuto  CompletionSize = iota // Mixed, or 32 before Linux 6.18
+	Completion16                          // for copying modes only
+	Completion32                          // all of them
+	CompletionMixed                       // as large as each has to be (Linux 6.18)
+)
+
+// LoopConfig says what loop to make. The zero value of a field means its
+// default.
+type LoopConfig struct {
+	// Entries is the number of submission queue entries, 1 to 32768, by default
+	// 256. More requests than that in one turn cost one more system call.
+	Entries int
+	// CQEntries is the number of completion queue entries, Entries to 65536, by
+	// default 4096. When it is too small for a burst, receives end with ENOSPC
+	// and are armed again: nothing is lost, but time.
+	CQEntries int
+	// CompletionSize is the size of completions.
+	CompletionSize CompletionSize
+	// Logger, if set, is told of failures that belong to no caller: of flushing
+	// and of arming events. They are in the statistics as well.
+	Logger *slog.Logger
+}
+
+// Loop is one OS thread that owns one io_uring ring. Every operation on the ring
+// happens on that thread; other goroutines hand it functions with Do and Post.
+//
+// All methods are safe from any goroutine unless they say otherwise.
+type Loop struct {
+	ring   *Ring
+	tid    atomic.Int64 // the loop's thread while it runs, else 0
+	logger *slog.Logger
+	done   chan struct{} // closed when the thread has given up the ring
+	err    error         // why the loop ended, nil after Close; read after done
+
+	// kick says that there is something to do before the loop may sleep;
+	// asleep that it sleeps, or is about to. Whoever has work sets kick, then
+	// looks at asleep; the loop sets asleep, then looks at kick: one of them
+	// sees the other.
+	kick   atomic.Bool
+	asleep atomic.Bool
+
+	mu      sync.Mutex
+	posted  []func() // guarded by mu
+	closing bool     // guarded by mu: no further functions are taken
+	wakeFD  int      // guarded by mu once the loop runs: -1 when it has gone
+
+	// What follows belongs to the loop's thread.
+	ops       ops
+	sources   []source
+	published []*Receiver // with data to hand over at the end of the turn
+	flushes   []flushRequest
+	flushers  []*Pool // whose flushes they are, index by index
+	groups    bufferGroups
+	running   []func() // functions taken out of posted
+	again     bool     // something is left to do: the next turn does not wait
+	wakeBuf   []byte   // the kernel reads the eventfd into it
+	batch     []CQE
+
+	stats loopCounters
+}
+
+type loopCounters struct {
+	turns, calls, completions, wakeUps, functions, overflows, strays atomic.Uint64
+}
+
+// LoopStats is a snapshot of a loop's counters.
+type LoopStats struct {
+	Turns       uint64 `json:"turns"`        // rounds of the loop
+	Calls       uint64 `json:"calls"`        // calls into C: one a turn, and those of set-up and control
+	Completions uint64 `json:"completions"`  // of any kind
+	WakeUps     uint64 `json:"wake_ups"`     // times that the sleeping loop was woken by a goroutine
+	Functions   uint64 `json:"functions"`    // run for Do and Post
+	Overflows   uint64 `json:"cq_overflows"` // turns that found the completion queue overflown
+	Strays      uint64 `json:"strays"`       // completions of unknown requests: a bug if not 0
+}
+
+const (
+	defaultSQEntries = 256
+	defaultCQEntries = 4096
+	completionBatch  = 256
+)
+
+// NewLoop starts a loop. The caller must Close it. Errors match ErrNotSupported
+// where io_uring cannot be had.
+func NewLoop(cfg LoopConfig) (*Loop, error) {
+	if cfg.Entries == 0 {
+		cfg.Entries = defaultSQEntries
+	}
+	if cfg.CQEntries == 0 {
+		cfg.CQEntries = max(defaultCQEntries, cfg.Entries)
+	}
+	ringConfig := RingConfig{
+		Entries: cfg.Entries, CQEntries: cfg.CQEntries,
+		Flags: SetupSingleIssuer | SetupDeferTaskrun | SetupDisabled | SetupSubmitAll | SetupCoopTaskrun,
+	}
+	size, err := cfg.CompletionSize.setupFlags()
+	if err != nil {
+		return nil, err
+	}
+	ringConfig.Flags |= size
+	l := &Loop{logger: cfg.Logger, done: make(chan struct{}), wakeFD: -1, batch: make([]CQE, completionBatch)}
+	started := make(chan error)
+	go l.run(ringConfig, started)
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (s CompletionSize) setupFlags() (SetupFlags, error) {
+	switch s {
+	case Completion16:
+		return 0, nil
+	case Completion32:
+		return SetupCQE32, nil
+	case CompletionMixed:
+		return SetupCQEMixed, nil
+	case CompletionAuto:
+		features, err := ProbeFeatures()
+		if err != nil {
+			return 0, err
+		}
+		if features.Have(FeatureMixedCQE) == nil {
+			return SetupCQEMixed, nil
+		}
+		return SetupCQE32, nil
+	}
+	return 0, rangeError("LoopConfig.CompletionSize", int64(s), int64(CompletionAuto), int64(CompletionMixed))
+}
+
+// run is the loop's thread, from birth to death.
+func (l *Loop) run(cfg RingConfig, started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := l.start(cfg); err != nil {
+		started <- err
+		return
+	}
+	started <- nil
+	defer close(l.done)
+	for !l.isClosing() {
+		if err := l.turn(-1); err != nil {
+			l.err = err
+			break
+		}
+	}
+	l.stop()
+}
+
+// start makes and enables the ring on the loop's thread.
+func (l *Loop) start(cfg RingConfig) error {
+	ring, err := NewRing(cfg)
+	if err != nil {
+		return err
+	}
+	l.ring = ring
+	l.tid.Store(int64(threadID()))
+	if l.wakeFD, err = newEventFD(); err != nil {
+		return errors.Join(err, ring.Close())
+	}
+	if l.wakeBuf, err = mapAnonymous(pageSize(), pageSize()); err != nil {
+		return errors.Join(err, closeFD(l.wakeFD), ring.Close())
+	}
+	if err := ring.Enable(); err != nil {
+		return errors.Join(err, l.release())
+	}
+	// A saving of some nanoseconds per call; the loop works without.
+	_ = ring.RegisterRingFD()
+	return l.armWake()
+}
+
+// release closes and unmaps what start made.
+func (l *Loop) release() error {
+	l.mu.Lock()
+	fd := l.wakeFD
+	l.wakeFD = -1
+	l.mu.Unlock()
+	l.tid.Store(0)
+	return errors.Join(l.ring.Close(), closeFD(fd), unmap(l.wakeBuf))
+}
+
+// armWake reads the eventfd, so that writing to it ends the loop's sleep.
+func (l *Loop) armWake() error {
+	s, err := l.start1(completerFunc(func(*CQE) {
+		l.stats.wakeUps.Add(1)
+		if !l.isClosing() {
+			if err := l.armWake(); err != nil {
+				l.report("arm wake-up", err)
+			}
+		}
+	}))
+	if err != nil {
+		return err
+	}
+	s.PrepRead(l.wakeFD, l.wakeBuf[:8], 0)
+	return nil
+}
+
+// start1 takes an SQE for a request whose completions go to c. It is for the
+// loop's thread.
+func (l *Loop) start1(c completer) (*SQE, error) {
+	s := l.ring.GetSQE()
+	if s == nil {
+		if _, err := l.ring.Submit(); err != nil {
+			return nil, err
+		}
+		if s = l.ring.GetSQE(); s == nil {
+			return nil, ErrQueueFull
+		}
+	}
+	s.UserData = l.ops.add(c, opRequest)
+	return s, nil
+}
+
+// Start begins a request: prep fills in the entry, done is called on the loop
+// with every completion of it, the last being the first without CQEMore. It may
+// be called on the loop only: from a function given to Do or Post, or from done.
+// ErrQueueFull means that the kernel takes no requests now.
+func (l *Loop) Start(prep func(*SQE), done func(*CQE)) error {
+	s, err := l.start1(completerFunc(done))
+	if err != nil {
+		return err
+	}
+	userData := s.UserData
+	prep(s)
+	s.UserData = userData
+	return nil
+}
+
+// turn is one round: run functions, supply buffers, enter the kernel once,
+// dispatch what completed. timeout bounds its sleep, negative for ever.
+func (l *Loop) turn(timeout time.Duration) error {
+	l.stats.turns.Add(1)
+	l.kick.Store(false)
+	l.runPosted()
+	l.flushes, l.flushers = l.flushes[:0], l.flushers[:0]
+	for _, s := range l.sources {
+		s.beforeTurn(l)
+	}
+	l.publish() // what functions and pools ended
+	_, err := l.ring.turn(l.prepareSleep(), timeout, l.flushes)
+	l.asleep.Store(false)
+	if l.ring.Overflown() {
+		l.stats.overflows.Add(1)
+		l.again = true // the next turn fetches what there was no room for
+	}
+	for i, p := range l.flushers {
+		p.flushed(l, &l.flushes[i])
+	}
+	l.complete()
+	l.stats.calls.Store(l.ring.calls)
+	return l.judge(err)
+}
+
+// prepareSleep answers how many completions to wait for: 0 if there is
+// something to do.
+func (l *Loop) prepareSleep() uint32 {
+	if l.again || l.ring.Pending() > 0 {
+		l.again = false
+		return 0
+	}
+	l.asleep.Store(true)
+	if l.kick.Load() {
+		return 0
+	}
+	return 1
+}
+
+// complete dispatches every completion that is there, then hands receivers'
+// data over, once per receiver.
+func (l *Loop) complete() {
+	for {
+		n := l.ring.Completions(l.batch)
+		for i := range l.batch[:n] {
+			if !l.ops.dispatch(&l.batch[i]) {
+				l.stats.strays.Add(1)
+			}
+		}
+		l.stats.completions.Add(uint64(n))
+		if n < len(l.batch) {
+			break
+		}
+	}
+	l.publish()
+}
+
+// publish hands over what receivers have for their consumers.
+func (l *Loop) publish() {
+	for i, r := range l.published {
+		l.published[i] = nil
+		r.publish()
+	}
+	l.published = l.published[:0]
+}
+
+// judge tells passing trouble from the end of the ring. EBUSY and EAGAIN mean
+// that the kernel takes no more before completions are reaped or memory is
+// there.
+func (l *Loop) judge(err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOMEM) {
+		l.again = true
+		time.Sleep(time.Millisecond) // do not spin while the kernel is short of memory
+		return nil
+	}
+	return err
+}
+
+// requestFlush notes that the coming turn flushes p's refill queue.
+func (l *Loop) requestFlush(p *Pool) {
+	l.flushes = append(l.flushes, newFlushRequest(p.id, p.refillQueue.khead, p.refillQueue.published()))
+	l.flushers = append(l.flushers, p)
+}
+
+// runPosted runs the functions posted so far, in order.
+func (l *Loop) runPosted() {
+	l.mu.Lock()
+	l.posted, l.running = l.running[:0], l.posted
+	l.mu.Unlock()
+	for i, fn := range l.running {
+		l.running[i] = nil
+		l.stats.functions.Add(1)
+		fn()
+	}
+}
+
+// wake gives the loop a turn, now or after the one that it is in.
+func (l *Loop) wake() {
+	l.kick.Store(true)
+	if !l.asleep.CompareAndSwap(true, false) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.wakeFD >= 0 { // the loop may have woken by itself, and ended
+		_ = signalEventFD(l.wakeFD)
+	}
+}
+
+// Post has fn run on the loop and does not wait. Functions run in the order in
+// which they were posted. Answers ErrClosed once the loop is closing: then fn
+// does not run. A panic in fn ends the program, as in any goroutine.
+func (l *Loop) Post(fn func()) error {
+	l.mu.Lock()
+	if l.closing {
+		l.mu.Unlock()
+		return ErrClosed
+	}
+	l.posted = append(l.posted, fn)
+	l.mu.Unlock()
+	l.wake()
+	return nil
+}
+
+// PanicError is what Do answers when its function panicked.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("zcrx: panic on the loop: %v\n%s", e.Value, e.Stack)
+}
+
+// Do runs fn on the loop and answers what it answers. On the loop itself it runs
+// at once. If ctx ends before fn has begun, fn does not run and Do answers ctx's
+// error; once begun, it is waited for. A panic in fn becomes a *PanicError and
+// the loop lives on. Answers ErrClosed once the loop is closing.
+//
+// The ring that fn gets must not be kept.
+func (l *Loop) Do(ctx context.Context, fn func(*Ring) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if l.onLoop() {
+		return l.call(fn)
+	}
+	var begun atomic.Bool // by the loop, or given up by this goroutine
+	result := make(chan error, 1)
+	err := l.Post(func() {
+		if begun.CompareAndSwap(false, true) {
+			result <- l.call(fn)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		if begun.CompareAndSwap(false, true) {
+			return ctx.Err()
+		}
+		return <-result
+	case <-l.done:
+		// The loop ended without running what was posted last.
+		if begun.CompareAndSwap(false, true) {
+			return ErrClosed
+		}
+		return <-result
+	}
+}
+
+func (l *Loop) do(fn func(*Ring) error) error { return l.Do(context.Background(), fn) }
+
+func (l *Loop) call(fn func(*Ring) error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return fn(l.ring)
+}
+
+// onLoop tells whether the caller runs on the loop's thread. The thread is
+// locked to the loop's goroutine, so no other can be there.
+func (l *Loop) onLoop() bool { return int64(threadID()) == l.tid.Load() }
+
+// report is for failures that belong to no caller.
+func (l *Loop) report(what string, err error) {
+	if l.logger != nil {
+		l.logger.Warn("zcrx: "+what, "error", err)
+	}
+}
+
+func (l *Loop) wideCompletions() bool {
+	return l.ring.mem.flags&(SetupCQE32|SetupCQEMixed) != 0
+}
+
+// Stats is a snapshot of the loop's counters.
+func (l *Loop) Stats() LoopStats {
+	c := &l.stats
+	return LoopStats{
+		Turns: c.turns.Load(), Calls: c.calls.Load(), Completions: c.completions.Load(), WakeUps: c.wakeUps.Load(),
+		Functions: c.functions.Load(), Overflows: c.overflows.Load(), Strays: c.strays.Load(),
+	}
+}

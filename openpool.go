@@ -1,0 +1,56 @@
+package zcrx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// OpenPool makes the pool that mode asks for on the loop. Auto takes ZeroCopy
+// where kernel, process and interface can do it, and Provided else; the pool's
+// Reason then says why. Numbers that are out of range and an interface that does
+// not exist are errors in every mode. Socket mode has no pool.
+func OpenPool(ctx context.Context, loop *Loop, mode Mode, cfg PoolConfig) (BufferPool, error) {
+	switch mode {
+	case ZeroCopy:
+		cfg.DeviceLess = false
+		return asBufferPool(NewPool(ctx, loop, cfg))
+	case DeviceLess:
+		cfg.DeviceLess = true
+		return asBufferPool(NewPool(ctx, loop, cfg))
+	case Provided:
+		return asBufferPool(NewProvidedPool(loop, cfg))
+	case Auto:
+		return openBest(ctx, loop, cfg)
+	}
+	return nil, fmt.Errorf("zcrx: mode %v has no pool: allowed are %v, %v, %v and %v", mode, Auto, ZeroCopy, DeviceLess, Provided)
+}
+
+func openBest(ctx context.Context, loop *Loop, cfg PoolConfig) (BufferPool, error) {
+	cfg.DeviceLess = false
+	reason := errors.New("no interface was named for zero copy")
+	if cfg.Interface != "" {
+		pool, err := NewPool(ctx, loop, cfg)
+		if err == nil {
+			return pool, nil
+		}
+		if _, refused := errors.AsType[*KernelError](err); !refused && !errors.Is(err, ErrNotSupported) {
+			return nil, err
+		}
+		reason = err
+	}
+	pool, err := NewProvidedPool(loop, cfg)
+	if err != nil {
+		return nil, err
+	}
+	pool.reason = reason
+	return pool, nil
+}
+
+// asBufferPool keeps a nil pointer from becoming a BufferPool that is not nil.
+func asBufferPool[P BufferPool](p P, err error) (BufferPool, error) {
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}

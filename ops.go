@@ -1,0 +1,92 @@
+package zcrx
+
+// completer takes the completions of one request. It runs on the loop's thread.
+type completer interface {
+	complete(c *CQE)
+}
+
+// ops maps a request's user data to its completer. Index and generation are in
+// the user data, so a completion that comes for a request long gone is
+// recognised. The loop's thread alone uses it.
+type ops struct {
+	entries []op
+	free    []uint32
+	live    int // requests in flight; persistent ones are not counted
+}
+
+type op struct {
+	completer  completer
+	generation uint32
+	kind       opKind
+}
+
+type opKind uint8
+
+const (
+	opRequest    opKind = iota // ends with its first completion without CQEMore
+	opPersistent               // ends when removed: events of a pool
+)
+
+// add makes an entry and answers the user data that leads to it.
+func (t *ops) add(c completer, kind opKind) uint64 {
+	var i uint32
+	if n := len(t.free); n > 0 {
+		i = t.free[n-1]
+		t.free = t.free[:n-1]
+	} else {
+		i = uint32(len(t.entries))
+		t.entries = append(t.entries, op{})
+	}
+	e := &t.entries[i]
+	e.completer, e.kind = c, kind
+	if kind == opRequest {
+		t.live++
+	}
+	return uint64(e.generation)<<32 | uint64(i)
+}
+
+// remove ends an entry; user data that leads to none is ignored.
+func (t *ops) remove(userData uint64) {
+	e := t.find(userData)
+	if e == nil {
+		return
+	}
+	if e.kind == opRequest {
+		t.live--
+	}
+	e.completer = nil
+	e.generation++
+	t.free = append(t.free, uint32(userData))
+}
+
+func (t *ops) find(userData uint64) *op {
+	i := uint32(userData)
+	if uint64(i) >= uint64(len(t.entries)) {
+		return nil
+	}
+	e := &t.entries[i]
+	if e.completer == nil || e.generation != uint32(userData>>32) {
+		return nil
+	}
+	return e
+}
+
+// dispatch hands a completion to its completer. It answers false if there is
+// none.
+func (t *ops) dispatch(c *CQE) bool {
+	e := t.find(c.UserData)
+	if e == nil {
+		return false
+	}
+	completer := e.completer
+	if e.kind == opRequest && !c.More() {
+		t.remove(c.UserData)
+	}
+	completer.complete(c)
+	return true
+}
+
+// completerFunc makes a function a completer.
+type completerFunc func(c *CQE)
+
+func (f completerFunc) complete(c *CQE) { f(c) }

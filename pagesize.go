@@ -1,0 +1,19 @@
+package zcrx
+
+import (
+	"math/bits"
+)
+
+// bufferSizeFor turns a size hint into the size to ask for: a page, unless the
+// hint is a larger power of two.
+func bufferSizeFor(hint int) int {
+	page := int(pageSize())
+	if hint <= page || hint&(hint-1) != 0 {
+		return page
+	}
+	return hint
+}
+
+// roundUpPow2 is the smallest power of two that is at least n, for n from 1 to
+// 1<<31.
+func roundUpPow2(n uint32) uint32 { return 1 << bits.Len32(n-1) }

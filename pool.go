@@ -1,0 +1,391 @@
+package zcrx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// BufferPool is what a Receiver takes its buffers from: a *Pool, filled by zero
+// copy, or a *ProvidedPool, filled by copying.
+type BufferPool interface {
+	// Mode is how received bytes come into the buffers.
+	Mode() Mode
+	// Reason says why OpenPool took no better mode for Auto; nil else.
+	Reason() error
+	// Loop is the loop that owns the pool.
+	Loop() *Loop
+	// NumBuffers and BufferSize are what was really granted; BufferSize is in
+	// bytes.
+	NumBuffers() int
+	BufferSize() int
+	// Stats is a snapshot.
+	Stats() PoolStats
+	// Close ends the pool. See the implementations.
+	Close() error
+
+	source
+}
+
+// PoolConfig says what pool to make. The zero value of a number means its
+// default.
+type PoolConfig struct {
+	// Interface and Queue name the hardware receive queue to register on: an
+	// interface of this network namespace, and its queue's number, from 0.
+	// NewPool alone looks at them.
+	Interface string
+	Queue     int
+	// DeviceLess makes a pool without hardware queue, into which the kernel
+	// copies: for development and tests (Linux 7.1). Interface must be empty.
+	DeviceLess bool
+
+	// NumBuffers is the number of buffers, 1 to 16777216, by default 16384. All
+	// of them together may take up to 4 GiB. A ProvidedPool has at most 32768.
+	NumBuffers int
+	// BufferSizeHint is the wanted size of a buffer in bytes, 0 to 1 GiB. 0, a
+	// size below a page, or one that is no power of two mean a page. A larger
+	// one needs Linux 7.0 and the interface's driver; where these refuse it, the
+	// pool gets page-sized buffers of the same total size: see BufferSize.
+	BufferSizeHint int
+	// RefillEntries is the size of the queue through which buffers go back to
+	// the kernel, 1 to 32768, rounded up to a power of two; by default
+	// NumBuffers, as far as allowed.
+	RefillEntries int
+}
+
+// Limits and defaults of PoolConfig.
+const (
+	DefaultNumBuffers = 16384
+	MaxNumBuffers     = 1 << 24
+	MaxBufferSize     = 1 << 30
+	MaxRefillEntries  = maxRefillEntries
+)
+
+// withDefaults checks every number and fills in what is 0.
+func (cfg PoolConfig) withDefaults(maxBuffers int) (PoolConfig, error) {
+	if cfg.NumBuffers == 0 {
+		cfg.NumBuffers = DefaultNumBuffers
+	}
+	if cfg.NumBuffers < 1 || cfg.NumBuffers > maxBuffers {
+		return cfg, rangeError("PoolConfig.NumBuffers", int64(cfg.NumBuffers), 1, int64(maxBuffers))
+	}
+	if cfg.BufferSizeHint < 0 || cfg.BufferSizeHint > MaxBufferSize {
+		return cfg, rangeError("PoolConfig.BufferSizeHint", int64(cfg.BufferSizeHint), 0, MaxBufferSize)
+	}
+	if cfg.RefillEntries == 0 {
+		cfg.RefillEntries = min(cfg.NumBuffers, maxRefillEntries)
+	}
+	if cfg.RefillEntries < 1 || cfg.RefillEntries > maxRefillEntries {
+		return cfg, rangeError("PoolConfig.RefillEntries", int64(cfg.RefillEntries), 1, maxRefillEntries)
+	}
+	cfg.RefillEntries = int(roundUpPow2(uint32(cfg.RefillEntries)))
+	if size := uint64(cfg.NumBuffers) * uint64(bufferSizeFor(cfg.BufferSizeHint)); size > maxAreaSize {
+		return cfg, fmt.Errorf("zcrx: %d buffers of %d bytes are %d bytes: allowed are 4 GiB, beyond which kernels before 7.3.3 cut offsets",
+			cfg.NumBuffers, bufferSizeFor(cfg.BufferSizeHint), size)
+	}
+	return cfg, nil
+}
+
+// Pool is a buffer area and a refill queue that the kernel puts received data
+// into, registered on the ring of a Loop.
+//
+// All methods are safe from any goroutine. The kernel has no call to unregister
+// a pool: its registration ends with its loop.
+type Pool struct {
+	ledger
+	loop    *Loop
+	id      ZCRXID
+	mode    Mode
+	area    area
+	region  []byte // refill queue and statistics
+	entries uint32
+
+	// refill and waiting are guarded by ledger.mu: producers write them from
+	// any goroutine.
+	refillQueue refillQueue
+	waiting     offsetQueue
+	refillFull  atomic.Uint64 // returns that found the refill queue full
+
+	// Of the loop's thread:
+	receivers receiverList
+	canFlush  bool
+	flushAt   uint32 // device-less: flush when so many entries are pending
+	flushErr  error  // a failed flush: the kernel gets no buffers any more
+
+	flushes       atomic.Uint64 // system calls
+	flushErrors   atomic.Uint64
+	allocFailures atomic.Uint64
+	copied        *copyStats // in region, written by the kernel; nil before 7.2
+	lastCopied    copyStats  // what copied said when region was unmapped; guarded by ledger.mu
+}
+
+var _ BufferPool = (*Pool)(nil)
+
+// registerPatience bounds how long NewPool waits for the kernel to end an
+// earlier owner's registration: its teardown is asynchronous and takes up to
+// some seconds.
+const registerPatience = 5 * time.Second
+
+// NewPool makes a pool and registers it on the loop's ring: on a hardware queue,
+// or device-less. It needs CAP_NET_ADMIN in the initial user namespace. The
+// caller must Close it; closing the loop closes it too.
+//
+// Errors match ErrNotSupported where kernel, process or device cannot do it;
+// they name the layer and the remedy. A queue that is still being given up by
+// an earlier owner is waited for, up to 5 seconds or as long as ctx allows.
+func NewPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, error) {
+	cfg, err := cfg.withDefaults(MaxNumBuffers)
+	if err != nil {
+		return nil, err
+	}
+	mode, need := ZeroCopy, FeatureZeroCopy
+	if cfg.DeviceLess {
+		mode, need = DeviceLess, FeatureDeviceLess
+	}
+	ifindex, err := cfg.resolveInterface()
+	if err != nil {
+		return nil, err
+	}
+	features, err := ProbeFeatures()
+	if err != nil {
+		return nil, err
+	}
+	if err := features.Have(need); err != nil {
+		return nil, err
+	}
+	if !loop.wideCompletions() {
+		return nil, fmt.Errorf("zcrx: the loop's completions have 16 bytes: a pool needs LoopConfig.CompletionSize CompletionAuto, Completion32 or CompletionMixed")
+	}
+	p := &Pool{loop: loop, mode: mode, canFlush: features.Have(FeatureFlush) == nil}
+	p.ledger.init(p, loop.wake)
+	size := bufferSizeFor(cfg.BufferSizeHint)
+	if size > int(pageSize()) && (mode == DeviceLess || features.Have(FeatureBufferSize) != nil) {
+		size = p.pageSizedInstead(&cfg, size)
+	}
+	err = p.register(ctx, features, cfg, ifindex, size)
+	if size > int(pageSize()) && refusesBufferSize(err) {
+		err = p.register(ctx, features, cfg, ifindex, p.pageSizedInstead(&cfg, size))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// pageSizedInstead asks for page-sized buffers of the same total size.
+func (p *Pool) pageSizedInstead(cfg *PoolConfig, size int) int {
+	page := int(pageSize())
+	cfg.NumBuffers *= size / page
+	return page
+}
+
+func refusesBufferSize(err error) bool {
+	return errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ERANGE) || errors.Is(err, syscall.EOPNOTSUPP)
+}
+
+// resolveInterface checks the hardware queue as far as that can be done without
+// the kernel's word. It answers 0 for a device-less pool.
+func (cfg *PoolConfig) resolveInterface() (ifindex int, err error) {
+	if cfg.DeviceLess {
+		if cfg.Interface != "" || cfg.Queue != 0 {
+			return 0, fmt.Errorf("zcrx: a device-less pool has no interface %q and no queue %d", cfg.Interface, cfg.Queue)
+		}
+		return 0, nil
+	}
+	if cfg.Interface == "" {
+		return 0, errors.New("zcrx: PoolConfig.Interface is empty: name an interface, or set DeviceLess")
+	}
+	ifi, err := net.InterfaceByName(cfg.Interface)
+	if err != nil {
+		return 0, fmt.Errorf("zcrx: interface %q: no such interface in this network namespace: %w", cfg.Interface, syscall.ENODEV)
+	}
+	last := int64(1<<16 - 1)
+	if n := receiveQueues(cfg.Interface); n > 0 {
+		last = int64(n - 1)
+	}
+	if cfg.Queue < 0 || int64(cfg.Queue) > last {
+		return 0, rangeError(fmt.Sprintf("receive queue of %q,", cfg.Interface), int64(cfg.Queue), 0, last)
+	}
+	return ifi.Index, nil
+}
+
+// register maps the memory and registers it. On failure nothing stays mapped.
+func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig, ifindex, bufferSize int) (err error) {
+	p.entries = uint32(cfg.RefillEntries)
+	p.flushAt = max(1, min(p.entries, uint32(cfg.NumBuffers))/4)
+	if p.area, err = newArea(cfg.NumBuffers, uintptr(bufferSize)); err != nil {
+		return err
+	}
+	page := pageSize()
+	if p.region, err = mapAnonymous(refillRegionSize(p.entries, page), page); err != nil {
+		p.unmap()
+		return fmt.Errorf("zcrx: map refill queue of %d entries: %w", p.entries, err)
+	}
+	adviseReceive(p.region)
+	req := ifqRequest{
+		ifindex: uint32(ifindex), queue: uint32(cfg.Queue), refillEntries: p.entries,
+		areaAddr: sliceAddr(p.area.mem), areaLen: uint64(len(p.area.mem)),
+		regionAddr: sliceAddr(p.region), regionSize: uint64(len(p.region)),
+	}
+	if p.mode == DeviceLess {
+		req.flags |= regDeviceLess
+	}
+	if bufferSize > int(page) {
+		req.bufferSize = uint32(bufferSize)
+	}
+	if features.Have(FeatureEvents) == nil && features.EventStatsSize >= int(copyStatsSize) {
+		req.eventMask = 1 << EventAllocFailed
+		req.statsOffset = uint64(len(p.region)) - uint64(copyStatsSize)
+	}
+	err = retryExist(ctx, func() error {
+		return p.loop.Do(ctx, func(r *Ring) error { return p.registerOn(r, req) })
+	})
+	if err != nil {
+		p.unmap()
+	}
+	return err
+}
+
+// retryExist calls register until it answers something else than EEXIST, with
+// growing pauses, for registerPatience or as long as ctx allows.
+func retryExist(ctx context.Context, register func() error) error {
+	deadline := time.Now().Add(registerPatience)
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
+		err := register()
+		if !errors.Is(err, syscall.EEXIST) || time.Now().Add(pause).After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// registerOn registers the pool on its loop's ring. It runs on the loop.
+func (p *Pool) registerOn(r *Ring, req ifqRequest) error {
+	events := p.loop.ops.add((*poolEvents)(p), opPersistent)
+	req.eventUserData = events
+	a, err := r.registerIfq(req)
+	if err != nil {
+		p.loop.ops.remove(events)
+		return err
+	}
+	p.id = a.id
+	if p.refillQueue, err = newRefillQueue(p.region, a.offsets, p.entries); err != nil {
+		return err // the kernel has pinned the memory: unmapping it is safe
+	}
+	if req.statsOffset > 0 {
+		p.copied = (*copyStats)(unsafe.Pointer(&p.region[req.statsOffset]))
+	}
+	p.loop.addSource(p)
+	return nil
+}
+
+// poolEvents takes the completions of the pool's events: Res is the event's
+// type.
+type poolEvents Pool
+
+func (e *poolEvents) complete(c *CQE) {
+	p := (*Pool)(e)
+	if EventType(c.Res) != EventAllocFailed {
+		return
+	}
+	p.allocFailures.Add(1)
+	// It fires once until armed again; the turn that follows drains and
+	// flushes what is there.
+	if err := p.loop.ring.armEvent(p.id, EventAllocFailed); err != nil {
+		p.loop.report("arm allocation-failure event", err)
+	}
+}
+
+// Mode is ZeroCopy or DeviceLess.
+func (p *Pool) Mode() Mode { return p.mode }
+
+// Reason is nil: there is no better mode.
+func (p *Pool) Reason() error { return nil }
+
+// Loop is the loop that owns the pool.
+func (p *Pool) Loop() *Loop { return p.loop }
+
+// ID names the pool in RECV_ZC requests on its loop's ring.
+func (p *Pool) ID() ZCRXID { return p.id }
+
+// NumBuffers is the number of buffers.
+func (p *Pool) NumBuffers() int { return len(p.area.mem) / int(p.area.bufferSize) }
+
+// BufferSize is the size of a buffer in bytes: the hint's where it was granted,
+// else a page.
+func (p *Pool) BufferSize() int { return int(p.area.bufferSize) }
+
+// RefillEntries is the size of the refill queue.
+func (p *Pool) RefillEntries() int { return int(p.entries) }
+
+// Close ends the pool: receivers that use it end with ErrClosed, and no buffer
+// is leased any more. It does not wait for leases that are out: their memory
+// stays until the last is released, and Stats().Outstanding tells how many there
+// are. Close is idempotent.
+func (p *Pool) Close() error { return p.loop.closeSource(p) }
+
+// refill is called with the ledger's lock held: the offset goes into the refill
+// queue, or waits until there is room.
+func (p *Pool) refill(offset uint64) (ownerNeeded bool) {
+	// Nothing overtakes what waits already.
+	if p.waiting.len() == 0 && p.refillQueue.push(offset) {
+		return false
+	}
+	p.waiting.push(offset)
+	p.refillFull.Add(1)
+	return true
+}
+
+func (p *Pool) publish() { p.refillQueue.publish() }
+
+func (p *Pool) free() {
+	p.lastCopied = p.readCopied()
+	p.copied = nil
+	p.unmap()
+}
+
+// unmap gives the memory back. The kernel, should it still hold pages, has
+// pinned them.
+func (p *Pool) unmap() {
+	p.area.unmap()
+	if p.region != nil {
+		_ = unmap(p.region)
+		p.region = nil
+	}
+}
+
+// drain moves waiting offsets into the refill queue as far as there is room. It
+// answers how many still wait.
+func (p *Pool) drain() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.woken = false
+	for p.waiting.len() > 0 && p.refillQueue.push(p.waiting.first()) {
+		p.waiting.drop()
+	}
+	p.refillQueue.publish()
+	return p.waiting.len()
+}
+
+// take turns a data completion into a Buffer.
+func (p *Pool) take(c *CQE) (Buffer, error) {
+	offset := c.Big[0]
+	if id := offset >> areaShift; id != 0 {
+		return Buffer{}, fmt.Errorf("%w: area %d, known is 0", errBadCompletion, id)
+	}
+	data, err := p.area.locate(offset&areaMask, uint64(c.Res))
+	if err != nil {
+		return Buffer{}, err
+	}
+	// The kernel's own offset goes back verbatim: area and buffer are in it.
+	return p.lease(data, uint32(c.Res), offset), nil
+}

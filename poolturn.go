@@ -1,0 +1,124 @@
+package zcrx
+
+import "sync/atomic"
+
+// source is a pool as its loop and its receivers see it. Every method runs on
+// the loop's thread.
+type source interface {
+	// beforeTurn gets buffers back to the kernel and arms the receivers that
+	// waited for them. It may ask for a flush.
+	beforeTurn(l *Loop)
+	// prepRecv prepares a receive of fd that takes this pool's buffers.
+	prepRecv(s *SQE, fd int)
+	// take turns a data completion into a Buffer.
+	take(c *CQE) (Buffer, error)
+	// discard gives back what a completion without data holds.
+	discard(c *CQE)
+	// users lists the receivers, and accounts for their use.
+	users() *receiverList
+	// accounts is the pool's ledger.
+	accounts() *ledger
+	// detach ends what the pool has on the ring, which may be closed.
+	detach(r *Ring)
+}
+
+func (p *Pool) prepRecv(s *SQE, fd int) { s.PrepRecvZC(fd, p.id, 0) }
+func (p *Pool) discard(*CQE)            {} // only data completions hold a buffer
+func (p *Pool) users() *receiverList    { return &p.receivers }
+func (p *Pool) accounts() *ledger       { return &p.ledger }
+func (p *Pool) detach(*Ring)            {} // the kernel has no call for it
+
+func (p *Pool) beforeTurn(l *Loop) {
+	waiting := p.drain()
+	pending := p.refillQueue.pending()
+	hungry := p.receivers.hungry() > 0
+	if pending > 0 && p.canFlush && (hungry || waiting > 0 || (p.mode == DeviceLess && pending >= p.flushAt)) {
+		l.requestFlush(p)
+	}
+	if hungry {
+		// What is pending is flushed before the re-armed receives run.
+		p.receivers.feed(l, &p.ledger, p.canFlush && pending > 0, p.flushErr)
+	}
+}
+
+// flushed takes the result of a flush that beforeTurn asked for.
+func (p *Pool) flushed(l *Loop, f *flushRequest) {
+	calls, errno := flushResult(f)
+	p.flushes.Add(uint64(calls))
+	if err := flushError(p.id, errno); err != nil {
+		p.flushErrors.Add(1)
+		p.canFlush, p.flushErr = false, err
+		l.report("flush refill queue", err)
+		return
+	}
+	// Room was made: what still waits goes in before the loop sleeps.
+	if p.drain() > 0 {
+		l.again = true
+	}
+}
+
+// PoolStats is a snapshot of a pool's counters. Reading changes nothing.
+type PoolStats struct {
+	Completions uint64 `json:"completions"` // data completions, each leased as a Buffer
+	Bytes       uint64 `json:"bytes"`       // in them
+	Returned    uint64 `json:"returned"`    // leases given back
+	Outstanding int    `json:"outstanding"` // leases that are out
+	Waiting     int    `json:"waiting"`     // returned buffers that wait for room in the refill queue
+
+	RefillFull  uint64 `json:"refill_full"`  // returns that found the refill queue full
+	Flushes     uint64 `json:"flushes"`      // FLUSH_RQ system calls
+	FlushErrors uint64 `json:"flush_errors"` // flushes that failed
+
+	// Receives ended by the kernel and armed again, by cause: no buffer was
+	// free (ENOMEM, ENOBUFS), the completion queue was full (ENOSPC), or the
+	// kernel ended it without an error.
+	RearmedNoBuffer  uint64 `json:"rearmed_no_buffer"`
+	RearmedQueueFull uint64 `json:"rearmed_queue_full"`
+	RearmedOther     uint64 `json:"rearmed_other"`
+
+	AllocFailures   uint64 `json:"alloc_failures"`   // allocation-failure events (Linux 7.2)
+	CopiedFragments uint64 `json:"copied_fragments"` // fragments that the kernel copied (Linux 7.2)
+	CopiedBytes     uint64 `json:"copied_bytes"`     // bytes that the kernel copied, as far as it tells
+
+	DoubleReleases   uint64 `json:"double_releases"`
+	UsesAfterRelease uint64 `json:"uses_after_release"`
+}
+
+// Stats is a snapshot of the pool's counters. CopiedBytes comes from the kernel,
+// which counts copied fragments but not what it copies out of a packet's linear
+// part: 0 is no proof of zero copy. In DeviceLess mode everything is copied.
+func (p *Pool) Stats() PoolStats {
+	s := p.ledger.stats()
+	p.receivers.addTo(&s)
+	s.Flushes, s.FlushErrors = p.flushes.Load(), p.flushErrors.Load()
+	s.RefillFull, s.AllocFailures = p.refillFull.Load(), p.allocFailures.Load()
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.Waiting = p.waiting.len()
+	c := p.readCopied()
+	s.CopiedFragments, s.CopiedBytes = c.fragments, c.bytes
+	if p.mode == DeviceLess {
+		s.CopiedBytes = s.Bytes
+	}
+	return s
+}
+
+// readCopied is called with the ledger's lock held, which keeps the region
+// mapped.
+func (p *Pool) readCopied() copyStats {
+	if p.copied == nil {
+		return p.lastCopied
+	}
+	return copyStats{fragments: atomic.LoadUint64(&p.copied.fragments), bytes: atomic.LoadUint64(&p.copied.bytes)}
+}
+
+func (g *ledger) stats() PoolStats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return PoolStats{
+		Completions: g.completions.Load(), Bytes: g.bytes.Load(),
+		Returned: g.returns, Outstanding: g.outstandingLocked(),
+		DoubleReleases: g.doubleReleases.Load(), UsesAfterRelease: g.usesAfterRelease.Load(),
+	}
+}

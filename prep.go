@@ -1,0 +1,253 @@
+package zcrx
+
+import (
+	"time"
+	"unsafe"
+)
+
+// SQE is a submission queue entry, laid out as struct io_uring_sqe. Fill it in
+// with one Prep method, then set UserData and Flags. Memory that an entry names
+// must stay where it is until the request is done: mapped memory, or Go memory
+// held by a runtime.Pinner.
+type SQE struct {
+	Opcode      Opcode
+	Flags       SQEFlags
+	Ioprio      uint16
+	FD          int32
+	Off         uint64
+	Addr        uint64
+	Len         uint32
+	OpFlags     uint32 // msg_flags, poll_events, timeout_flags and the like
+	UserData    uint64
+	BufferGroup uint16
+	Personality uint16
+	FileIndex   uint32 // file_index, zcrx_ifq_idx
+	Addr3       uint64
+	_           uint64
+}
+
+// Opcode is an IORING_OP_* code.
+type Opcode uint8
+
+// The operations that this package prepares.
+const (
+	OpNop         Opcode = 0
+	OpPollAdd     Opcode = 6
+	OpTimeout     Opcode = 11
+	OpAccept      Opcode = 13
+	OpAsyncCancel Opcode = 14
+	OpConnect     Opcode = 16
+	OpClose       Opcode = 19
+	OpRead        Opcode = 22
+	OpSend        Opcode = 26
+	OpRecv        Opcode = 27
+	OpShutdown    Opcode = 34
+	OpMsgRing     Opcode = 40
+	OpSendZC      Opcode = 47
+	OpRecvZC      Opcode = 58 // Linux 6.15
+)
+
+// SQEFlags are the IOSQE_* flags of an entry.
+type SQEFlags uint8
+
+// The flags of a submission queue entry.
+const (
+	SQEFixedFile      SQEFlags = 1 << 0
+	SQEDrain          SQEFlags = 1 << 1
+	SQELink           SQEFlags = 1 << 2
+	SQEHardLink       SQEFlags = 1 << 3
+	SQEAsync          SQEFlags = 1 << 4
+	SQEBufferSelect   SQEFlags = 1 << 5
+	SQECQESkipSuccess SQEFlags = 1 << 6
+)
+
+const (
+	recvMultishot   = 1 << 1 // IORING_RECV_MULTISHOT, in ioprio
+	acceptMultishot = 1 << 0 // IORING_ACCEPT_MULTISHOT, in ioprio
+	pollAddMulti    = 1 << 0 // IORING_POLL_ADD_MULTI, in len
+	cancelFD        = 1 << 1 // IORING_ASYNC_CANCEL_FD
+)
+
+// CancelFlags are the IORING_ASYNC_CANCEL_* flags.
+type CancelFlags uint32
+
+// The flags of a cancellation.
+const (
+	CancelAll CancelFlags = 1 << 0 // all requests that match, not just the first
+	CancelAny CancelFlags = 1 << 2 // any request
+)
+
+func (s *SQE) prep(op Opcode, fd int, addr uintptr, length uint32, off uint64) {
+	s.Opcode = op
+	s.FD = int32(fd)
+	s.Off = off
+	s.Addr = uint64(addr)
+	s.Len = length
+}
+
+// PrepNop prepares a request that does nothing.
+//
+// Implements: void io_uring_prep_nop(struct io_uring_sqe *sqe)
+func (s *SQE) PrepNop() { s.prep(OpNop, -1, 0, 0, 0) }
+
+// PrepAccept prepares to accept one connection of the listening socket fd. The
+// completion's Res is the new fd. flags are SOCK_CLOEXEC and SOCK_NONBLOCK.
+//
+// Implements: void io_uring_prep_accept(struct io_uring_sqe *sqe, int fd, struct sockaddr *addr, socklen_t *addrlen, int flags)
+func (s *SQE) PrepAccept(fd, flags int) {
+	s.prep(OpAccept, fd, 0, 0, 0)
+	s.OpFlags = uint32(flags)
+}
+
+// PrepMultishotAccept is PrepAccept with one completion for every connection
+// until cancelled (Linux 5.19).
+//
+// Implements: void io_uring_prep_multishot_accept(struct io_uring_sqe *sqe, int fd, struct sockaddr *addr, socklen_t *addrlen, int flags)
+func (s *SQE) PrepMultishotAccept(fd, flags int) {
+	s.PrepAccept(fd, flags)
+	s.Ioprio |= acceptMultishot
+}
+
+// PrepConnect prepares to connect the socket fd. sockaddr is the raw address;
+// it must stay in place until the entry was submitted.
+//
+// Implements: void io_uring_prep_connect(struct io_uring_sqe *sqe, int fd, const struct sockaddr *addr, socklen_t addrlen)
+func (s *SQE) PrepConnect(fd int, sockaddr []byte) {
+	s.prep(OpConnect, fd, sliceAddr(sockaddr), 0, uint64(len(sockaddr)))
+}
+
+// PrepRead prepares a read of fd at offset off (-1: at the file's position).
+//
+// Implements: void io_uring_prep_read(struct io_uring_sqe *sqe, int fd, void *buf, unsigned nbytes, __u64 offset)
+func (s *SQE) PrepRead(fd int, b []byte, off int64) {
+	s.prep(OpRead, fd, sliceAddr(b), uint32(len(b)), uint64(off))
+}
+
+// PrepRecv prepares one receive into b.
+//
+// Implements: void io_uring_prep_recv(struct io_uring_sqe *sqe, int sockfd, void *buf, size_t len, int flags)
+func (s *SQE) PrepRecv(fd int, b []byte, flags int) {
+	s.prep(OpRecv, fd, sliceAddr(b), uint32(len(b)), 0)
+	s.OpFlags = uint32(flags)
+}
+
+// PrepRecvMultishot prepares a receive that takes a provided buffer of the
+// group for every completion and goes on until cancelled, end of stream or an
+// error (Linux 6.0).
+//
+// Implements: void io_uring_prep_recv_multishot(struct io_uring_sqe *sqe, int sockfd, void *buf, size_t len, int flags)
+// with IOSQE_BUFFER_SELECT and buf_group set.
+func (s *SQE) PrepRecvMultishot(fd int, group uint16, flags int) {
+	s.prep(OpRecv, fd, 0, 0, 0)
+	s.OpFlags = uint32(flags)
+	s.Ioprio |= recvMultishot
+	s.Flags |= SQEBufferSelect
+	s.BufferGroup = group
+}
+
+// PrepRecvZC prepares a multishot zero-copy receive into the buffers of the
+// zcrx instance id (Linux 6.15; it is always multishot). limit is the number of
+// bytes after which it ends with Res 0, 0 for none: that last completion looks
+// exactly like the end of the stream, so a caller with a limit must count.
+//
+// Implements: the kernel's interface for IORING_OP_RECV_ZC; liburing has no
+// function for it.
+func (s *SQE) PrepRecvZC(fd int, id ZCRXID, limit uint32) {
+	s.prep(OpRecvZC, fd, 0, limit, 0)
+	s.Ioprio |= recvMultishot
+	s.FileIndex = uint32(id)
+}
+
+// PrepSend prepares to send b. flags are MSG_* flags.
+//
+// Implements: void io_uring_prep_send(struct io_uring_sqe *sqe, int sockfd, const void *buf, size_t len, int flags)
+func (s *SQE) PrepSend(fd int, b []byte, flags int) {
+	s.prep(OpSend, fd, sliceAddr(b), uint32(len(b)), 0)
+	s.OpFlags = uint32(flags)
+}
+
+// PrepSendZC is PrepSend without a copy: b must stay untouched until the
+// second completion, the one with CQENotif, has come (Linux 6.0).
+//
+// Implements: void io_uring_prep_send_zc(struct io_uring_sqe *sqe, int sockfd, const void *buf, size_t len, int flags, unsigned zc_flags)
+func (s *SQE) PrepSendZC(fd int, b []byte, flags int, zcFlags uint16) {
+	s.prep(OpSendZC, fd, sliceAddr(b), uint32(len(b)), 0)
+	s.OpFlags = uint32(flags)
+	s.Ioprio = zcFlags
+}
+
+// PrepPollAdd prepares to wait once until one of the POLL* events holds for fd.
+//
+// Implements: void io_uring_prep_poll_add(struct io_uring_sqe *sqe, int fd, unsigned poll_mask)
+func (s *SQE) PrepPollAdd(fd int, events uint32) {
+	s.prep(OpPollAdd, fd, 0, 0, 0)
+	s.OpFlags = pollMask(events)
+}
+
+// PrepPollMultishot is PrepPollAdd with a completion for every wake-up until
+// cancelled (Linux 5.13).
+//
+// Implements: void io_uring_prep_poll_multishot(struct io_uring_sqe *sqe, int fd, unsigned poll_mask)
+func (s *SQE) PrepPollMultishot(fd int, events uint32) {
+	s.PrepPollAdd(fd, events)
+	s.Len = pollAddMulti
+}
+
+// Timespec is the kernel's struct __kernel_timespec.
+type Timespec struct{ Sec, Nsec int64 }
+
+// TimespecOf turns a duration of 0 or more into a Timespec.
+func TimespecOf(d time.Duration) Timespec {
+	return Timespec{Sec: int64(d / time.Second), Nsec: int64(d % time.Second)}
+}
+
+// PrepTimeout prepares a time-out: it completes with ETIME after ts, or with 0
+// once count other completions came (0: never). ts must stay in place until the
+// entry was submitted.
+//
+// Implements: void io_uring_prep_timeout(struct io_uring_sqe *sqe, const struct __kernel_timespec *ts, unsigned count, unsigned flags)
+func (s *SQE) PrepTimeout(ts *Timespec, count uint32, flags uint32) {
+	s.prep(OpTimeout, -1, uintptr(unsafe.Pointer(ts)), 1, uint64(count))
+	s.OpFlags = flags
+}
+
+// PrepCancel prepares to cancel the request with that user data. The
+// cancellation's own Res is 0 or the number cancelled, ENOENT, or EALREADY.
+//
+// Implements: void io_uring_prep_cancel64(struct io_uring_sqe *sqe, __u64 user_data, int flags)
+func (s *SQE) PrepCancel(userData uint64, flags CancelFlags) {
+	s.prep(OpAsyncCancel, -1, 0, 0, 0)
+	s.Addr = userData
+	s.OpFlags = uint32(flags)
+}
+
+// PrepCancelFD prepares to cancel requests on fd (Linux 5.19).
+//
+// Implements: void io_uring_prep_cancel_fd(struct io_uring_sqe *sqe, int fd, unsigned int flags)
+func (s *SQE) PrepCancelFD(fd int, flags CancelFlags) {
+	s.prep(OpAsyncCancel, fd, 0, 0, 0)
+	s.OpFlags = uint32(flags) | cancelFD
+}
+
+// PrepShutdown prepares shutdown(2) of fd; how is SHUT_RD, SHUT_WR or SHUT_RDWR.
+//
+// Implements: void io_uring_prep_shutdown(struct io_uring_sqe *sqe, int fd, int how)
+func (s *SQE) PrepShutdown(fd, how int) { s.prep(OpShutdown, fd, 0, uint32(how), 0) }
+
+// PrepClose prepares close(2) of fd. Closing an fd does not end requests on it:
+// cancel them first.
+//
+// Implements: void io_uring_prep_close(struct io_uring_sqe *sqe, int fd)
+func (s *SQE) PrepClose(fd int) { s.prep(OpClose, fd, 0, 0, 0) }
+
+// PrepMsgRing prepares to post a completion with that user data and res to the
+// ring whose fd is ringFD (Linux 5.18).
+//
+// Implements: void io_uring_prep_msg_ring(struct io_uring_sqe *sqe, int fd, unsigned int len, __u64 data, unsigned int flags)
+func (s *SQE) PrepMsgRing(ringFD int, res uint32, userData uint64, flags uint32) {
+	s.prep(OpMsgRing, ringFD, 0, res, userData)
+	s.OpFlags = flags
+}
+
+// sliceAddr is where b's bytes lie; it does not keep them alive.
+func sliceAddr(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }

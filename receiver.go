@@ -1,0 +1,405 @@
+package zcrx
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// Receiver takes in the bytes of one TCP connection, in order, as leased
+// Buffers. One request in the kernel serves the connection for its life: it is
+// armed again, and nothing is lost, when the kernel ends it because no buffer
+// was free or the completion queue was full.
+//
+// A consumer that does not release holds up its connection (TCP's window closes)
+// and, once the pool is empty, the pool's other connections.
+type Receiver struct {
+	pool BufferPool
+	loop *Loop
+	done chan struct{} // closed when no completion will come any more and the fd is closed
+
+	// Of the loop's thread:
+	fd          int
+	request     uint64 // user data of the receive in flight
+	armed       bool   // it is in flight
+	ended       bool   // endErr is decided, no further data is taken
+	endErr      error
+	returnsSeen uint64   // the pool's returns when the receive was armed
+	batch       []Buffer // of this turn, not yet handed over
+	unpublished bool     // batch or endErr wait for publish
+
+	mu       sync.Mutex
+	incoming []Buffer      // guarded by mu: handed over by the loop
+	err      error         // guarded by mu: what follows the last buffer
+	asleep   bool          // guarded by mu: the consumer waits for notify
+	closed   bool          // guarded by mu: nobody will consume
+	notify   chan struct{} // holds one wake-up
+
+	consumer sync.Mutex
+	taken    []Buffer // guarded by consumer: swapped with incoming when used up
+	next     int      // guarded by consumer: index of the first not given out
+}
+
+// NewReceiver takes over conn and starts to receive from it into the pool's
+// buffers, on the pool's loop. conn is closed for its caller; the connection
+// itself lives until the Receiver's Close. For a zero-copy pool the connection
+// must arrive on the pool's hardware queue.
+//
+// On an error conn is still the caller's.
+func NewReceiver(pool BufferPool, conn *net.TCPConn) (*Receiver, error) {
+	fd, err := detachConn(conn)
+	if err != nil {
+		return nil, err
+	}
+	// A receive on a non-blocking socket ends with EAGAIN instead of waiting.
+	if err := setNonblock(fd, false); err != nil {
+		return nil, errors.Join(err, closeFD(fd))
+	}
+	r := &Receiver{
+		pool: pool, loop: pool.Loop(), fd: fd,
+		done: make(chan struct{}), notify: make(chan struct{}, 1),
+	}
+	err = r.loop.do(func(*Ring) error {
+		if !pool.accounts().addUser() {
+			return ErrClosed
+		}
+		pool.users().add(r)
+		r.arm()
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(err, setNonblock(fd, true), closeFD(fd))
+	}
+	_ = conn.Close() // the socket lives on in fd
+	return r, nil
+}
+
+// Recv answers the next buffer, which the caller must release, waiting for it
+// as long as ctx allows. After the last one it answers io.EOF when the peer ended
+// the stream, ErrClosed after Close of receiver, pool or loop, or what went
+// wrong. An ended ctx loses nothing: Recv may be called again. Only one goroutine
+// may be in Recv or RecvBatch at a time.
+func (r *Receiver) Recv(ctx context.Context) (Buffer, error) {
+	r.consumer.Lock()
+	defer r.consumer.Unlock()
+	if err := r.await(ctx); err != nil {
+		return Buffer{}, err
+	}
+	b := r.taken[r.next]
+	r.taken[r.next] = Buffer{}
+	r.next++
+	return b, nil
+}
+
+// RecvBatch is Recv for as many buffers as are there, up to len(dst). It answers
+// at least one, or an error.
+func (r *Receiver) RecvBatch(ctx context.Context, dst []Buffer) (int, error) {
+	if len(dst) == 0 {
+		return 0, nil
+	}
+	r.consumer.Lock()
+	defer r.consumer.Unlock()
+	if err := r.await(ctx); err != nil {
+		return 0, err
+	}
+	n := copy(dst, r.taken[r.next:])
+	clear(r.taken[r.next : r.next+n])
+	r.next += n
+	return n, nil
+}
+
+// await returns once taken has a buffer at next. The consumer lock is held on
+// entry and on return, not while it waits.
+func (r *Receiver) await(ctx context.Context) error {
+	for r.next == len(r.taken) {
+		r.mu.Lock()
+		r.taken, r.incoming = r.incoming, r.taken[:0]
+		r.next = 0
+		if len(r.taken) > 0 {
+			r.mu.Unlock()
+			return nil
+		}
+		if r.err != nil {
+			err := r.err
+			r.mu.Unlock()
+			return err
+		}
+		r.asleep = true
+		r.mu.Unlock()
+
+		r.consumer.Unlock()
+		select {
+		case <-r.notify:
+		case <-ctx.Done():
+		}
+		r.consumer.Lock()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close ends the connection: the receive is cancelled, what it still delivers
+// and what nobody took is released, and the fd is closed. It waits for that,
+// unless it is called on the loop. It is idempotent and safe from any goroutine;
+// buffers that Recv answered stay valid.
+func (r *Receiver) Close() error {
+	err := r.loop.do(func(*Ring) error { r.end(ErrClosed); return nil })
+	if err != nil && !errors.Is(err, ErrClosed) {
+		return err
+	}
+	if !r.loop.onLoop() {
+		<-r.done
+	}
+	r.mu.Lock()
+	left := r.incoming
+	r.incoming, r.closed, r.err = nil, true, ErrClosed
+	r.wakeConsumer()
+	r.mu.Unlock()
+	_ = ReleaseAll(left) // they were never given out: no double release can be
+
+	r.consumer.Lock()
+	defer r.consumer.Unlock()
+	_ = ReleaseAll(r.taken[r.next:])
+	r.taken, r.next = nil, 0
+	return nil
+}
+
+// wakeConsumer is called with mu held.
+func (r *Receiver) wakeConsumer() {
+	if !r.asleep {
+		return
+	}
+	r.asleep = false
+	select {
+	case r.notify <- struct{}{}:
+	default: // one wake-up is there already
+	}
+}
+
+// What follows runs on the loop's thread.
+
+// arm puts the receive into the kernel.
+func (r *Receiver) arm() {
+	r.returnsSeen = r.pool.accounts().returnCount()
+	s, err := r.loop.start1(r)
+	if err != nil {
+		r.end(err)
+		return
+	}
+	r.pool.prepRecv(s, r.fd)
+	r.request, r.armed = s.UserData, true
+}
+
+// complete takes a completion of the receive.
+func (r *Receiver) complete(c *CQE) {
+	if !c.More() {
+		r.armed = false
+	}
+	if c.Res > 0 {
+		r.data(c)
+	} else {
+		r.pool.discard(c)
+		r.noData(c)
+	}
+	if r.ended && !r.armed {
+		r.finish()
+	}
+}
+
+func (r *Receiver) data(c *CQE) {
+	b, err := r.pool.take(c)
+	if err != nil {
+		r.end(err)
+		return
+	}
+	if r.ended {
+		_ = b.Release() // late data of a receiver that nobody reads; the lease is new
+		return
+	}
+	r.batch = append(r.batch, b)
+	r.touch()
+	if !r.armed {
+		r.pool.users().rearmedOther.Add(1)
+		r.arm()
+	}
+}
+
+func (r *Receiver) noData(c *CQE) {
+	switch errno := c.Errno(); {
+	case r.ended:
+	case errno == 0:
+		r.end(io.EOF)
+	case errno == syscall.ENOMEM || errno == syscall.ENOBUFS:
+		r.pool.users().rearmedNoBuffer.Add(1)
+		r.pool.users().await(r)
+	case errno == syscall.ENOSPC:
+		// The completion queue is being emptied right now.
+		r.pool.users().rearmedQueueFull.Add(1)
+		r.arm()
+	case errno == syscall.EINTR || errno == syscall.EAGAIN:
+		r.pool.users().rearmedOther.Add(1)
+		r.arm()
+	default:
+		r.end(receiveError(errno))
+	}
+}
+
+// touch has the turn hand over what is new.
+func (r *Receiver) touch() {
+	if !r.unpublished {
+		r.unpublished = true
+		r.loop.published = append(r.loop.published, r)
+	}
+}
+
+// publish hands over this turn's buffers, and the end.
+func (r *Receiver) publish() {
+	r.unpublished = false
+	r.mu.Lock()
+	closed := r.closed
+	if !closed {
+		r.incoming = append(r.incoming, r.batch...)
+	}
+	if r.ended && r.err == nil {
+		r.err = r.endErr
+	}
+	r.wakeConsumer()
+	r.mu.Unlock()
+	if closed {
+		_ = ReleaseAll(r.batch)
+	}
+	clear(r.batch)
+	r.batch = r.batch[:0]
+}
+
+// end decides what follows the last buffer, and cancels the receive if it is in
+// flight.
+func (r *Receiver) end(err error) {
+	if r.ended {
+		return
+	}
+	r.ended, r.endErr = true, err
+	r.pool.users().forget(r)
+	r.touch()
+	if !r.armed {
+		r.finish()
+		return
+	}
+	s, err := r.loop.start1(completerFunc(func(*CQE) {}))
+	if err != nil {
+		r.loop.report("cancel receive", err) // the end of the loop will
+		return
+	}
+	s.PrepCancel(r.request, 0)
+}
+
+// finish gives up fd and pool: no completion will come.
+func (r *Receiver) finish() {
+	if r.fd < 0 {
+		return
+	}
+	_ = closeFD(r.fd) // nothing to do about an error: the fd is gone in any case
+	r.fd = -1
+	r.pool.users().remove(r)
+	// A receive that could not be cancelled may still write into the memory:
+	// that stays mapped then.
+	if !r.armed {
+		r.pool.accounts().dropUser()
+	}
+	close(r.done)
+}
+
+// receiverList is the receivers of a pool. All but the counters belongs to the
+// loop's thread.
+type receiverList struct {
+	all     []*Receiver
+	waiting []*Receiver // for a free buffer
+	onEmpty func()
+
+	rearmedNoBuffer, rearmedQueueFull, rearmedOther atomic.Uint64
+}
+
+func (rl *receiverList) add(r *Receiver)   { rl.all = append(rl.all, r) }
+func (rl *receiverList) await(r *Receiver) { rl.waiting = append(rl.waiting, r) }
+func (rl *receiverList) hungry() int       { return len(rl.waiting) }
+
+func (rl *receiverList) forget(r *Receiver) { rl.waiting = without(rl.waiting, r) }
+
+func (rl *receiverList) remove(r *Receiver) {
+	rl.all = without(rl.all, r)
+	if len(rl.all) == 0 && rl.onEmpty != nil {
+		rl.onEmpty()
+		rl.onEmpty = nil
+	}
+}
+
+// whenEmpty calls fn once the last receiver has gone.
+func (rl *receiverList) whenEmpty(fn func()) {
+	if len(rl.all) == 0 {
+		fn()
+		return
+	}
+	rl.onEmpty = fn
+}
+
+// failAll ends every receiver.
+func (rl *receiverList) failAll(err error) {
+	for i := len(rl.all) - 1; i >= 0; i-- { // an end may remove the last one
+		rl.all[i].end(err)
+	}
+}
+
+// abandon gives up what could not be ended, because the ring is going.
+func (rl *receiverList) abandon() {
+	for len(rl.all) > 0 {
+		rl.all[0].finish()
+	}
+}
+
+// feed arms the receivers that waited for a buffer, if there can be one: supply
+// says that the kernel is about to get some, and leases given back since a
+// receive was armed may be in the kernel already. Otherwise the next return
+// wakes the loop. If err is set the kernel will get no buffers any more, and they
+// end.
+func (rl *receiverList) feed(l *Loop, g *ledger, supply bool, err error) {
+	waiting := rl.waiting
+	rl.waiting = nil
+	returns := g.returnCount()
+	for _, r := range waiting {
+		switch {
+		case err != nil:
+			r.end(err)
+		case supply || r.returnsSeen != returns:
+			r.arm()
+		default:
+			rl.await(r)
+		}
+	}
+	if len(rl.waiting) == 0 {
+		g.sated()
+	} else if !g.starve(returns) {
+		l.again = true
+	}
+}
+
+func (rl *receiverList) addTo(s *PoolStats) {
+	s.RearmedNoBuffer = rl.rearmedNoBuffer.Load()
+	s.RearmedQueueFull = rl.rearmedQueueFull.Load()
+	s.RearmedOther = rl.rearmedOther.Load()
+}
+
+// without removes r, which is in the list at most once.
+func without(list []*Receiver, r *Receiver) []*Receiver {
+	for i, other := range list {
+		if other == r {
+			return append(list[:i], list[i+1:]...)
+		}
+	}
+	return list
+}

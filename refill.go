@@ -1,0 +1,78 @@
+package zcrx
+
+import (
+	"fmt"
+	"sync/atomic"
+	"unsafe"
+)
+
+// refillEntry mirrors struct io_uring_zcrx_rqe. The kernel looks at offset
+// alone.
+type refillEntry struct {
+	offset uint64
+	length uint32
+	_      uint32
+}
+
+// refillQueue is the ring through which buffers go back to the kernel: a region
+// of shared memory with a head that the kernel moves, a tail that we move, and
+// the entries. Producers hold the pool's lock; the kernel serialises itself.
+type refillQueue struct {
+	khead   *uint32
+	ktail   *uint32
+	entries unsafe.Pointer // of refillEntry
+	mask    uint32
+	tail    uint32 // entries written; published by publish
+}
+
+// newRefillQueue lays the queue of n entries (a power of two) over region, at
+// the offsets that the kernel answered.
+func newRefillQueue(region []byte, off refillOffsets, n uint32) (refillQueue, error) {
+	size := uint64(len(region))
+	end := uint64(off.entries) + uint64(n)*uint64(unsafe.Sizeof(refillEntry{}))
+	if n == 0 || n&(n-1) != 0 || end > size || uint64(off.head)+4 > size || uint64(off.tail)+4 > size {
+		return refillQueue{}, fmt.Errorf("zcrx: refill queue of %d entries at offsets %+v does not fit a region of %d bytes", n, off, size)
+	}
+	base := unsafe.Pointer(unsafe.SliceData(region))
+	q := refillQueue{
+		khead:   (*uint32)(unsafe.Add(base, off.head)),
+		ktail:   (*uint32)(unsafe.Add(base, off.tail)),
+		entries: unsafe.Add(base, off.entries),
+		mask:    n - 1,
+	}
+	q.tail = atomic.LoadUint32(q.ktail)
+	return q, nil
+}
+
+// refillRegionSize is the memory for a queue of n entries and the statistics
+// behind it, in whole pages.
+func refillRegionSize(n uint32, pageSize uintptr) uintptr {
+	size := refillHeaderRoom + uintptr(n)*unsafe.Sizeof(refillEntry{}) + copyStatsSize
+	return (size + pageSize - 1) &^ (pageSize - 1)
+}
+
+// push writes one entry and answers false when the queue is full. The kernel
+// sees it after publish.
+func (q *refillQueue) push(offset uint64) bool {
+	// The acquire pairs with the kernel's release of the head: it is done with
+	// the entries before it.
+	if q.tail-atomic.LoadUint32(q.khead) > q.mask {
+		return false
+	}
+	e := (*refillEntry)(unsafe.Add(q.entries, uintptr(q.tail&q.mask)*unsafe.Sizeof(refillEntry{})))
+	*e = refillEntry{offset: offset}
+	q.tail++
+	return true
+}
+
+// publish hands the entries written so far to the kernel.
+func (q *refillQueue) publish() { atomic.StoreUint32(q.ktail, q.tail) }
+
+// published is the tail that the kernel sees. Any goroutine may ask.
+func (q *refillQueue) published() uint32 { return atomic.LoadUint32(q.ktail) }
+
+// pending is the number of entries that the kernel has not taken. Any goroutine
+// may ask.
+func (q *refillQueue) pending() uint32 {
+	return q.published() - atomic.LoadUint32(q.khead)
+}

@@ -1,0 +1,37 @@
+//go:build !linux
+
+package zcrx
+
+import (
+	"errors"
+	"net"
+	"os"
+	"runtime"
+	"syscall"
+)
+
+// Off Linux no ring can be made, so nothing here is reached but what
+// ProbeFeatures asks.
+
+// errTimer stands for an errno that no wait answers here.
+const errTimer = syscall.Errno(0x7fff)
+
+var errNotLinux = errors.New("zcrx: io_uring needs Linux")
+
+func errnoName(syscall.Errno) string                 { return "" }
+func threadID() int                                  { return 0 }
+func newEventFD() (int, error)                       { return -1, errNotLinux }
+func signalEventFD(int) error                        { return errNotLinux }
+func closeFD(int) error                              { return errNotLinux }
+func mapAnonymous(uintptr, uintptr) ([]byte, error)  { return nil, errNotLinux }
+func unmap([]byte) error                             { return errNotLinux }
+func adviseReceive([]byte)                           {}
+func kernelRelease() string                          { return runtime.GOOS }
+func ioUringDisabled() int                           { return 0 }
+func haveNetAdmin() (capable, initialNamespace bool) { return false, false }
+func pageSize() uintptr                              { return uintptr(os.Getpagesize()) }
+func detachConn(*net.TCPConn) (int, error)           { return -1, errNotLinux }
+func setNonblock(int, bool) error                    { return errNotLinux }
+func receiveQueues(string) int                       { return 0 }
+func pollMask(events uint32) uint32                  { return events }
+func interfaceDriver(string) string                  { return "" }

@@ -1,0 +1,164 @@
+package zcrx
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+// The kernel's zcrx interface (uapi linux/io_uring/zcrx.h), typed. All calls
+// belong on the thread that owns the ring.
+
+// ZCRXID names a zcrx instance on one ring: what RECV_ZC requests refer to.
+type ZCRXID uint32
+
+// EventType is a kind of event that a zcrx instance tells of (Linux 7.2).
+type EventType uint32
+
+// The events.
+const (
+	EventAllocFailed EventType = 0 // the kernel found no free buffer
+	EventCopy        EventType = 1 // the kernel copied a fragment
+)
+
+const (
+	regImport     = 1 << 0 // ZCRX_REG_IMPORT
+	regDeviceLess = 1 << 1 // ZCRX_REG_NODEV
+
+	areaShift = 48 // IORING_ZCRX_AREA_SHIFT
+	areaMask  = 1<<areaShift - 1
+
+	// maxRefillEntries is the kernel's IO_RQ_MAX_ENTRIES.
+	maxRefillEntries = 32768
+
+	// maxAreaSize keeps an area where CQE offsets of every kernel reach: they
+	// were cut to 32 bits before Linux 7.3.3.
+	maxAreaSize = 4 << 30
+
+	// refillHeaderRoom is kept free before the entries of a refill queue. The
+	// kernel says where they begin: at 8 up to Linux 6.17, at 64 up to 7.2, at
+	// 128 from 7.3.
+	refillHeaderRoom = 256
+)
+
+// ifqRequest is a registration of an interface queue, or of none.
+type ifqRequest struct {
+	ifindex, queue uint32
+	refillEntries  uint32 // 1..32768, the kernel rounds up to a power of two
+	flags          uint32 // reg*
+	bufferSize     uint32 // 0: a page
+	areaFlags      uint32
+	dmabufFD       uint32
+	areaAddr       uintptr
+	areaLen        uint64
+	regionAddr     uintptr // user memory for the refill queue, zeroed
+	regionSize     uint64
+	eventMask      uint32 // 1 << EventType
+	eventUserData  uint64
+	statsOffset    uint64 // in the region, behind the entries, multiple of 8
+}
+
+// ifqAnswer is what the kernel filled in.
+type ifqAnswer struct {
+	id            ZCRXID
+	refillEntries uint32
+	bufferSize    uint32
+	areaToken     uint64
+	offsets       refillOffsets
+}
+
+// refillOffsets say where in the region the refill queue lies. They differ by
+// kernel and are never assumed.
+type refillOffsets struct{ head, tail, entries uint32 }
+
+// copyStats mirrors struct zcrx_stats (Linux 7.2), written by the kernel.
+type copyStats struct {
+	fragments uint64 // copied page fragments; not completions
+	bytes     uint64
+}
+
+const copyStatsSize = unsafe.Sizeof(copyStats{})
+
+// registerIfq registers a zcrx instance (Linux 6.15; device-less 7.1).
+func (r *Ring) registerIfq(req ifqRequest) (ifqAnswer, error) {
+	const op = "register interface queue"
+	if err := r.check(op); err != nil {
+		return ifqAnswer{}, err
+	}
+	a, errno := cRingRegisterIfq(r.h, req)
+	if errno != 0 {
+		return ifqAnswer{}, registerIfqError(op, req, errno)
+	}
+	return a, nil
+}
+
+// importIfq makes the instance behind an exported fd usable on this ring (Linux
+// 6.19). The kernel answers id and offsets only; entries and buffer size must be
+// known from the exporter. The fd stays the caller's and may be closed.
+func (r *Ring) importIfq(fd int) (ifqAnswer, error) {
+	const op = "import zcrx instance"
+	if err := r.check(op); err != nil {
+		return ifqAnswer{}, err
+	}
+	a, errno := cRingImportIfq(r.h, fd)
+	if errno != 0 {
+		return ifqAnswer{}, importError(op, fd, errno)
+	}
+	return a, nil
+}
+
+// exportIfq makes an fd through which other rings import the instance (Linux
+// 6.19). The caller closes it.
+func (r *Ring) exportIfq(id ZCRXID) (int, error) {
+	const op = "export zcrx instance"
+	if err := r.check(op); err != nil {
+		return -1, err
+	}
+	fd, errno := cRingExport(r.h, id)
+	if errno != 0 {
+		return -1, ctrlError(op, FeatureExport, id, errno)
+	}
+	return fd, nil
+}
+
+// armEvent makes an event that fired fire again (Linux 7.2).
+func (r *Ring) armEvent(id ZCRXID, event EventType) error {
+	const op = "arm zcrx event"
+	if err := r.check(op); err != nil {
+		return err
+	}
+	errno := cRingArmEvent(r.h, id, event)
+	if errno == syscall.EINVAL {
+		return &KernelError{Op: op, Errno: errno, Meaning: "the event has not fired since it was last armed"}
+	}
+	if errno != 0 {
+		return ctrlError(op, FeatureEvents, id, errno)
+	}
+	return nil
+}
+
+// addArea gives the instance more buffers (Linux 7.3). It answers the token that
+// the offsets of the new area carry.
+func (r *Ring) addArea(id ZCRXID, mem []byte) (token uint64, err error) {
+	const op = "add zcrx area"
+	if err := r.check(op); err != nil {
+		return 0, err
+	}
+	token, errno := cRingAddArea(r.h, id, sliceAddr(mem), uint64(len(mem)), 0, 0)
+	if errno != 0 {
+		return 0, ctrlError(op, FeatureAddArea, id, errno)
+	}
+	return token, nil
+}
+
+// flushIfq makes the kernel take what is in the refill queue now (Linux 6.19).
+// It answers the system calls made: FLUSH_RQ takes at most a queue's worth and
+// stops early at an entry that it refuses, so it is repeated until the head has
+// reached the tail.
+func (r *Ring) flushIfq(id ZCRXID, q *refillQueue) (calls int, err error) {
+	req := []flushRequest{newFlushRequest(id, q.khead, q.published())}
+	if _, err := r.turn(0, 0, req); err != nil {
+		return 0, err
+	}
+	calls, errno := flushResult(&req[0])
+	return calls, flushError(id, errno)
+}
