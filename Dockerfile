@@ -1,0 +1,46 @@
+# The zcrx command, built against the pinned liburing and kernel headers.
+#
+#   docker build -t zcrx .
+#   docker run --rm zcrx probe
+#
+# Docker's default seccomp profile refuses io_uring, and zero-copy receive wants
+# CAP_NET_ADMIN and the host's network interface; `zcrx probe` says what is
+# refused and by whom.
+
+ARG GO_VERSION=1.26
+ARG DEBIAN_SUITE=bookworm
+
+FROM golang:${GO_VERSION}-${DEBIAN_SUITE} AS build
+WORKDIR /src
+
+# The version of Debian's linux-libc-dev. Without a value the one in
+# liburing.lock, which the suite above carries; give both to build on another.
+ARG KERNEL_HEADERS_VERSION=
+COPY third_party/liburing third_party/liburing
+# The base image may have newer headers than the pinned ones.
+RUN lock=third_party/liburing/liburing.lock \
+ && version=${KERNEL_HEADERS_VERSION:-$(sed -n 's/^kernel_headers_version=//p' "$lock")} \
+ && package=$(sed -n 's/^kernel_headers_package=//p' "$lock") \
+ && apt-get update \
+ && apt-get install -y --no-install-recommends --allow-downgrades "$package=$version" \
+ && rm -rf /var/lib/apt/lists/*
+
+COPY internal/vm/debian/download internal/vm/debian/download
+RUN third_party/liburing/build
+
+# Dependencies change less often than the source.
+COPY go.work* go.mod go.sum ./
+COPY cmd/zcrx/go.mod cmd/zcrx/go.sum cmd/zcrx/
+COPY internal/vm/go.mod internal/vm/go.sum internal/vm/
+RUN go mod download
+
+COPY . .
+RUN go build ./... \
+ && go build -trimpath -tags netgo,osusergo -ldflags '-linkmode external -extldflags -static' \
+    -o /out/zcrx ./cmd/zcrx
+
+# Static, so nothing else is needed.
+FROM scratch
+COPY --from=build /out/zcrx /zcrx
+COPY --from=build /src/LICENSE /LICENSE
+ENTRYPOINT ["/zcrx"]
