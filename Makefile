@@ -1,0 +1,126 @@
+# Everything a developer runs. `make` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# The kernel series that the VM lane and the demo boot, and the demo's file
+# (default: a package of that kernel).
+KERNEL ?= 7.3
+FILE ?=
+
+GOLANGCI_VERSION := v2.15.0
+golangci := bin/golangci-lint-$(GOLANGCI_VERSION)
+
+# Three modules, tied by go.work; "./..." alone is the root module.
+library := ./...
+command := ./cmd/zcrx/...
+vm := ./internal/vm/...
+
+# A binary for a guest that has no C library. netgo and osusergo keep the parts
+# of Go out that would ask one at run time.
+static := -tags netgo,osusergo -ldflags '-linkmode external -extldflags -static'
+
+lanes := liburing unit host vm
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##### Set-up and build
+
+.PHONY: setup
+setup: ## install what this machine lacks, build liburing
+	@scripts/setup
+	@third_party/liburing/build
+
+.PHONY: liburing
+liburing: ## build the pinned liburing (third_party/liburing)
+	@third_party/liburing/build
+
+.PHONY: build
+build: liburing ## bin/zcrx, bin/zcrx-static and bin/vmrun
+	go build -o bin/zcrx ./cmd/zcrx
+	go build -o bin/zcrx-static $(static) ./cmd/zcrx
+	CGO_ENABLED=0 go build -o bin/vmrun ./internal/vm/vmrun
+
+##### Checks
+
+.PHONY: vet
+vet: liburing ## go vet, also without cgo and for another system
+	go vet $(library) $(command) $(vm)
+	CGO_ENABLED=0 go vet $(library) $(command) $(vm)
+	GOOS=darwin go vet $(library) $(command)
+
+.PHONY: lint
+lint: vet $(golangci) ## vet, gofmt, golangci-lint
+	@unformatted=$$(gofmt -l -s .); \
+	if [ -n "$$unformatted" ]; then echo "gofmt -s would change:"; echo "$$unformatted"; exit 1; fi
+	$(golangci) run $(library) $(command) $(vm)
+
+# Under a name with its version: another pin installs anew. Without cgo, which it
+# does not need.
+$(golangci):
+	@mkdir -p bin
+	GOBIN='$(CURDIR)/bin' CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@mv bin/golangci-lint $@
+
+##### Tests
+
+# Every lane runs even if one before it failed: one run tells everything.
+.PHONY: test
+test: setup build ## all lanes, then a table of them
+	@scripts/lane -reset
+	@status=0; \
+	for lane in $(lanes); do \
+		$(MAKE) --no-print-directory test-$$lane || status=1; \
+	done; \
+	echo; scripts/lane -table $(lanes) || status=1; \
+	exit $$status
+
+.PHONY: test-liburing
+test-liburing: liburing ## the script that builds liburing
+	@scripts/lane -lines liburing -- third_party/liburing/build_test
+
+.PHONY: test-unit
+test-unit: liburing ## unit tests, anywhere
+	@scripts/lane unit -- go test -json -race -short $(library) $(vm)
+
+.PHONY: test-host
+test-host: liburing ## real rings on this machine's kernel
+	@scripts/lane host -- go test -json -race -count=1 $(library) $(command)
+
+# Compiled first, so that -p 1 only keeps two virtual machines from competing for
+# the processors. Quiet, because go test takes a runner's standard error, hence a
+# console, for the test's own output. internal/demo and internal/lane have nothing to ask a kernel.
+.PHONY: test-vm
+test-vm: build ## the same tests on Linux 7.3 (KERNEL=) in a virtual machine
+	@packages=$$(go list $(library) $(command) | grep -Ev '/internal/(demo|lane)$$'); \
+	go test -run '^$$' -exec true $(static) $$packages >/dev/null; \
+	scripts/lane vm -- go test -json -count=1 -p 1 -timeout 15m \
+		-exec '"$(CURDIR)/bin/vmrun" --quiet --timeout 15m --kernel $(KERNEL) --env ZCRX_LANE' $(static) $$packages
+
+.PHONY: bench
+bench: liburing ## benchmarks on this machine's kernel
+	go test -run '^$$' -bench . -benchmem $(library)
+
+##### The demo
+
+.PHONY: demo
+demo: export FILE := $(FILE)
+demo: setup build ## a real file (FILE=) through zcrx, here and on Linux 7.3
+	@go run ./internal/demo -kernel '$(KERNEL)' -file "$$FILE"
+
+##### Cleaning
+
+.PHONY: clean
+clean: ## remove what was built here, except liburing and the linter
+	@mkdir -p bin
+	find bin -mindepth 1 ! -name 'golangci-lint*' -delete
+
+.PHONY: distclean
+distclean: ## also those, and the cached sources, packages and kernels
+	rm -rf bin
+	third_party/liburing/build --clean
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/zcrx"
