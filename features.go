@@ -137,7 +137,6 @@ const (
 	featRecvSendBundle = 1 << 14 // IORING_FEAT_RECVSEND_BUNDLE, in ring features
 	featMinTimeout     = 1 << 15 // IORING_FEAT_MIN_TIMEOUT (Linux 6.12, as incremental buffers)
 
-	registerNAPI = 27 // IORING_REGISTER_NAPI
 )
 
 var featureCache struct {
@@ -188,7 +187,7 @@ func probeFeatures() (*Features, error) {
 		}
 		return fs, nil
 	}
-	defer ring.Close()
+	defer func() { _ = ring.Close() }() // on its thread, it cannot fail
 
 	var ops [256]byte
 	if errno := cRingProbeOps(ring.h, ops[:]); errno != 0 {

@@ -52,7 +52,7 @@ func newFlushRequest(id ZCRXID, khead *uint32, target uint32) flushRequest {
 
 // flushResult reads what came of a flush: the system calls made and the error.
 func flushResult(f *flushRequest) (calls int, errno syscall.Errno) {
-	return int(f.calls), errnoOf(C.int(f.err))
+	return int(f.calls), errnoOf(f.err)
 }
 
 // errnoOf turns liburing's negative errno into Go's. 0 stands for success.

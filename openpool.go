@@ -22,6 +22,7 @@ func OpenPool(ctx context.Context, loop *Loop, mode Mode, cfg PoolConfig) (Buffe
 		return asBufferPool(NewProvidedPool(loop, cfg))
 	case Auto:
 		return openBest(ctx, loop, cfg)
+	case Socket:
 	}
 	return nil, fmt.Errorf("zcrx: mode %v has no pool: allowed are %v, %v, %v and %v", mode, Auto, ZeroCopy, DeviceLess, Provided)
 }

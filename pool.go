@@ -341,8 +341,20 @@ func (p *Pool) refill(offset uint64) (ownerNeeded bool) {
 		return false
 	}
 	p.waiting.push(offset)
+	p.drainLocked()
+	if p.waiting.len() == 0 {
+		return false
+	}
 	p.refillFull.Add(1)
 	return true
+}
+
+// drainLocked moves waiting offsets into the refill queue as far as there is
+// room.
+func (p *Pool) drainLocked() {
+	for p.waiting.len() > 0 && p.refillQueue.push(p.waiting.first()) {
+		p.waiting.drop()
+	}
 }
 
 func (p *Pool) publish() { p.refillQueue.publish() }
@@ -363,15 +375,13 @@ func (p *Pool) unmap() {
 	}
 }
 
-// drain moves waiting offsets into the refill queue as far as there is room. It
-// answers how many still wait.
+// drain is the owner's part in every turn. It answers how many offsets still
+// wait.
 func (p *Pool) drain() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.woken = false
-	for p.waiting.len() > 0 && p.refillQueue.push(p.waiting.first()) {
-		p.waiting.drop()
-	}
+	p.drainLocked()
 	p.refillQueue.publish()
 	return p.waiting.len()
 }

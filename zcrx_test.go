@@ -1,0 +1,368 @@
+//go:build linux && cgo
+
+package zcrx
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/zcrx-go/zcrx/internal/skip"
+)
+
+// newRegisteredRing makes a ring with a device-less instance of n buffers and
+// entries refill entries, by hand.
+func newRegisteredRing(t *testing.T, flags SetupFlags, n int, entries uint32) (*Ring, ZCRXID, *refillQueue, area, []byte) {
+	t.Helper()
+	needDeviceLess(t)
+	r := newTestRing(t, RingConfig{Entries: 16, CQEntries: 256, Flags: ownerFlags | flags})
+	a, err := newArea(n, pageSize())
+	require.NoError(t, err)
+	region, err := mapAnonymous(refillRegionSize(entries, pageSize()), pageSize())
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		a.unmap()
+		assert.NoError(t, unmap(region))
+	})
+	answer, err := r.registerIfq(ifqRequest{
+		refillEntries: entries, flags: regDeviceLess,
+		areaAddr: sliceAddr(a.mem), areaLen: uint64(len(a.mem)),
+		regionAddr: sliceAddr(region), regionSize: uint64(len(region)),
+	})
+	require.NoError(t, err)
+	assert.Equal(t, entries, answer.refillEntries)
+	q, err := newRefillQueue(region, answer.offsets, entries)
+	require.NoError(t, err)
+	return r, answer.id, &q, a, region
+}
+
+// receiveInto arms a receive on a connection and answers the sending side.
+func receiveInto(t *testing.T, r *Ring, id ZCRXID, limit uint32) (sender *net.TCPConn) {
+	t.Helper()
+	sender, conn := tcpPair(t)
+	fd, err := detachConn(conn)
+	require.NoError(t, err)
+	require.NoError(t, setNonblock(fd, false))
+	require.NoError(t, conn.Close())
+	t.Cleanup(func() { assert.NoError(t, closeFD(fd)) })
+	r.GetSQE().PrepRecvZC(fd, id, limit)
+	_, err = r.Submit()
+	require.NoError(t, err)
+	return sender
+}
+
+func TestFlushEmptiesTheRefillQueue(t *testing.T) {
+	r, id, q, a, _ := newRegisteredRing(t, SetupCQE32, 16, 16)
+	sender := receiveInto(t, r, id, 0)
+	// Three times around the refill queue, and the buffers.
+	for round := range 3 {
+		for range 16 {
+			want := pattern(int64(round), 4096)
+			_, err := sender.Write(want)
+			require.NoError(t, err)
+			got := 0
+			for got < len(want) {
+				c := reap(t, r, 1)[0]
+				require.Positive(t, c.Res, "%v", c.Errno())
+				data, err := a.locate(c.Big[0]&areaMask, uint64(c.Res))
+				require.NoError(t, err)
+				require.Equal(t, want[got], *(*byte)(data))
+				got += int(c.Res)
+				require.True(t, q.push(c.Big[0]))
+				q.publish()
+				if q.pending() >= 8 {
+					calls, err := r.flushIfq(id, q)
+					require.NoError(t, err)
+					assert.Equal(t, 1, calls)
+					assert.Zero(t, q.pending())
+				}
+			}
+		}
+	}
+	_, err := r.flushIfq(id, q)
+	require.NoError(t, err)
+	calls, err := r.flushIfq(id, q)
+	require.NoError(t, err)
+	assert.Zero(t, calls, "an empty queue costs no system call")
+	_, err = r.flushIfq(id+7, q)
+	require.NoError(t, err, "nothing to flush, nobody is asked")
+	q.push(0)
+	q.publish()
+	_, err = r.flushIfq(id+7, q)
+	assert.ErrorIs(t, err, syscall.ENXIO)
+}
+
+// TestLengthLimitLooksLikeTheEnd shows why a limited receive must be counted.
+func TestLengthLimitLooksLikeTheEnd(t *testing.T) {
+	r, id, _, _, _ := newRegisteredRing(t, SetupCQEMixed, 16, 16)
+	sender := receiveInto(t, r, id, 100)
+	_, err := sender.Write(make([]byte, 300))
+	require.NoError(t, err)
+	got, last := 0, CQE{}
+	for last = reap(t, r, 1)[0]; last.Res > 0; last = reap(t, r, 1)[0] {
+		got += int(last.Res)
+	}
+	assert.Equal(t, 100, got)
+	assert.Zero(t, last.Res)
+	assert.False(t, last.More())
+}
+
+func TestExportImportAndControl(t *testing.T) {
+	r, id, q, a, _ := newRegisteredRing(t, SetupCQE32, 16, 16)
+	fd, err := r.exportIfq(id)
+	require.NoError(t, err)
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	require.NoError(t, err)
+	assert.NotZero(t, flags&unix.FD_CLOEXEC)
+
+	importer := newTestRing(t, RingConfig{Entries: 8, Flags: ownerFlags | SetupCQE32})
+	answer, err := importer.importIfq(fd)
+	require.NoError(t, err)
+	require.NoError(t, closeFD(fd), "the import holds its own reference")
+	assert.Zero(t, answer.refillEntries, "the kernel does not tell an importer")
+
+	// Received by the importer, into the exporter's memory, returned through
+	// the one refill queue, flushed by the importer.
+	sender := receiveInto(t, importer, answer.id, 0)
+	_, err = io.WriteString(sender, "through an imported pool")
+	require.NoError(t, err)
+	c := reap(t, importer, 1)[0]
+	data, err := a.locate(c.Big[0]&areaMask, uint64(c.Res))
+	require.NoError(t, err)
+	assert.Equal(t, byte('t'), *(*byte)(data))
+	q.push(c.Big[0])
+	q.publish()
+	calls, err := importer.flushIfq(answer.id, q)
+	require.NoError(t, err)
+	assert.Equal(t, 1, calls)
+
+	_, err = r.exportIfq(id + 9)
+	assert.ErrorIs(t, err, syscall.ENXIO)
+	assert.ErrorContains(t, err, "no zcrx instance")
+	null, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	defer null.Close()
+	_, err = importer.importIfq(int(null.Fd()))
+	assert.ErrorIs(t, err, syscall.EBADF)
+	assert.ErrorContains(t, err, "no exported zcrx instance")
+	assert.ErrorIs(t, r.armEvent(id, EventAllocFailed), syscall.EINVAL, "it has not fired")
+}
+
+func TestAddAreaGivesMoreBuffers(t *testing.T) {
+	fs, err := ProbeFeatures()
+	require.NoError(t, err)
+	f := FeatureAddArea
+	skip.Unless(t, f.String(), f.MinKernel(), fs.Have(f))
+	r, id, _, _, _ := newRegisteredRing(t, SetupCQE32, 2, 16)
+	more, err := newArea(6, pageSize())
+	require.NoError(t, err)
+	defer more.unmap()
+	token, err := r.addArea(id, more.mem)
+	require.NoError(t, err)
+	assert.Equal(t, uint64(1), token>>areaShift)
+
+	sender := receiveInto(t, r, id, 0)
+	_, err = sender.Write(make([]byte, 8*4096))
+	require.NoError(t, err)
+	areas := map[uint64]int{}
+	for c := reap(t, r, 1)[0]; c.Res > 0; c = reap(t, r, 1)[0] {
+		areas[c.Big[0]>>areaShift]++
+		if areas[0]+areas[1] == 8 {
+			break
+		}
+	}
+	assert.Equal(t, 2, areas[0])
+	assert.Equal(t, 6, areas[1], "the new area's offsets carry its token")
+	_, err = r.addArea(id, nil)
+	assert.ErrorIs(t, err, syscall.EFAULT)
+}
+
+// TestRefusals holds what a kernel answers against the layer and the remedy that
+// a user gets.
+func TestRefusals(t *testing.T) {
+	l := newTestLoop(t, LoopConfig{})
+	fds, maps := openFDs(t), mappings(t)
+	ctx := t.Context()
+	for name, c := range map[string]struct {
+		cfg  PoolConfig
+		want string
+	}{
+		"unknown interface":    {PoolConfig{Interface: "nosuch0"}, `interface "nosuch0": no such interface`},
+		"queue -1":             {PoolConfig{Interface: "lo", Queue: -1}, `receive queue of "lo", -1 is out of range: allowed are 0 to 0`},
+		"queue 99999":          {PoolConfig{Interface: "lo", Queue: 99999}, `99999 is out of range`},
+		"no interface":         {PoolConfig{}, "PoolConfig.Interface is empty"},
+		"device and no device": {PoolConfig{Interface: "lo", DeviceLess: true}, "a device-less pool has no interface"},
+		"buffers":              {PoolConfig{DeviceLess: true, NumBuffers: 1 << 40}, "out of range: allowed are 1 to 16777216"},
+		"refill entries":       {PoolConfig{DeviceLess: true, RefillEntries: 40000}, "RefillEntries 40000 is out of range: allowed are 1 to 32768"},
+	} {
+		_, err := NewPool(ctx, l, c.cfg)
+		assert.ErrorContains(t, err, c.want, name)
+	}
+	fs, err := ProbeFeatures()
+	require.NoError(t, err)
+	if fs.Have(FeatureZeroCopy) == nil {
+		_, err := NewPool(ctx, l, PoolConfig{Interface: "lo", NumBuffers: 16})
+		assertLayer(t, err, LayerDevice)
+		assert.ErrorIs(t, err, syscall.EOPNOTSUPP)
+	}
+	if err := fs.Have(FeatureDeviceLess); err != nil {
+		_, got := NewPool(ctx, l, PoolConfig{DeviceLess: true})
+		assert.Equal(t, err, got, "refused before it is tried")
+	}
+	narrow := newTestLoop(t, LoopConfig{CompletionSize: Completion16})
+	if fs.Have(FeatureZeroCopy) == nil {
+		_, err = NewPool(ctx, narrow, PoolConfig{Interface: "lo"})
+		assert.ErrorContains(t, err, "completions have 16 bytes")
+	}
+	require.NoError(t, narrow.Close())
+	assert.Equal(t, fds, openFDs(t))
+	assert.LessOrEqual(t, mappings(t), maps+8) // the runtime maps on its own now and then
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err = NewPool(cancelled, l, PoolConfig{Interface: "lo"})
+	assert.Error(t, err)
+}
+
+// TestProbeQueue checks that what is said of lo without touching it is what the
+// kernel says.
+func TestProbeQueue(t *testing.T) {
+	assertLayer(t, ProbeQueue("lo", 0), LayerDevice)
+	assert.ErrorContains(t, ProbeQueue("nosuch0", 0), "no such interface")
+	assert.ErrorContains(t, ProbeQueue("lo", 99999), "out of range")
+}
+
+func assertLayer(t *testing.T, err error, layer Layer) {
+	t.Helper()
+	assert.ErrorIs(t, err, ErrNotSupported)
+	var u *UnsupportedError
+	if assert.ErrorAs(t, err, &u) {
+		assert.Equal(t, layer, u.Layer, "%v", err)
+		assert.NotEmpty(t, u.Remedy)
+	}
+}
+
+// TestErrnoTable goes through what KernelError and UnsupportedError make of the
+// kernel's answers to a registration.
+func TestErrnoTable(t *testing.T) {
+	for _, c := range []struct {
+		errno syscall.Errno
+		flags uint32
+		layer Layer // 0: no UnsupportedError
+		text  string
+	}{
+		{syscall.EPERM, 0, LayerPrivilege, "CAP_NET_ADMIN"},
+		{syscall.ENODEV, 0, LayerDevice, "no interface with index 3"},
+		{syscall.EOPNOTSUPP, 0, LayerDevice, "no queue management"},
+		{syscall.EOPNOTSUPP, regDeviceLess, LayerKernel, "needs Linux 7.1"},
+		{syscall.EINVAL, regDeviceLess, LayerKernel, "needs Linux 7.1"},
+		{syscall.EINVAL, 0, 0, "tcp-data-split on"},
+		{syscall.ERANGE, 0, LayerDevice, "queue 4 of interface index 3 is out of range"},
+		{syscall.EEXIST, 0, 0, "already has a memory provider"},
+		{syscall.EBUSY, 0, 0, "AF_XDP"},
+		{syscall.ENODATA, 0, LayerDevice, "ignored the buffer area"},
+		{syscall.ENOMEM, 0, 0, "RLIMIT_MEMLOCK"},
+		{syscall.EFAULT, 0, 0, "EFAULT"},
+	} {
+		err := registerIfqError("register interface queue", ifqRequest{ifindex: 3, queue: 4, flags: c.flags}, c.errno)
+		assert.ErrorIs(t, err, c.errno)
+		assert.ErrorContains(t, err, c.text)
+		if c.layer != 0 {
+			assertLayer(t, err, c.layer)
+		} else {
+			assert.NotErrorIs(t, err, ErrNotSupported)
+		}
+	}
+	for errno, text := range map[syscall.Errno]string{
+		syscall.EPERM: "CAP_NET_ADMIN", syscall.EBADF: "no exported", syscall.EINVAL: "needs Linux 6.19", syscall.ENOMEM: "ENOMEM",
+	} {
+		assert.ErrorContains(t, importError("import", 5, errno), text)
+	}
+	for errno, text := range map[syscall.Errno]string{
+		syscall.ENXIO: "no zcrx instance 2", syscall.EOPNOTSUPP: "needs Linux 7.3", syscall.EFAULT: "bad pointer", syscall.ENOMEM: "memlock",
+	} {
+		assert.ErrorContains(t, ctrlError("add zcrx area", FeatureAddArea, 2, errno), text)
+	}
+	for errno, text := range map[syscall.Errno]string{
+		syscall.ENOTSOCK: "no socket", syscall.EPROTONOSUPPORT: "not plain TCP", syscall.ENOTCONN: "not connected",
+		syscall.EFAULT: "another zcrx instance", syscall.ECONNRESET: "reset", syscall.EINVAL: "does not know",
+	} {
+		err := receiveError(errno)
+		assert.ErrorContains(t, err, text)
+		assert.ErrorIs(t, err, errno)
+	}
+}
+
+// TestRegistrationIsRetried plays an earlier owner whose teardown takes a while.
+func TestRegistrationIsRetried(t *testing.T) {
+	tries := 0
+	err := retryExist(t.Context(), func() error {
+		if tries++; tries < 4 {
+			return &KernelError{Op: "register", Errno: syscall.EEXIST}
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	assert.Equal(t, 4, tries)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	err = retryExist(ctx, func() error { return syscall.EEXIST })
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.ErrorIs(t, err, syscall.EEXIST)
+}
+
+// TestManyPoolsOnOneLoop holds many pools on one ring, and closes the loop under them.
+func TestManyPoolsOnOneLoop(t *testing.T) {
+	inEveryMode(t, func(t *testing.T, mode Mode) {
+		goroutines := runtime.NumGoroutine()
+		l, err := NewLoop(LoopConfig{})
+		require.NoError(t, err)
+		var pools []BufferPool
+		for range 50 {
+			pools = append(pools, openTestPool(t, l, mode, PoolConfig{NumBuffers: 8, RefillEntries: 8}))
+		}
+		for _, p := range pools[:25] {
+			require.NoError(t, p.Close())
+		}
+		sender, r := newTestReceiver(t, pools[49])
+		send(t, sender, []byte("the last pool works"))
+		assert.Equal(t, "the last pool works", string(receiveAll(t, r)))
+		require.NoError(t, r.Close())
+		require.NoError(t, l.Close())
+		for _, p := range pools {
+			assert.True(t, p.accounts().freed)
+		}
+		settled(t, openFDs(t), goroutines)
+	})
+}
+
+func TestCopyStatisticsComeFromTheKernel(t *testing.T) {
+	needDeviceLess(t)
+	fs, err := ProbeFeatures()
+	require.NoError(t, err)
+	skip.Unless(t, FeatureEvents.String(), FeatureEvents.MinKernel(), fs.Have(FeatureEvents))
+	l := newTestLoop(t, LoopConfig{})
+	p, err := NewPool(t.Context(), l, PoolConfig{DeviceLess: true, NumBuffers: 64})
+	require.NoError(t, err)
+	require.NotNil(t, p.copied)
+	sender, r := newTestReceiver(t, p)
+	send(t, sender, pattern(1, 1<<20))
+	receiveAll(t, r)
+	assert.Equal(t, uint64(1<<20), atomic.LoadUint64(&p.copied.bytes))
+	s := p.Stats()
+	assert.Positive(t, s.CopiedFragments)
+	assert.Equal(t, uint64(1<<20), s.CopiedBytes)
+	require.NoError(t, r.Close())
+	require.NoError(t, p.Close())
+	assert.Equal(t, s.CopiedFragments, p.Stats().CopiedFragments, "also after the memory has gone")
+}
