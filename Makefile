@@ -22,7 +22,7 @@ vm := ./internal/vm/...
 # of Go out that would ask one at run time.
 static := -tags netgo,osusergo -ldflags '-linkmode external -extldflags -static'
 
-lanes := liburing unit host vm
+lanes := liburing build unit host vm
 
 .PHONY: help
 help: ## this list
@@ -82,6 +82,10 @@ test: setup build ## all lanes, then a table of them
 .PHONY: test-liburing
 test-liburing: liburing ## the script that builds liburing
 	@scripts/lane -lines liburing -- third_party/liburing/build_test
+
+.PHONY: test-build
+test-build: liburing ## how the module builds for its users
+	@scripts/lane -lines build -- test/build_test
 
 .PHONY: test-unit
 test-unit: liburing ## unit tests, anywhere

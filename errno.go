@@ -93,7 +93,7 @@ func registerIfqError(op string, req ifqRequest, errno syscall.Errno) error {
 		seen.Meaning = queue + " is used by AF_XDP or leased to a virtual device"
 		seen.Remedy = "stop its other user"
 		return seen
-	case syscall.ENODATA:
+	case errNoData:
 		return device("the driver ignored the buffer area", "update the driver")
 	case syscall.ENOMEM:
 		seen.Meaning = fmt.Sprintf("%d bytes could not be pinned: the memlock limit or the memory is used up", req.areaLen+req.regionSize)

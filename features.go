@@ -229,7 +229,7 @@ func (fs *Features) probeCopying(ring *Ring, ops *[256]byte) {
 	fs.set(FeatureIncrementalBuffers, ring.mem.features&featMinTimeout != 0)
 	napi := cRingRegisterNAPI(ring.h, 0, false)
 	if napi == 0 {
-		cRingUnregisterNAPI(ring.h)
+		_ = cRingUnregisterNAPI(ring.h) // the ring goes in a moment
 	}
 	fs.set(FeatureNAPI, napi == 0)
 }

@@ -15,8 +15,10 @@ import (
 // System calls and constants of Linux that the portable files need. Their
 // counterparts for other systems are in sys_other.go.
 
-// errTimer is what a wait answers when its time-out has passed.
-const errTimer = unix.ETIME
+const (
+	errTimer  = unix.ETIME   // what a wait answers when its time-out has passed
+	errNoData = unix.ENODATA // what a registration answers when the driver ignored it
+)
 
 func errnoName(e syscall.Errno) string { return unix.ErrnoName(e) }
 

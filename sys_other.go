@@ -13,8 +13,11 @@ import (
 // Off Linux no ring can be made, so nothing here is reached but what
 // ProbeFeatures asks.
 
-// errTimer stands for an errno that no wait answers here.
-const errTimer = syscall.Errno(0x7fff)
+// These stand for errnos that not every system has and nobody answers here.
+const (
+	errTimer  = syscall.Errno(0x7fff)
+	errNoData = syscall.Errno(0x7ffe)
+)
 
 var errNotLinux = errors.New("zcrx: io_uring needs Linux")
 

@@ -76,7 +76,8 @@ func TestFlushEmptiesTheRefillQueue(t *testing.T) {
 				require.Positive(t, c.Res, "%v", c.Errno())
 				data, err := a.locate(c.Big[0]&areaMask, uint64(c.Res))
 				require.NoError(t, err)
-				require.Equal(t, want[got], *(*byte)(data))
+				first := *(*byte)(data)
+				require.Equal(t, want[got], first)
 				got += int(c.Res)
 				require.True(t, q.push(c.Big[0]))
 				q.publish()
@@ -108,8 +109,9 @@ func TestLengthLimitLooksLikeTheEnd(t *testing.T) {
 	sender := receiveInto(t, r, id, 100)
 	_, err := sender.Write(make([]byte, 300))
 	require.NoError(t, err)
-	got, last := 0, CQE{}
-	for last = reap(t, r, 1)[0]; last.Res > 0; last = reap(t, r, 1)[0] {
+	got := 0
+	last := reap(t, r, 1)[0]
+	for ; last.Res > 0; last = reap(t, r, 1)[0] {
 		got += int(last.Res)
 	}
 	assert.Equal(t, 100, got)
@@ -139,7 +141,8 @@ func TestExportImportAndControl(t *testing.T) {
 	c := reap(t, importer, 1)[0]
 	data, err := a.locate(c.Big[0]&areaMask, uint64(c.Res))
 	require.NoError(t, err)
-	assert.Equal(t, byte('t'), *(*byte)(data))
+	first := *(*byte)(data)
+	assert.Equal(t, byte('t'), first)
 	q.push(c.Big[0])
 	q.publish()
 	calls, err := importer.flushIfq(answer.id, q)
@@ -269,7 +272,7 @@ func TestErrnoTable(t *testing.T) {
 		{syscall.ERANGE, 0, LayerDevice, "queue 4 of interface index 3 is out of range"},
 		{syscall.EEXIST, 0, 0, "already has a memory provider"},
 		{syscall.EBUSY, 0, 0, "AF_XDP"},
-		{syscall.ENODATA, 0, LayerDevice, "ignored the buffer area"},
+		{errNoData, 0, LayerDevice, "ignored the buffer area"},
 		{syscall.ENOMEM, 0, 0, "RLIMIT_MEMLOCK"},
 		{syscall.EFAULT, 0, 0, "EFAULT"},
 	} {

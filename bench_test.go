@@ -1,0 +1,172 @@
+//go:build linux && cgo
+
+package zcrx
+
+import (
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// newBenchPool makes a pool whose kernel is the benchmark.
+func newBenchPool(b *testing.B, buffers int) *Pool {
+	b.Helper()
+	a, err := newArea(buffers, pageSize())
+	if err != nil {
+		b.Fatal(err)
+	}
+	region, err := mapAnonymous(refillRegionSize(uint32(buffers), pageSize()), pageSize())
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := &Pool{loop: &Loop{}, area: a, region: region, entries: uint32(buffers)}
+	p.ledger.init(p, func() {})
+	if p.refillQueue, err = newRefillQueue(region, refillLayouts["7.3"], p.entries); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(p.dropUser)
+	return p
+}
+
+// takeAll is the kernel's part: it empties the refill queue at once.
+func (p *Pool) takeAll() { atomic.StoreUint32(p.refillQueue.khead, p.refillQueue.published()) }
+
+// BenchmarkLease is a completion's way: Buffer, Bytes, Release, refill entry.
+func BenchmarkLease(b *testing.B) {
+	p := newBenchPool(b, 4096)
+	c := CQE{Res: 4096, Flags: CQEMore}
+	var sum byte
+	i := uint64(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		c.Big[0] = (i & 4095) << 12
+		i++
+		buf, err := p.take(&c)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sum += buf.Bytes()[0]
+		if err := buf.Release(); err != nil {
+			b.Fatal(err)
+		}
+		p.takeAll()
+	}
+	_ = sum
+}
+
+// BenchmarkLeaseBatch releases 64 at a time; an operation is one buffer.
+func BenchmarkLeaseBatch(b *testing.B) {
+	p := newBenchPool(b, 4096)
+	c := CQE{Res: 4096, Flags: CQEMore}
+	var batch [64]Buffer
+	n, i := 0, uint64(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		c.Big[0] = (i & 4095) << 12
+		i++
+		buf, err := p.take(&c)
+		if err != nil {
+			b.Fatal(err)
+		}
+		batch[n] = buf
+		if n++; n == len(batch) {
+			n = 0
+			if err := ReleaseAll(batch[:]); err != nil {
+				b.Fatal(err)
+			}
+			p.takeAll()
+		}
+	}
+	_ = ReleaseAll(batch[:n])
+}
+
+// benchmarkStream feeds a connection without end and has consume take b.N
+// pieces of it. Bytes per second are reported.
+func benchmarkStream(b *testing.B, open func(*net.TCPConn) (next func() int, done func())) {
+	sender, conn := tcpPair(b)
+	chunk := make([]byte, 256<<10)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			if _, err := sender.Write(chunk); err != nil {
+				return // the benchmark is over
+			}
+		}
+	})
+	next, done := open(conn)
+	for range 100 {
+		next() // let buffers, records and queues come to their size
+	}
+	var total int64
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		total += int64(next())
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(total)/1e6/b.Elapsed().Seconds(), "MB/s")
+	done()
+	_ = sender.Close()
+	wg.Wait()
+}
+
+// BenchmarkReceive compares the modes with plain reads on loopback. An operation
+// is a batch of buffers, or one read.
+func BenchmarkReceive(b *testing.B) {
+	b.Run("socket", func(b *testing.B) {
+		benchmarkStream(b, func(conn *net.TCPConn) (next func() int, done func()) {
+			buf := make([]byte, 256<<10)
+			return func() int {
+				n, err := conn.Read(buf)
+				if err != nil {
+					b.Fatal(err)
+				}
+				return n
+			}, func() { _ = conn.Close() }
+		})
+	})
+	for _, size := range []int{4 << 10, 64 << 10} {
+		name := map[int]string{4 << 10: "4K", 64 << 10: "64K"}[size]
+		b.Run("provided/"+name, func(b *testing.B) { benchmarkReceiver(b, Provided, size) })
+	}
+	fs, err := ProbeFeatures()
+	if err == nil && fs.Have(FeatureDeviceLess) == nil {
+		b.Run("deviceless/4K", func(b *testing.B) { benchmarkReceiver(b, DeviceLess, 4<<10) })
+	}
+}
+
+func benchmarkReceiver(b *testing.B, mode Mode, size int) {
+	l, err := NewLoop(LoopConfig{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	p := openTestPool(b, l, mode, PoolConfig{NumBuffers: 16 << 20 / size, BufferSizeHint: size})
+	benchmarkStream(b, func(conn *net.TCPConn) (next func() int, done func()) {
+		r, err := NewReceiver(p, conn)
+		if err != nil {
+			b.Fatal(err)
+		}
+		batch := make([]Buffer, 256)
+		return func() int {
+				n, err := r.RecvBatch(b.Context(), batch)
+				if err != nil && err != io.EOF {
+					b.Fatal(err)
+				}
+				total := 0
+				for _, buf := range batch[:n] {
+					total += len(buf.Bytes())
+				}
+				if err := ReleaseAll(batch[:n]); err != nil {
+					b.Fatal(err)
+				}
+				return total
+			}, func() {
+				if err := r.Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+	})
+}
