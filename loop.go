@@ -13,35 +13,6 @@ import (
 	"time"
 )
 
-// CompletionSize is the size of a loop's completions.
-type CompletionSize uint8
-
-// The sizes. A Pool needs 32-byte completions, which CompletionMixed has beside
-// the others.
-const (
-	CompletionAuto  CompletionSize = iota // Mixed, or 32 before Linux 6.18
-	Completion16                          // for copying modes only
-	Completion32                          // all of them
-	CompletionMixed                       // as large as each has to be (Linux 6.18)
-)
-
-// LoopConfig says what loop to make. The zero value of a field means its
-// default.
-type LoopConfig struct {
-	// Entries is the number of submission queue entries, 1 to 32768, by default
-	// 256. More requests than that in one turn cost one more system call.
-	Entries int
-	// CQEntries is the number of completion queue entries, Entries to 65536, by
-	// default 4096. When it is too small for a burst, receives end with ENOSPC
-	// and are armed again: nothing is lost, but time.
-	CQEntries int
-	// CompletionSize is the size of completions.
-	CompletionSize CompletionSize
-	// Logger, if set, is told of failures that belong to no caller: of flushing
-	// and of arming events. They are in the statistics as well.
-	Logger *slog.Logger
-}
-
 // Loop is one OS thread that owns one io_uring ring. Every operation on the ring
 // happens on that thread; other goroutines hand it functions with Do and Post.
 //
@@ -80,27 +51,6 @@ type Loop struct {
 	stats loopCounters
 }
 
-type loopCounters struct {
-	turns, calls, completions, wakeUps, functions, overflows, strays atomic.Uint64
-}
-
-// LoopStats is a snapshot of a loop's counters.
-type LoopStats struct {
-	Turns       uint64 `json:"turns"`        // rounds of the loop
-	Calls       uint64 `json:"calls"`        // calls into C: one a turn, and those of set-up and control
-	Completions uint64 `json:"completions"`  // of any kind
-	WakeUps     uint64 `json:"wake_ups"`     // times that the sleeping loop was woken by a goroutine
-	Functions   uint64 `json:"functions"`    // run for Do and Post
-	Overflows   uint64 `json:"cq_overflows"` // turns that found the completion queue overflown
-	Strays      uint64 `json:"strays"`       // completions of unknown requests: a bug if not 0
-}
-
-const (
-	defaultSQEntries = 256
-	defaultCQEntries = 4096
-	completionBatch  = 256
-)
-
 // NewLoop starts a loop. The caller must Close it. Errors match ErrNotSupported
 // where io_uring cannot be had.
 func NewLoop(cfg LoopConfig) (*Loop, error) {
@@ -126,27 +76,6 @@ func NewLoop(cfg LoopConfig) (*Loop, error) {
 		return nil, err
 	}
 	return l, nil
-}
-
-func (s CompletionSize) setupFlags() (SetupFlags, error) {
-	switch s {
-	case Completion16:
-		return 0, nil
-	case Completion32:
-		return SetupCQE32, nil
-	case CompletionMixed:
-		return SetupCQEMixed, nil
-	case CompletionAuto:
-		features, err := ProbeFeatures()
-		if err != nil {
-			return 0, err
-		}
-		if features.Have(FeatureMixedCQE) == nil {
-			return SetupCQEMixed, nil
-		}
-		return SetupCQE32, nil
-	}
-	return 0, rangeError("LoopConfig.CompletionSize", int64(s), int64(CompletionAuto), int64(CompletionMixed))
 }
 
 // run is the loop's thread, from birth to death.
@@ -187,7 +116,10 @@ func (l *Loop) start(cfg RingConfig) error {
 	}
 	// A saving of some nanoseconds per call; the loop works without.
 	_ = ring.RegisterRingFD()
-	return l.armWake()
+	if err := l.armWake(); err != nil {
+		return errors.Join(err, l.release())
+	}
+	return nil
 }
 
 // release closes and unmaps what start made.
@@ -202,7 +134,7 @@ func (l *Loop) release() error {
 
 // armWake reads the eventfd, so that writing to it ends the loop's sleep.
 func (l *Loop) armWake() error {
-	s, err := l.start1(completerFunc(func(*CQE) {
+	s, err := l.newRequest(completerFunc(func(*CQE) {
 		l.stats.wakeUps.Add(1)
 		if !l.isClosing() {
 			if err := l.armWake(); err != nil {
@@ -217,9 +149,9 @@ func (l *Loop) armWake() error {
 	return nil
 }
 
-// start1 takes an SQE for a request whose completions go to c. It is for the
+// newRequest takes an SQE for a request whose completions go to c. It is for the
 // loop's thread.
-func (l *Loop) start1(c completer) (*SQE, error) {
+func (l *Loop) newRequest(c completer) (*SQE, error) {
 	s := l.ring.GetSQE()
 	if s == nil {
 		if _, err := l.ring.Submit(); err != nil {
@@ -236,9 +168,10 @@ func (l *Loop) start1(c completer) (*SQE, error) {
 // Start begins a request: prep fills in the entry, done is called on the loop
 // with every completion of it, the last being the first without CQEMore. It may
 // be called on the loop only: from a function given to Do or Post, or from done.
-// ErrQueueFull means that the kernel takes no requests now.
+// ErrQueueFull means that the kernel takes no requests now. A panic in done ends
+// the program.
 func (l *Loop) Start(prep func(*SQE), done func(*CQE)) error {
-	s, err := l.start1(completerFunc(done))
+	s, err := l.newRequest(completerFunc(done))
 	if err != nil {
 		return err
 	}
@@ -449,13 +382,4 @@ func (l *Loop) report(what string, err error) {
 
 func (l *Loop) wideCompletions() bool {
 	return l.ring.mem.flags&(SetupCQE32|SetupCQEMixed) != 0
-}
-
-// Stats is a snapshot of the loop's counters.
-func (l *Loop) Stats() LoopStats {
-	c := &l.stats
-	return LoopStats{
-		Turns: c.turns.Load(), Calls: c.calls.Load(), Completions: c.completions.Load(), WakeUps: c.wakeUps.Load(),
-		Functions: c.functions.Load(), Overflows: c.overflows.Load(), Strays: c.strays.Load(),
-	}
 }

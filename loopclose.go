@@ -3,6 +3,7 @@ package zcrx
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -50,10 +51,9 @@ func (l *Loop) stop() {
 		l.cancelAll()
 	}
 	for len(l.sources) > 0 {
-		l.sources[0].users().abandon()
-		if len(l.sources) > 0 { // the last receiver of a closed pool takes it along
-			l.dropSource(l.sources[0])
-		}
+		s := l.sources[0]
+		s.users().abandon()
+		l.dropSource(s) // if the last receiver of a closing pool has not done it
 	}
 	l.publish()
 	if err := l.release(); err != nil && l.err == nil {
@@ -63,7 +63,7 @@ func (l *Loop) stop() {
 
 // cancelAll cancels every request and collects what still completes.
 func (l *Loop) cancelAll() {
-	s, err := l.start1(completerFunc(func(*CQE) {}))
+	s, err := l.newRequest(completerFunc(func(*CQE) {}))
 	if err != nil {
 		return // the ring's end cancels them
 	}
@@ -84,7 +84,8 @@ func (l *Loop) addSource(s source) { l.sources = append(l.sources, s) }
 func (l *Loop) dropSource(s source) {
 	for i, other := range l.sources {
 		if other == s {
-			l.sources = append(l.sources[:i], l.sources[i+1:]...)
+			// A new slice: somebody up the stack may be walking the old one.
+			l.sources = slices.Concat(l.sources[:i], l.sources[i+1:])
 			s.detach(l.ring)
 			s.accounts().dropUser()
 			return
@@ -98,8 +99,7 @@ func (l *Loop) closeSource(s source) error {
 	err := l.do(func(*Ring) error {
 		for _, other := range l.sources {
 			if other == s {
-				s.users().failAll(ErrClosed)
-				s.users().whenEmpty(func() { l.dropSource(s) })
+				s.users().close(func() { l.dropSource(s) })
 				break
 			}
 		}

@@ -59,6 +59,14 @@ func (t *ops) remove(userData uint64) {
 	t.free = append(t.free, uint32(userData))
 }
 
+// mute has later completions of an entry ignored, for a request that the kernel
+// cannot be made to forget.
+func (t *ops) mute(userData uint64) {
+	if e := t.find(userData); e != nil {
+		e.completer = completerFunc(func(*CQE) {})
+	}
+}
+
 func (t *ops) find(userData uint64) *op {
 	i := uint32(userData)
 	if uint64(i) >= uint64(len(t.entries)) {

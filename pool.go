@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -32,65 +31,6 @@ type BufferPool interface {
 	source
 }
 
-// PoolConfig says what pool to make. The zero value of a number means its
-// default.
-type PoolConfig struct {
-	// Interface and Queue name the hardware receive queue to register on: an
-	// interface of this network namespace, and its queue's number, from 0.
-	// NewPool alone looks at them.
-	Interface string
-	Queue     int
-	// DeviceLess makes a pool without hardware queue, into which the kernel
-	// copies: for development and tests (Linux 7.1). Interface must be empty.
-	DeviceLess bool
-
-	// NumBuffers is the number of buffers, 1 to 16777216, by default 16384. All
-	// of them together may take up to 4 GiB. A ProvidedPool has at most 32768.
-	NumBuffers int
-	// BufferSizeHint is the wanted size of a buffer in bytes, 0 to 1 GiB. 0, a
-	// size below a page, or one that is no power of two mean a page. A larger
-	// one needs Linux 7.0 and the interface's driver; where these refuse it, the
-	// pool gets page-sized buffers of the same total size: see BufferSize.
-	BufferSizeHint int
-	// RefillEntries is the size of the queue through which buffers go back to
-	// the kernel, 1 to 32768, rounded up to a power of two; by default
-	// NumBuffers, as far as allowed.
-	RefillEntries int
-}
-
-// Limits and defaults of PoolConfig.
-const (
-	DefaultNumBuffers = 16384
-	MaxNumBuffers     = 1 << 24
-	MaxBufferSize     = 1 << 30
-	MaxRefillEntries  = maxRefillEntries
-)
-
-// withDefaults checks every number and fills in what is 0.
-func (cfg PoolConfig) withDefaults(maxBuffers int) (PoolConfig, error) {
-	if cfg.NumBuffers == 0 {
-		cfg.NumBuffers = DefaultNumBuffers
-	}
-	if cfg.NumBuffers < 1 || cfg.NumBuffers > maxBuffers {
-		return cfg, rangeError("PoolConfig.NumBuffers", int64(cfg.NumBuffers), 1, int64(maxBuffers))
-	}
-	if cfg.BufferSizeHint < 0 || cfg.BufferSizeHint > MaxBufferSize {
-		return cfg, rangeError("PoolConfig.BufferSizeHint", int64(cfg.BufferSizeHint), 0, MaxBufferSize)
-	}
-	if cfg.RefillEntries == 0 {
-		cfg.RefillEntries = min(cfg.NumBuffers, maxRefillEntries)
-	}
-	if cfg.RefillEntries < 1 || cfg.RefillEntries > maxRefillEntries {
-		return cfg, rangeError("PoolConfig.RefillEntries", int64(cfg.RefillEntries), 1, maxRefillEntries)
-	}
-	cfg.RefillEntries = int(roundUpPow2(uint32(cfg.RefillEntries)))
-	if size := uint64(cfg.NumBuffers) * uint64(bufferSizeFor(cfg.BufferSizeHint)); size > maxAreaSize {
-		return cfg, fmt.Errorf("zcrx: %d buffers of %d bytes are %d bytes: allowed are 4 GiB, beyond which kernels before 7.3.3 cut offsets",
-			cfg.NumBuffers, bufferSizeFor(cfg.BufferSizeHint), size)
-	}
-	return cfg, nil
-}
-
 // Pool is a buffer area and a refill queue that the kernel puts received data
 // into, registered on the ring of a Loop.
 //
@@ -113,6 +53,7 @@ type Pool struct {
 
 	// Of the loop's thread:
 	receivers receiverList
+	events    uint64 // user data of the pool's events
 	canFlush  bool
 	flushAt   uint32 // device-less: flush when so many entries are pending
 	flushErr  error  // a failed flush: the kernel gets no buffers any more
@@ -188,32 +129,6 @@ func refusesBufferSize(err error) bool {
 	return errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ERANGE) || errors.Is(err, syscall.EOPNOTSUPP)
 }
 
-// resolveInterface checks the hardware queue as far as that can be done without
-// the kernel's word. It answers 0 for a device-less pool.
-func (cfg *PoolConfig) resolveInterface() (ifindex int, err error) {
-	if cfg.DeviceLess {
-		if cfg.Interface != "" || cfg.Queue != 0 {
-			return 0, fmt.Errorf("zcrx: a device-less pool has no interface %q and no queue %d", cfg.Interface, cfg.Queue)
-		}
-		return 0, nil
-	}
-	if cfg.Interface == "" {
-		return 0, errors.New("zcrx: PoolConfig.Interface is empty: name an interface, or set DeviceLess")
-	}
-	ifi, err := net.InterfaceByName(cfg.Interface)
-	if err != nil {
-		return 0, fmt.Errorf("zcrx: interface %q: no such interface in this network namespace: %w", cfg.Interface, syscall.ENODEV)
-	}
-	last := int64(1<<16 - 1)
-	if n := receiveQueues(cfg.Interface); n > 0 {
-		last = int64(n - 1)
-	}
-	if cfg.Queue < 0 || int64(cfg.Queue) > last {
-		return 0, rangeError(fmt.Sprintf("receive queue of %q,", cfg.Interface), int64(cfg.Queue), 0, last)
-	}
-	return ifi.Index, nil
-}
-
 // register maps the memory and registers it. On failure nothing stays mapped.
 func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig, ifindex, bufferSize int) (err error) {
 	p.entries = uint32(cfg.RefillEntries)
@@ -277,7 +192,7 @@ func (p *Pool) registerOn(r *Ring, req ifqRequest) error {
 		p.loop.ops.remove(events)
 		return err
 	}
-	p.id = a.id
+	p.id, p.events = a.id, events
 	if p.refillQueue, err = newRefillQueue(p.region, a.offsets, p.entries); err != nil {
 		return err // the kernel has pinned the memory: unmapping it is safe
 	}

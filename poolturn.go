@@ -26,7 +26,9 @@ func (p *Pool) prepRecv(s *SQE, fd int) { s.PrepRecvZC(fd, p.id, 0) }
 func (p *Pool) discard(*CQE)            {} // only data completions hold a buffer
 func (p *Pool) users() *receiverList    { return &p.receivers }
 func (p *Pool) accounts() *ledger       { return &p.ledger }
-func (p *Pool) detach(*Ring)            {} // the kernel has no call for it
+
+// detach: the kernel has no call to unregister, and may still tell of events.
+func (p *Pool) detach(*Ring) { p.loop.ops.mute(p.events) }
 
 func (p *Pool) beforeTurn(l *Loop) {
 	waiting := p.drain()

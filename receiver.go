@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"sync/atomic"
 	"syscall"
 )
 
@@ -64,7 +63,7 @@ func NewReceiver(pool BufferPool, conn *net.TCPConn) (*Receiver, error) {
 		done: make(chan struct{}), notify: make(chan struct{}, 1),
 	}
 	err = r.loop.do(func(*Ring) error {
-		if !pool.accounts().addUser() {
+		if pool.users().closing || !pool.accounts().addUser() {
 			return ErrClosed
 		}
 		pool.users().add(r)
@@ -187,7 +186,7 @@ func (r *Receiver) wakeConsumer() {
 // arm puts the receive into the kernel.
 func (r *Receiver) arm() {
 	r.returnsSeen = r.pool.accounts().returnCount()
-	s, err := r.loop.start1(r)
+	s, err := r.loop.newRequest(r)
 	if err != nil {
 		r.end(err)
 		return
@@ -291,7 +290,7 @@ func (r *Receiver) end(err error) {
 		r.finish()
 		return
 	}
-	s, err := r.loop.start1(completerFunc(func(*CQE) {}))
+	s, err := r.loop.newRequest(completerFunc(func(*CQE) {}))
 	if err != nil {
 		r.loop.report("cancel receive", err) // the end of the loop will
 		return
@@ -313,93 +312,4 @@ func (r *Receiver) finish() {
 		r.pool.accounts().dropUser()
 	}
 	close(r.done)
-}
-
-// receiverList is the receivers of a pool. All but the counters belongs to the
-// loop's thread.
-type receiverList struct {
-	all     []*Receiver
-	waiting []*Receiver // for a free buffer
-	onEmpty func()
-
-	rearmedNoBuffer, rearmedQueueFull, rearmedOther atomic.Uint64
-}
-
-func (rl *receiverList) add(r *Receiver)   { rl.all = append(rl.all, r) }
-func (rl *receiverList) await(r *Receiver) { rl.waiting = append(rl.waiting, r) }
-func (rl *receiverList) hungry() int       { return len(rl.waiting) }
-
-func (rl *receiverList) forget(r *Receiver) { rl.waiting = without(rl.waiting, r) }
-
-func (rl *receiverList) remove(r *Receiver) {
-	rl.all = without(rl.all, r)
-	if len(rl.all) == 0 && rl.onEmpty != nil {
-		rl.onEmpty()
-		rl.onEmpty = nil
-	}
-}
-
-// whenEmpty calls fn once the last receiver has gone.
-func (rl *receiverList) whenEmpty(fn func()) {
-	if len(rl.all) == 0 {
-		fn()
-		return
-	}
-	rl.onEmpty = fn
-}
-
-// failAll ends every receiver.
-func (rl *receiverList) failAll(err error) {
-	for i := len(rl.all) - 1; i >= 0; i-- { // an end may remove the last one
-		rl.all[i].end(err)
-	}
-}
-
-// abandon gives up what could not be ended, because the ring is going.
-func (rl *receiverList) abandon() {
-	for len(rl.all) > 0 {
-		rl.all[0].finish()
-	}
-}
-
-// feed arms the receivers that waited for a buffer, if there can be one: supply
-// says that the kernel is about to get some, and leases given back since a
-// receive was armed may be in the kernel already. Otherwise the next return
-// wakes the loop. If err is set the kernel will get no buffers any more, and they
-// end.
-func (rl *receiverList) feed(l *Loop, g *ledger, supply bool, err error) {
-	waiting := rl.waiting
-	rl.waiting = nil
-	returns := g.returnCount()
-	for _, r := range waiting {
-		switch {
-		case err != nil:
-			r.end(err)
-		case supply || r.returnsSeen != returns:
-			r.arm()
-		default:
-			rl.await(r)
-		}
-	}
-	if len(rl.waiting) == 0 {
-		g.sated()
-	} else if !g.starve(returns) {
-		l.again = true
-	}
-}
-
-func (rl *receiverList) addTo(s *PoolStats) {
-	s.RearmedNoBuffer = rl.rearmedNoBuffer.Load()
-	s.RearmedQueueFull = rl.rearmedQueueFull.Load()
-	s.RearmedOther = rl.rearmedOther.Load()
-}
-
-// without removes r, which is in the list at most once.
-func without(list []*Receiver, r *Receiver) []*Receiver {
-	for i, other := range list {
-		if other == r {
-			return append(list[:i], list[i+1:]...)
-		}
-	}
-	return list
 }

@@ -1,0 +1,86 @@
+package zcrx
+
+import (
+	"log/slog"
+	"sync/atomic"
+)
+
+// CompletionSize is the size of a loop's completions.
+type CompletionSize uint8
+
+// The sizes. A Pool needs 32-byte completions, which CompletionMixed has beside
+// the others.
+const (
+	CompletionAuto  CompletionSize = iota // Mixed, or 32 before Linux 6.18
+	Completion16                          // for copying modes only
+	Completion32                          // all of them
+	CompletionMixed                       // as large as each has to be (Linux 6.18)
+)
+
+// LoopConfig says what loop to make. The zero value of a field means its
+// default.
+type LoopConfig struct {
+	// Entries is the number of submission queue entries, 1 to 32768, by default
+	// 256. More requests than that in one turn cost one more system call.
+	Entries int
+	// CQEntries is the number of completion queue entries, Entries to 65536, by
+	// default 4096. When it is too small for a burst, receives end with ENOSPC
+	// and are armed again: nothing is lost, but time.
+	CQEntries int
+	// CompletionSize is the size of completions.
+	CompletionSize CompletionSize
+	// Logger, if set, is told of failures that belong to no caller: of flushing
+	// and of arming events. They are in the statistics as well.
+	Logger *slog.Logger
+}
+
+const (
+	defaultSQEntries = 256
+	defaultCQEntries = 4096
+	completionBatch  = 256
+)
+
+func (s CompletionSize) setupFlags() (SetupFlags, error) {
+	switch s {
+	case Completion16:
+		return 0, nil
+	case Completion32:
+		return SetupCQE32, nil
+	case CompletionMixed:
+		return SetupCQEMixed, nil
+	case CompletionAuto:
+		features, err := ProbeFeatures()
+		if err != nil {
+			return 0, err
+		}
+		if features.Have(FeatureMixedCQE) == nil {
+			return SetupCQEMixed, nil
+		}
+		return SetupCQE32, nil
+	}
+	return 0, rangeError("LoopConfig.CompletionSize", int64(s), int64(CompletionAuto), int64(CompletionMixed))
+}
+
+type loopCounters struct {
+	turns, calls, completions, wakeUps, functions, overflows, strays atomic.Uint64
+}
+
+// LoopStats is a snapshot of a loop's counters.
+type LoopStats struct {
+	Turns       uint64 `json:"turns"`        // rounds of the loop
+	Calls       uint64 `json:"calls"`        // calls into C: one a turn, and those of set-up and control
+	Completions uint64 `json:"completions"`  // of any kind
+	WakeUps     uint64 `json:"wake_ups"`     // times that the sleeping loop was woken by a goroutine
+	Functions   uint64 `json:"functions"`    // run for Do and Post
+	Overflows   uint64 `json:"cq_overflows"` // turns that found the completion queue overflown
+	Strays      uint64 `json:"strays"`       // completions of unknown requests: a bug if not 0
+}
+
+// Stats is a snapshot of the loop's counters.
+func (l *Loop) Stats() LoopStats {
+	c := &l.stats
+	return LoopStats{
+		Turns: c.turns.Load(), Calls: c.calls.Load(), Completions: c.completions.Load(), WakeUps: c.wakeUps.Load(),
+		Functions: c.functions.Load(), Overflows: c.overflows.Load(), Strays: c.strays.Load(),
+	}
+}

@@ -1,0 +1,99 @@
+package zcrx
+
+import "sync/atomic"
+
+// receiverList is the receivers of a pool. All but the counters belongs to the
+// loop's thread.
+type receiverList struct {
+	all     []*Receiver
+	waiting []*Receiver // for a free buffer
+	closing bool        // no further receiver may come
+	onEmpty func()
+
+	rearmedNoBuffer, rearmedQueueFull, rearmedOther atomic.Uint64
+}
+
+func (rl *receiverList) add(r *Receiver)   { rl.all = append(rl.all, r) }
+func (rl *receiverList) await(r *Receiver) { rl.waiting = append(rl.waiting, r) }
+func (rl *receiverList) hungry() int       { return len(rl.waiting) }
+
+func (rl *receiverList) forget(r *Receiver) { rl.waiting = without(rl.waiting, r) }
+
+func (rl *receiverList) remove(r *Receiver) {
+	rl.all = without(rl.all, r)
+	if len(rl.all) == 0 && rl.onEmpty != nil {
+		rl.onEmpty()
+		rl.onEmpty = nil
+	}
+}
+
+// close ends every receiver, lets none in any more, and calls fn once the last
+// has gone.
+func (rl *receiverList) close(fn func()) {
+	if rl.closing {
+		return
+	}
+	rl.closing = true
+	rl.failAll(ErrClosed)
+	if len(rl.all) == 0 {
+		fn()
+		return
+	}
+	rl.onEmpty = fn
+}
+
+// failAll ends every receiver.
+func (rl *receiverList) failAll(err error) {
+	for i := len(rl.all) - 1; i >= 0; i-- { // an end may remove the last one
+		rl.all[i].end(err)
+	}
+}
+
+// abandon gives up what could not be ended, because the ring is going.
+func (rl *receiverList) abandon() {
+	for len(rl.all) > 0 {
+		rl.all[0].finish()
+	}
+}
+
+// feed arms the receivers that waited for a buffer, if there can be one: supply
+// says that the kernel is about to get some, and leases given back since a
+// receive was armed may be in the kernel already. Otherwise the next return
+// wakes the loop. If err is set the kernel will get no buffers any more, and they
+// end.
+func (rl *receiverList) feed(l *Loop, g *ledger, supply bool, err error) {
+	waiting := rl.waiting
+	rl.waiting = nil
+	returns := g.returnCount()
+	for _, r := range waiting {
+		switch {
+		case err != nil:
+			r.end(err)
+		case supply || r.returnsSeen != returns:
+			r.arm()
+		default:
+			rl.await(r)
+		}
+	}
+	if len(rl.waiting) == 0 {
+		g.sated()
+	} else if !g.starve(returns) {
+		l.again = true
+	}
+}
+
+func (rl *receiverList) addTo(s *PoolStats) {
+	s.RearmedNoBuffer = rl.rearmedNoBuffer.Load()
+	s.RearmedQueueFull = rl.rearmedQueueFull.Load()
+	s.RearmedOther = rl.rearmedOther.Load()
+}
+
+// without removes r, which is in the list at most once.
+func without(list []*Receiver, r *Receiver) []*Receiver {
+	for i, other := range list {
+		if other == r {
+			return append(list[:i], list[i+1:]...)
+		}
+	}
+	return list
+}
