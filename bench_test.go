@@ -3,6 +3,7 @@
 package zcrx
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -152,7 +153,7 @@ func benchmarkReceiver(b *testing.B, mode Mode, size int) {
 		batch := make([]Buffer, 256)
 		return func() int {
 				n, err := r.RecvBatch(b.Context(), batch)
-				if err != nil && err != io.EOF {
+				if err != nil && !errors.Is(err, io.EOF) {
 					b.Fatal(err)
 				}
 				total := 0
