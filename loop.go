@@ -88,11 +88,8 @@ func (l *Loop) run(cfg RingConfig, started chan<- error) {
 	}
 	started <- nil
 	defer close(l.done)
-	for !l.isClosing() {
-		if err := l.turn(-1); err != nil {
-			l.err = err
-			break
-		}
+	for l.err == nil && !l.heardClosing() {
+		l.err = l.turn(-1)
 	}
 	l.stop()
 }
@@ -182,10 +179,10 @@ func (l *Loop) Start(prep func(*SQE), done func(*CQE)) error {
 }
 
 // turn is one round: run functions, supply buffers, enter the kernel once,
-// dispatch what completed. timeout bounds its sleep, negative for ever.
+// dispatch what completed. kick was cleared before, so that whatever is handed to
+// the loop from then on keeps it from sleeping. timeout bounds its sleep, negative for ever.
 func (l *Loop) turn(timeout time.Duration) error {
 	l.stats.turns.Add(1)
-	l.kick.Store(false)
 	l.runPosted()
 	l.flushes, l.flushers = l.flushes[:0], l.flushers[:0]
 	for _, s := range l.sources {
@@ -278,6 +275,13 @@ func (l *Loop) runPosted() {
 		l.stats.functions.Add(1)
 		fn()
 	}
+}
+
+// heardClosing clears kick and only then looks whether the loop shall close: a
+// Close or Post that comes after the look sets kick again.
+func (l *Loop) heardClosing() bool {
+	l.kick.Store(false)
+	return l.isClosing()
 }
 
 // wake gives the loop a turn, now or after the one that it is in.

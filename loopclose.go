@@ -69,6 +69,7 @@ func (l *Loop) cancelAll() {
 	}
 	s.PrepCancel(0, CancelAll|CancelAny)
 	for deadline := time.Now().Add(closePatience); l.ops.live > 0; {
+		l.kick.Store(false)
 		left := time.Until(deadline)
 		if left <= 0 || l.turn(left) != nil {
 			return

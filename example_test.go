@@ -1,0 +1,78 @@
+package zcrx_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+
+	"github.com/zcrx-go/zcrx"
+)
+
+// A server that takes in one connection. Auto means zero copy where
+// PoolConfig.Interface names an interface that can, and a copying mode here.
+func Example() {
+	ctx := context.Background()
+	loop, err := zcrx.NewLoop(zcrx.LoopConfig{})
+	if errors.Is(err, zcrx.ErrNotSupported) {
+		fmt.Println("hello, zero copy") // not here: the error says why, and what to do
+		return
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer loop.Close()
+	pool, err := zcrx.OpenPool(ctx, loop, zcrx.Auto, zcrx.PoolConfig{NumBuffers: 64})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		client, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Fprint(client, "hello, zero copy")
+		client.Close()
+	}()
+
+	conn, err := listener.Accept()
+	if err != nil {
+		log.Fatal(err)
+	}
+	receiver, err := zcrx.NewReceiver(pool, conn.(*net.TCPConn)) // takes conn over
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer receiver.Close()
+	for {
+		buf, err := receiver.Recv(ctx)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("%s\n", buf.Bytes()) // read-only; valid until Release
+		buf.Release()
+	}
+	// Output: hello, zero copy
+}
+
+func ExampleProbeFeatures() {
+	features, err := zcrx.ProbeFeatures()
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := features.Have(zcrx.FeatureZeroCopy); errors.Is(err, zcrx.ErrNotSupported) {
+		log.Print(err) // names the layer and the remedy
+	}
+}
