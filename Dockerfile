@@ -25,7 +25,7 @@ RUN lock=third_party/liburing/liburing.lock \
  && apt-get install -y --no-install-recommends --allow-downgrades "$package=$version" \
  && rm -rf /var/lib/apt/lists/*
 
-COPY internal/vm/debian/download internal/vm/debian/download
+COPY internal/debian/download internal/debian/download
 RUN third_party/liburing/build
 
 # Dependencies change less often than the source.

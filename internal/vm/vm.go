@@ -1,0 +1,204 @@
+// Package vm boots a Debian kernel under QEMU around one static program and
+// answers how the program ended.
+//
+// The guest has nothing but that program, the files given to it, and an init
+// that is the calling executable itself (see [Config].Init); there is no shell,
+// no distribution, no disk and no network but lo. Kernels come from the Debian
+// archive and are cached. Everything between host and guest goes through one
+// virtio-serial port; the serial console only carries what the kernel prints.
+package vm
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/zcrx-go/zcrx/internal/vm/wire"
+)
+
+// ErrTimeout is the error of a run that took longer than [Config].Timeout.
+var ErrTimeout = errors.New("timeout")
+
+// staticRemedy says how to link a program for the guest.
+const staticRemedy = "link it statically (CGO_ENABLED=0, or with cgo " +
+	"-tags netgo,osusergo -ldflags '-linkmode external -extldflags -static')"
+
+// Run runs a program in a new virtual machine and answers its exit status, 128
+// plus the signal's number if a signal ended it. An error means that the status
+// is not known: the program could not be run, the guest's kernel died, the
+// timeout ([ErrTimeout]) or ctx ended it. Run may be called by several
+// goroutines at once. It leaves no process behind.
+func Run(ctx context.Context, c Config) (exitCode int, err error) {
+	c, err = c.withDefaults()
+	if err != nil {
+		return 0, err
+	}
+	if c.Init == "" {
+		if c.Init, err = os.Executable(); err != nil {
+			return 0, err
+		}
+	}
+	// Whatever can be found wrong is found before the boot.
+	if err := checkStatic(c.Program, staticRemedy); err != nil {
+		return 0, err
+	}
+	if err := checkStatic(c.Init, "this is to be the guest's init: build it with CGO_ENABLED=0"); err != nil {
+		return 0, err
+	}
+	job, files := c.job()
+	for _, file := range files {
+		if _, err := os.Stat(file.Host); err != nil {
+			return 0, fmt.Errorf("for the guest: %w", err)
+		}
+	}
+	qemu, err := findQEMU()
+	if err != nil {
+		return 0, err
+	}
+	kernel, err := fetchKernel(ctx, c.Kernel, c.Update, c.Notices)
+	if err != nil {
+		return 0, err
+	}
+
+	dir, err := os.MkdirTemp("", "vmrun-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	initramfs := filepath.Join(dir, "initramfs")
+	if err := writeInitramfs(initramfs, c.Init, kernel.Modules); err != nil {
+		return 0, err
+	}
+	s := spec{
+		qemu: qemu, image: kernel.Image, initramfs: initramfs,
+		accel: c.Accel, thread: c.TCGThread,
+		memory: c.Memory, cpus: c.CPUs, extra: c.Append,
+	}
+	if s.accel, err = chooseAccel(ctx, s, c.Notices); err != nil {
+		return 0, err
+	}
+	if s.thread, err = chooseThread(ctx, s); err != nil {
+		return 0, err
+	}
+	return boot(ctx, c, s, job, files)
+}
+
+// boot is one run of a machine.
+func boot(ctx context.Context, c Config, s spec, job wire.Job, files []File) (int, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.Timeout, ErrTimeout)
+	defer cancel()
+	m, err := s.start(newConsole(c.Console))
+	if err != nil {
+		return 0, err
+	}
+	defer m.stop()
+	defer context.AfterFunc(ctx, m.kill)()
+
+	sent := make(chan error, 1)
+	go func() {
+		err := sendJob(m.port, job, files)
+		if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, net.ErrClosed) {
+			err = nil // the guest has gone, which others report
+		}
+		if err != nil {
+			m.kill() // the guest would wait for the rest for ever
+		}
+		sent <- err
+	}()
+	exit, err := follow(m.port, c)
+	switch {
+	case err == nil && exit.Error != "":
+		return 0, fmt.Errorf("in the guest: %s", exit.Error)
+	case err == nil:
+		warn(c.Notices, exit.Taint, m.console)
+		return exit.Code, nil
+	case errors.Is(context.Cause(ctx), ErrTimeout):
+		return 0, fmt.Errorf("the guest did not end within %v: %w%s",
+			c.Timeout, ErrTimeout, m.console.tail())
+	case ctx.Err() != nil:
+		return 0, fmt.Errorf("the guest was stopped: %w", context.Cause(ctx))
+	case !errors.Is(err, errGone):
+		return 0, err
+	}
+	// Either a file could not be read here, or the guest died by itself.
+	if err := <-sent; err != nil {
+		return 0, fmt.Errorf("sending the files to the guest: %w", err)
+	}
+	return 0, m.died()
+}
+
+// errGone is the end of the port before the last frame.
+var errGone = errors.New("the guest has gone")
+
+// follow reads frames until the last one.
+func follow(port io.Reader, c Config) (exit wire.Exit, err error) {
+	outputs, done := receiveInBackground(c.Outputs)
+	defer func() {
+		// Without the last frame the archive is cut off, which is no news.
+		_ = outputs.CloseWithError(io.EOF)
+		if received := <-done; err == nil && exit.Error == "" {
+			err = received
+		}
+	}()
+	frames := bufio.NewReaderSize(port, 1<<16)
+	for {
+		kind, payload, err := wire.Receive(frames)
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+			return exit, errGone
+		case err != nil:
+			return exit, fmt.Errorf("listening to the guest: %w", err)
+		}
+		switch kind {
+		case wire.Ready:
+		case wire.Stdout:
+			_, err = c.Stdout.Write(payload)
+		case wire.Stderr:
+			_, err = c.Stderr.Write(payload)
+		case wire.Output:
+			_, err = outputs.Write(payload)
+		case wire.End:
+			return exit, json.Unmarshal(payload, &exit)
+		default:
+			err = fmt.Errorf("the guest sent a frame of the unknown kind %q", kind)
+		}
+		if err != nil {
+			return exit, err
+		}
+	}
+}
+
+// receiveInBackground unpacks what is written to the pipe.
+func receiveInBackground(outputs []Output) (*io.PipeWriter, <-chan error) {
+	r, w := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := receiveOutputs(r, outputs)
+		if err == nil {
+			// The padding after the archive must go somewhere too.
+			_, err = io.Copy(io.Discard, r)
+		}
+		_ = r.CloseWithError(err)
+		done <- err
+	}()
+	return w, done
+}
+
+// warn remarks that the guest's kernel complained of itself. The program's
+// status stands: it may have nothing to do with it.
+func warn(notices io.Writer, taint uint64, console *console) {
+	// Documentation/admin-guide/tainted-kernels.rst. A soft lock-up does not
+	// count: a busy host makes them.
+	const died, warned = 1 << 7, 1 << 9
+	if taint&(died|warned) != 0 {
+		fmt.Fprintf(notices, "the guest's kernel reported a fault of its own (taint %d)%s\n",
+			taint, console.tail())
+	}
+}
