@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+type recvOptions struct {
+	pool   poolOptions
+	listen string
+	output string
+	once   bool
+	stats  time.Duration
+	json   bool
+}
+
+func newRecv(std streams) *cobra.Command {
+	o := recvOptions{}
+	cmd := &cobra.Command{
+		Use:   "recv",
+		Short: "Receive TCP connections through a buffer pool",
+		Long: "Receive TCP connections through a buffer pool, until a signal (or --once), and print what\n" +
+			"came over each. With --output the connections are received one at a time, and their bytes\n" +
+			"follow one another in the file; with \"--output -\" the reports go to standard error.\n" +
+			"The exit status is 0 only if the peer of every connection ended it in order and every\n" +
+			"buffer was returned.",
+		Args: noArgs,
+	}
+	flags := cmd.Flags()
+	o.pool.register(flags)
+	flags.StringVarP(&o.listen, "listen", "l", ":9000", "address to listen on")
+	flags.StringVarP(&o.output, "output", "o", "", "file for the received bytes, - for standard output (default: count and hash only)")
+	flags.BoolVar(&o.once, "once", false, "end after the first connection")
+	flags.DurationVar(&o.stats, "stats", 0, "print a line of statistics to standard error that often")
+	flags.BoolVar(&o.json, "json", false, "print one JSON object per connection (docs/json.md)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if o.stats < 0 {
+			return misused(cmd, fmt.Errorf("--stats %v is negative", o.stats))
+		}
+		if err := o.pool.check(cmd); err != nil {
+			return err
+		}
+		return o.run(cmd.Context(), std)
+	}
+	return cmd
+}
+
+// run opens everything, serves, and closes everything.
+func (o *recvOptions) run(ctx context.Context, std streams) (err error) {
+	e, err := o.pool.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.close()) }()
+	ln, err := listen(ctx, o.listen)
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+	out, closeOut, err := o.openOutput(std)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeOut()) }()
+
+	s := server{
+		engine: e, ln: ln, out: out, once: o.once, oneByOne: o.once || out != nil,
+		mode: e.report(), reports: std.out, json: o.json,
+	}
+	if o.output == "-" {
+		s.reports = std.err
+	}
+	fmt.Fprintf(std.err, "zcrx: listening on %s, mode %s (%s), %d buffers of %d bytes\n",
+		ln.Addr(), s.mode.Mode, s.mode.ModeReason, s.mode.NumBuffers, s.mode.BufferSize)
+	if o.stats > 0 {
+		stop := printStats(std.err, &s, o.stats)
+		defer stop()
+	}
+	return s.serve(ctx)
+}
+
+// openOutput opens what -o names; out is nil for nothing.
+func (o *recvOptions) openOutput(std streams) (out io.Writer, closeOut func() error, err error) {
+	nothing := func() error { return nil }
+	switch o.output {
+	case "":
+		return nil, nothing, nil
+	case "-":
+		return std.out, nothing, nil
+	}
+	f, err := os.Create(o.output)
+	if err != nil {
+		return nil, nil, err
+	}
+	return f, f.Close, nil
+}
