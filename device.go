@@ -1,20 +1,22 @@
 package zcrx
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Drivers, by what they answered to a registration (Linux 6.15 to 7.3).
 var (
-	zeroCopyDrivers = []string{"bnxt_en", "mlx5_core", "gve", "fbnic"}
+	zeroCopyDrivers = []string{"bnxt_en", "fbnic", "gve", "mlx5_core"}
 	copyingDrivers  = []string{"virtio_net", "e1000", "e1000e", "vmxnet3"}
 )
 
 // ProbeQueue tells, as far as that can be seen without touching it, whether a
 // hardware receive queue can be used for zero copy: nil if its driver can, an
-// error that matches ErrNotSupported if not, another error if only a
-// registration could tell. It changes nothing and needs no privilege.
+// error that matches ErrNotSupported if not, ErrInconclusive if only a
+// registration could tell, another error if there is no such queue. It changes nothing and needs no privilege.
 func ProbeQueue(iface string, queue int) error {
 	cfg := PoolConfig{Interface: iface, Queue: queue}
 	if _, err := cfg.resolveInterface(); err != nil {
@@ -22,8 +24,8 @@ func ProbeQueue(iface string, queue int) error {
 	}
 	cannot := func(why string) error {
 		return &UnsupportedError{
-			Feature: fmt.Sprintf("zero-copy receive on %q", iface), Layer: LayerDevice, Err: fmt.Errorf("%s", why),
-			Remedy: fmt.Sprintf("use an interface whose driver is one of %v, or a copying mode", zeroCopyDrivers),
+			Feature: fmt.Sprintf("zero-copy receive on %q", iface), Layer: LayerDevice, Err: errors.New(why),
+			Remedy: "use an interface whose driver is " + strings.Join(zeroCopyDrivers, ", ") + ", or a copying mode",
 		}
 	}
 	driver := interfaceDriver(iface)
@@ -33,7 +35,7 @@ func ProbeQueue(iface string, queue int) error {
 	case slices.Contains(copyingDrivers, driver):
 		return cannot(fmt.Sprintf("its driver %s has no queue management", driver))
 	case !slices.Contains(zeroCopyDrivers, driver):
-		return fmt.Errorf("zcrx: whether driver %s of %q can do zero-copy receive is not known: only opening a pool on it tells", driver, iface)
+		return fmt.Errorf("zcrx: zero-copy receive on %q: driver %s: %w", iface, driver, ErrInconclusive)
 	}
 	return nil
 }

@@ -18,6 +18,10 @@ var (
 	// net.ErrClosed too.
 	ErrClosed = fmt.Errorf("zcrx: %w", net.ErrClosed)
 
+	// ErrInconclusive matches the answer of a probe that could not find out:
+	// only trying tells.
+	ErrInconclusive = errors.New("not known without trying")
+
 	// ErrReleased is what Release answers for a lease that is already back. The
 	// second release changed nothing.
 	ErrReleased = errors.New("zcrx: buffer released twice")
@@ -75,7 +79,7 @@ func (e *UnsupportedError) Error() string {
 	}
 	b.WriteByte(')')
 	if e.Err != nil {
-		fmt.Fprintf(&b, ": %v", e.Err)
+		fmt.Fprintf(&b, ": %s", strings.TrimPrefix(e.Err.Error(), "zcrx: "))
 	}
 	if e.Remedy != "" {
 		fmt.Fprintf(&b, "; %s", e.Remedy)
@@ -141,6 +145,9 @@ func rangeError(what string, value, low, high int64) error {
 // errnoText is the errno's message with its name in front, which is what people
 // search for.
 func errnoText(e syscall.Errno) string {
+	if e == syscall.EOPNOTSUPP { // the same number as ENOTSUP, whose name nobody looks for
+		return "EOPNOTSUPP (" + e.Error() + ")"
+	}
 	if name := errnoName(e); name != "" {
 		return name + " (" + e.Error() + ")"
 	}

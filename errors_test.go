@@ -55,8 +55,11 @@ func TestNames(t *testing.T) {
 	assert.Equal(t, "mode(77)", Mode(77).String())
 }
 
-func TestIsKernel(t *testing.T) {
-	assert.True(t, isKernel("6.15.3-custom", 6, 15))
-	assert.False(t, isKernel("6.1.3", 6, 15))
-	assert.False(t, isKernel("darwin", 6, 15))
+func TestOlderKernel(t *testing.T) {
+	assert.True(t, olderKernel("7.1.13+deb13-cloud-amd64", 7, 2, 10))
+	assert.True(t, olderKernel("7.2.9", 7, 2, 10))
+	assert.False(t, olderKernel("7.2.10-1", 7, 2, 10))
+	assert.False(t, olderKernel("7.3.0-rc1", 7, 2, 10))
+	assert.True(t, olderKernel("6.9", 6, 16, 0))
+	assert.False(t, olderKernel("darwin", 6, 16, 0))
 }

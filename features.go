@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -251,7 +252,7 @@ func (fs *Features) probeZeroCopy(ring *Ring, ops *[256]byte) {
 	haveZCRX := cQuery(queryOpZCRX, unsafe.Pointer(&z), unsafe.Sizeof(z)) == 0
 	// 6.15 to 6.18 have zcrx and no query for it. 6.15 alone has no dma-buf
 	// areas, and cannot be told apart but by its name.
-	fs.set(FeatureDMABuf, !haveZCRX && !isKernel(fs.Kernel, 6, 15) || z.areaFlags&1 != 0)
+	fs.set(FeatureDMABuf, !haveZCRX && !olderKernel(fs.Kernel, 6, 16, 0) || z.areaFlags&1 != 0)
 	fs.set(FeatureImport, z.registerFlags&regImport != 0)
 	fs.set(FeatureExport, z.ctrlOps > ctrlExport)
 	fs.set(FeatureFlush, z.ctrlOps > ctrlFlush)
@@ -307,9 +308,12 @@ func (fs *Features) attemptRegistration(ring *Ring) {
 	}
 }
 
-// isKernel tells whether the release begins with that major and minor number.
-func isKernel(release string, major, minor int) bool {
-	var ma, mi int
-	n, _ := fmt.Sscanf(release, "%d.%d", &ma, &mi)
-	return n == 2 && ma == major && mi == minor
+// olderKernel tells whether the release is before major.minor.patch. What cannot
+// be read counts as newest.
+func olderKernel(release string, major, minor, patch int) bool {
+	var got [3]int
+	if n, _ := fmt.Sscanf(release, "%d.%d.%d", &got[0], &got[1], &got[2]); n < 2 {
+		return false
+	}
+	return slices.Compare(got[:], []int{major, minor, patch}) < 0
 }

@@ -46,6 +46,10 @@ type ledger struct {
 	// alone touches it.
 	spare *lease
 
+	// wasStarving is what the loop last set starving to. The loop's thread alone
+	// touches it.
+	wasStarving bool
+
 	// completions and bytes count what was leased. Written on the loop's thread.
 	completions atomic.Uint64
 	bytes       atomic.Uint64
@@ -197,18 +201,16 @@ func (g *ledger) returnCount() uint64 {
 	return g.returns
 }
 
-// starve tells that a receive waits for a return after the seen-th. It answers
-// false if there was one already: then there is something to try again with.
-func (g *ledger) starve(seen uint64) bool {
+// setStarving tells whether a receive waits for a return after the seen-th, so
+// that this return wakes the loop. It answers false if it has come already: then
+// there is something to try again with. It is for the loop's thread.
+func (g *ledger) setStarving(starving bool, seen uint64) bool {
+	if !starving && !g.wasStarving {
+		return true
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.starving = g.returns == seen
-	return g.starving
-}
-
-// sated tells that no receive waits for a return any more.
-func (g *ledger) sated() {
-	g.mu.Lock()
-	g.starving = false
-	g.mu.Unlock()
+	g.starving = starving && g.returns == seen
+	g.wasStarving = g.starving
+	return g.starving == starving
 }

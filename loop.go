@@ -60,6 +60,9 @@ func NewLoop(cfg LoopConfig) (*Loop, error) {
 	if cfg.CQEntries == 0 {
 		cfg.CQEntries = max(defaultCQEntries, cfg.Entries)
 	}
+	if cfg.CQEntries < minCQEntries {
+		return nil, rangeError("LoopConfig.CQEntries", int64(cfg.CQEntries), minCQEntries, maxCQEntries)
+	}
 	ringConfig := RingConfig{
 		Entries: cfg.Entries, CQEntries: cfg.CQEntries,
 		Flags: SetupSingleIssuer | SetupDeferTaskrun | SetupDisabled | SetupSubmitAll | SetupCoopTaskrun,

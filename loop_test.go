@@ -205,6 +205,7 @@ func TestLoopConfigRanges(t *testing.T) {
 	for want, cfg := range map[string]LoopConfig{
 		"Entries -1 is out of range":                                {Entries: -1},
 		"CQEntries 70000 is out of range: allowed are 256 to 65536": {CQEntries: 70000},
+		"CQEntries 2 is out of range: allowed are 4 to 65536":       {Entries: 2, CQEntries: 2},
 		"CompletionSize 9 is out of range: allowed are 0 to 3":      {CompletionSize: 9},
 	} {
 		_, err := NewLoop(cfg)

@@ -23,8 +23,8 @@ type LoopConfig struct {
 	// Entries is the number of submission queue entries, 1 to 32768, by default
 	// 256. More requests than that in one turn cost one more system call.
 	Entries int
-	// CQEntries is the number of completion queue entries, Entries to 65536, by
-	// default 4096. When it is too small for a burst, receives end with ENOSPC
+	// CQEntries is the number of completion queue entries, Entries and at least 4
+	// to 65536, by default 4096. When it is too small for a burst, receives end with ENOSPC
 	// and are armed again: nothing is lost, but time.
 	CQEntries int
 	// CompletionSize is the size of completions.
@@ -38,6 +38,10 @@ const (
 	defaultSQEntries = 256
 	defaultCQEntries = 4096
 	completionBatch  = 256
+
+	// A 32-byte completion in a mixed ring takes two entries, and a filler when
+	// it would wrap: with fewer than four it may never fit.
+	minCQEntries = 4
 )
 
 func (s CompletionSize) setupFlags() (SetupFlags, error) {

@@ -8,8 +8,8 @@ import (
 
 // OpenPool makes the pool that mode asks for on the loop. Auto takes ZeroCopy
 // where kernel, process and interface can do it, and Provided else; the pool's
-// Reason then says why. Numbers that are out of range and an interface that does
-// not exist are errors in every mode. Socket mode has no pool.
+// Reason then says why. An interface or queue that does not exist is an error in
+// both ZeroCopy and Auto; Provided does not look at them. Socket mode has no pool.
 func OpenPool(ctx context.Context, loop *Loop, mode Mode, cfg PoolConfig) (BufferPool, error) {
 	switch mode {
 	case ZeroCopy:

@@ -56,6 +56,8 @@ type Pool struct {
 	events    uint64 // user data of the pool's events
 	canFlush  bool
 	flushAt   uint32 // device-less: flush when so many entries are pending
+	dry       bool   // every buffer is out, and a receive may sleep on it: see noteDry
+	sleepsDry bool   // the kernel does that
 	flushErr  error  // a failed flush: the kernel gets no buffers any more
 
 	flushes       atomic.Uint64 // system calls
@@ -103,6 +105,7 @@ func NewPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, error) {
 		return nil, fmt.Errorf("zcrx: the loop's completions have 16 bytes: a pool needs LoopConfig.CompletionSize CompletionAuto, Completion32 or CompletionMixed")
 	}
 	p := &Pool{loop: loop, mode: mode, canFlush: features.Have(FeatureFlush) == nil}
+	p.sleepsDry = mode == DeviceLess && olderKernel(features.Kernel, 7, 2, 10)
 	p.ledger.init(p, loop.wake)
 	size := bufferSizeFor(cfg.BufferSizeHint)
 	if size > int(pageSize()) && (mode == DeviceLess || features.Have(FeatureBufferSize) != nil) {
@@ -312,5 +315,7 @@ func (p *Pool) take(c *CQE) (Buffer, error) {
 		return Buffer{}, err
 	}
 	// The kernel's own offset goes back verbatim: area and buffer are in it.
-	return p.lease(data, uint32(c.Res), offset), nil
+	b := p.lease(data, uint32(c.Res), offset)
+	p.noteDry()
+	return b, nil
 }

@@ -31,15 +31,32 @@ func (p *Pool) accounts() *ledger       { return &p.ledger }
 func (p *Pool) detach(*Ring) { p.loop.ops.mute(p.events) }
 
 func (p *Pool) beforeTurn(l *Loop) {
+	returns := p.returnCount()
 	waiting := p.drain()
 	pending := p.refillQueue.pending()
-	hungry := p.receivers.hungry() > 0
+	hungry := p.receivers.hungry() > 0 || p.dry
 	if pending > 0 && p.canFlush && (hungry || waiting > 0 || (p.mode == DeviceLess && pending >= p.flushAt)) {
 		l.requestFlush(p)
 	}
-	if hungry {
-		// What is pending is flushed before the re-armed receives run.
-		p.receivers.feed(l, &p.ledger, p.canFlush && pending > 0, p.flushErr)
+	// What is pending is flushed before receives that are armed now run.
+	supply := p.canFlush && pending > 0
+	p.receivers.feed(returns, supply, p.flushErr)
+	if p.dry && supply {
+		p.dry = false
+		p.receivers.nudge()
+	}
+	if !p.setStarving(p.dry || p.receivers.hungry() > 0, returns) {
+		l.again = true
+	}
+}
+
+// noteDry looks, on a kernel that needs it, whether every buffer is out. Before
+// Linux 7.2.10 a receive that used up the last buffer in the middle of a packet
+// sleeps instead of ending with ENOMEM, and goes on sleeping when buffers come
+// back and data is queued. It is nudged then.
+func (p *Pool) noteDry() {
+	if p.sleepsDry && uint32(p.completions.Load())-atomic.LoadUint32(p.refillQueue.khead) >= uint32(p.NumBuffers()) {
+		p.dry = true
 	}
 }
 

@@ -62,6 +62,8 @@ const (
 )
 
 const (
+	pollHup = 0x10 // POLLHUP
+
 	recvMultishot   = 1 << 1 // IORING_RECV_MULTISHOT, in ioprio
 	acceptMultishot = 1 << 0 // IORING_ACCEPT_MULTISHOT, in ioprio
 	pollAddMulti    = 1 << 0 // IORING_POLL_ADD_MULTI, in len

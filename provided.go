@@ -165,9 +165,11 @@ func (p *ProvidedPool) accounts() *ledger       { return &p.ledger }
 func (p *ProvidedPool) beforeTurn(l *Loop) {
 	p.mu.Lock()
 	p.woken = false
+	returns := p.returns
 	p.mu.Unlock()
-	if p.receivers.hungry() > 0 {
-		p.receivers.feed(l, &p.ledger, false, nil)
+	p.receivers.feed(returns, false, nil)
+	if !p.setStarving(p.receivers.hungry() > 0, returns) {
+		l.again = true
 	}
 }
 

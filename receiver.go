@@ -10,7 +10,7 @@ import (
 )
 
 // Receiver takes in the bytes of one TCP connection, in order, as leased
-// Buffers. One request in the kernel serves the connection for its life: it is
+// Buffers. One receive in the kernel serves the connection for its life: it is
 // armed again, and nothing is lost, when the kernel ends it because no buffer
 // was free or the completion queue was full.
 //
@@ -19,14 +19,21 @@ import (
 type Receiver struct {
 	pool BufferPool
 	loop *Loop
-	done chan struct{} // closed when no completion will come any more and the fd is closed
+	done chan struct{} // closed when no completion will come any more
+
+	fd int // closed by closeSocket, after done
 
 	// Of the loop's thread:
-	fd          int
 	request     uint64 // user data of the receive in flight
 	armed       bool   // it is in flight
+	nudged      bool   // it was cancelled only to be armed again
+	watch       uint64 // user data of the poll for a hang-up
+	watching    bool   // it is in flight
+	hungUp      bool   // the connection is closed; data may be left
 	ended       bool   // endErr is decided, no further data is taken
 	endErr      error
+	finished    bool     // the pool was given up
+	closeWanted bool     // Close was called on the loop: finish closes the socket
 	returnsSeen uint64   // the pool's returns when the receive was armed
 	batch       []Buffer // of this turn, not yet handed over
 	unpublished bool     // batch or endErr wait for publish
@@ -36,6 +43,7 @@ type Receiver struct {
 	err      error         // guarded by mu: what follows the last buffer
 	asleep   bool          // guarded by mu: the consumer waits for notify
 	closed   bool          // guarded by mu: nobody will consume
+	fdClosed bool          // guarded by mu
 	notify   chan struct{} // holds one wake-up
 
 	consumer sync.Mutex
@@ -45,7 +53,8 @@ type Receiver struct {
 
 // NewReceiver takes over conn and starts to receive from it into the pool's
 // buffers, on the pool's loop. conn is closed for its caller; the connection
-// itself lives until the Receiver's Close. For a zero-copy pool the connection
+// itself lives until the Receiver's Close, also after the peer has ended its
+// side. For a zero-copy pool the connection
 // must arrive on the pool's hardware queue.
 //
 // On an error conn is still the caller's.
@@ -68,6 +77,7 @@ func NewReceiver(pool BufferPool, conn *net.TCPConn) (*Receiver, error) {
 		}
 		pool.users().add(r)
 		r.arm()
+		r.watchForReset()
 		return nil
 	})
 	if err != nil {
@@ -148,12 +158,20 @@ func (r *Receiver) await(ctx context.Context) error {
 // unless it is called on the loop. It is idempotent and safe from any goroutine;
 // buffers that Recv answered stay valid.
 func (r *Receiver) Close() error {
-	err := r.loop.do(func(*Ring) error { r.end(ErrClosed); return nil })
+	err := r.loop.do(func(*Ring) error {
+		r.closeWanted = true
+		r.end(ErrClosed)
+		if r.finished {
+			r.closeSocket()
+		}
+		return nil
+	})
 	if err != nil && !errors.Is(err, ErrClosed) {
 		return err
 	}
 	if !r.loop.onLoop() {
 		<-r.done
+		r.closeSocket()
 	}
 	r.mu.Lock()
 	left := r.incoming
@@ -167,6 +185,17 @@ func (r *Receiver) Close() error {
 	_ = ReleaseAll(r.taken[r.next:])
 	r.taken, r.next = nil, 0
 	return nil
+}
+
+// closeSocket gives up the fd, once. Nothing is in flight on it: a request would
+// keep the socket open.
+func (r *Receiver) closeSocket() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.fdClosed {
+		r.fdClosed = true
+		_ = closeFD(r.fd) // nothing to do about an error: the fd is gone in any case
+	}
 }
 
 // wakeConsumer is called with mu held.
@@ -192,7 +221,12 @@ func (r *Receiver) arm() {
 		return
 	}
 	r.pool.prepRecv(s, r.fd)
-	r.request, r.armed = s.UserData, true
+	r.request, r.armed, r.nudged = s.UserData, true, false
+	if r.hungUp {
+		// It reads what is there as it is submitted; if it then slept, the
+		// cancellation ends it, and it is armed again until it meets the end.
+		r.nudge()
+	}
 }
 
 // complete takes a completion of the receive.
@@ -206,9 +240,31 @@ func (r *Receiver) complete(c *CQE) {
 		r.pool.discard(c)
 		r.noData(c)
 	}
-	if r.ended && !r.armed {
-		r.finish()
+	r.finishIfIdle()
+}
+
+// watchForReset polls for the connection's hang-up. A receive that takes the last
+// data goes to sleep past a reset that came along with it: it looks at the number
+// of bytes left, not at the socket's error (seen on Linux 6.18 and 7.3). Once the
+// connection hung up, a receive is therefore never left asleep: see arm.
+func (r *Receiver) watchForReset() {
+	if r.ended {
+		return
 	}
+	s, err := r.loop.newRequest(completerFunc(func(c *CQE) {
+		r.watching = false
+		if c.Res > 0 && c.Res&pollHup != 0 {
+			r.hungUp = true
+			r.nudge()
+		}
+		r.finishIfIdle()
+	}))
+	if err != nil {
+		r.end(err)
+		return
+	}
+	s.PrepPollAdd(r.fd, pollHup)
+	r.watch, r.watching = s.UserData, true
 }
 
 func (r *Receiver) data(c *CQE) {
@@ -241,12 +297,31 @@ func (r *Receiver) noData(c *CQE) {
 		// The completion queue is being emptied right now.
 		r.pool.users().rearmedQueueFull.Add(1)
 		r.arm()
-	case errno == syscall.EINTR || errno == syscall.EAGAIN:
+	case errno == syscall.EINTR || errno == syscall.EAGAIN || (errno == syscall.ECANCELED && r.nudged):
+		r.nudged = false
 		r.pool.users().rearmedOther.Add(1)
 		r.arm()
 	default:
 		r.end(receiveError(errno))
 	}
+}
+
+// nudge cancels the receive so that it is armed again.
+func (r *Receiver) nudge() {
+	if r.armed && !r.ended && !r.nudged {
+		r.nudged = true
+		r.cancel(r.request)
+	}
+}
+
+// cancel asks the kernel to end a request in flight.
+func (r *Receiver) cancel(userData uint64) {
+	s, err := r.loop.newRequest(completerFunc(func(*CQE) {}))
+	if err != nil {
+		r.loop.report("cancel receive", err) // the end of the loop will
+		return
+	}
+	s.PrepCancel(userData, 0)
 }
 
 // touch has the turn hand over what is new.
@@ -286,25 +361,28 @@ func (r *Receiver) end(err error) {
 	r.ended, r.endErr = true, err
 	r.pool.users().forget(r)
 	r.touch()
-	if !r.armed {
-		r.finish()
-		return
+	if r.armed {
+		r.cancel(r.request)
 	}
-	s, err := r.loop.newRequest(completerFunc(func(*CQE) {}))
-	if err != nil {
-		r.loop.report("cancel receive", err) // the end of the loop will
-		return
+	if r.watching {
+		r.cancel(r.watch)
 	}
-	s.PrepCancel(r.request, 0)
+	r.finishIfIdle()
 }
 
-// finish gives up fd and pool: no completion will come.
+// finishIfIdle gives up the pool once the end is decided and no completion will
+// come.
+func (r *Receiver) finishIfIdle() {
+	if r.ended && !r.armed && !r.watching {
+		r.finish()
+	}
+}
+
 func (r *Receiver) finish() {
-	if r.fd < 0 {
+	if r.finished {
 		return
 	}
-	_ = closeFD(r.fd) // nothing to do about an error: the fd is gone in any case
-	r.fd = -1
+	r.finished = true
 	r.pool.users().remove(r)
 	// A receive that could not be cancelled may still write into the memory:
 	// that stays mapped then.
@@ -312,4 +390,7 @@ func (r *Receiver) finish() {
 		r.pool.accounts().dropUser()
 	}
 	close(r.done)
+	if r.closeWanted {
+		r.closeSocket()
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"io"
 	"math/rand"
 	"net"
+	"os"
 	"runtime"
 	"sync"
 	"syscall"
@@ -170,8 +171,14 @@ func TestFewBuffersAndSlowConsumer(t *testing.T) {
 
 // TestSmallCompletionQueue makes bursts overflow the completion queue.
 func TestSmallCompletionQueue(t *testing.T) {
+	for _, size := range []CompletionSize{Completion32, CompletionAuto} {
+		testSmallCompletionQueue(t, size)
+	}
+}
+
+func testSmallCompletionQueue(t *testing.T, size CompletionSize) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
-		l := newTestLoop(t, LoopConfig{Entries: 2, CQEntries: 2, CompletionSize: Completion32})
+		l := newTestLoop(t, LoopConfig{Entries: 4, CQEntries: 4, CompletionSize: size})
 		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 512})
 		sender, r := newTestReceiver(t, p)
 		want := pattern(2, 1<<20)
@@ -216,6 +223,55 @@ func TestPeerResets(t *testing.T) {
 		assert.ErrorIs(t, err, syscall.ECONNRESET)
 		assert.ErrorContains(t, err, "the peer reset the connection")
 		assert.Zero(t, p.Stats().Outstanding)
+	})
+}
+
+// TestResetBehindMuchData resets with data in flight, again and again: the reset
+// often comes together with the last data.
+func TestResetBehindMuchData(t *testing.T) {
+	inEveryMode(t, func(t *testing.T, mode Mode) {
+		l := newTestLoop(t, LoopConfig{})
+		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 1024})
+		data := pattern(9, 3<<20)
+		for round := range 10 {
+			sender, r := newTestReceiver(t, p)
+			go func() {
+				_, _ = sender.Write(data[:len(data)-round*1000])
+				_ = sender.SetLinger(0)
+				_ = sender.Close()
+			}()
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			for {
+				b, err := r.Recv(ctx)
+				if err != nil {
+					require.ErrorIs(t, err, syscall.ECONNRESET, "%+v", p.Stats())
+					break
+				}
+				require.NoError(t, b.Release())
+			}
+			cancel()
+			require.NoError(t, r.Close())
+		}
+		assert.Zero(t, p.Stats().Outstanding)
+	})
+}
+
+// TestSocketStaysOpenUntilClose checks that the end of the stream does not close
+// our side.
+func TestSocketStaysOpenUntilClose(t *testing.T) {
+	inEveryMode(t, func(t *testing.T, mode Mode) {
+		l := newTestLoop(t, LoopConfig{})
+		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 8})
+		sender, r := newTestReceiver(t, p)
+		send(t, sender, []byte("all"))
+		assert.Equal(t, "all", string(receiveAll(t, r)))
+		require.NoError(t, sender.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
+		_, err := sender.Read(make([]byte, 1))
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded, "no FIN yet")
+		require.NoError(t, r.Close())
+		require.NoError(t, sender.SetReadDeadline(time.Time{}))
+		_, err = sender.Read(make([]byte, 1))
+		assert.ErrorIs(t, err, io.EOF)
 	})
 }
 

@@ -58,13 +58,12 @@ func (rl *receiverList) abandon() {
 
 // feed arms the receivers that waited for a buffer, if there can be one: supply
 // says that the kernel is about to get some, and leases given back since a
-// receive was armed may be in the kernel already. Otherwise the next return
-// wakes the loop. If err is set the kernel will get no buffers any more, and they
-// end.
-func (rl *receiverList) feed(l *Loop, g *ledger, supply bool, err error) {
+// receive was armed may be in the kernel already; returns is their number by now.
+// Others go on waiting. If err is set the kernel will get no buffers any more,
+// and they end.
+func (rl *receiverList) feed(returns uint64, supply bool, err error) {
 	waiting := rl.waiting
 	rl.waiting = nil
-	returns := g.returnCount()
 	for _, r := range waiting {
 		switch {
 		case err != nil:
@@ -75,10 +74,13 @@ func (rl *receiverList) feed(l *Loop, g *ledger, supply bool, err error) {
 			rl.await(r)
 		}
 	}
-	if len(rl.waiting) == 0 {
-		g.sated()
-	} else if !g.starve(returns) {
-		l.again = true
+}
+
+// nudge ends and arms again every receive in flight: a kernel may have put one to
+// sleep although data is there.
+func (rl *receiverList) nudge() {
+	for _, r := range rl.all {
+		r.nudge()
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 	"strings"
 
 	"github.com/zcrx-go/zcrx"
@@ -31,10 +30,10 @@ func probeMachine(iface string, queue int) (*machine, error) {
 	features, _ := zcrx.ProbeFeatures()
 	m := &machine{features: features, iface: iface, queue: queue}
 	if iface != "" {
-		if err := checkQueue(iface, queue); err != nil {
-			return nil, err
-		}
 		m.device = zcrx.ProbeQueue(iface, queue)
+		if m.device != nil && !errors.Is(m.device, zcrx.ErrNotSupported) && !errors.Is(m.device, zcrx.ErrInconclusive) {
+			return nil, m.device // there is no such queue
+		}
 	}
 	zeroCopy := features.Have(zcrx.FeatureZeroCopy)
 	if zeroCopy == nil {
@@ -53,19 +52,6 @@ func probeMachine(iface string, queue int) (*machine, error) {
 		zcrx.Provided:   provided,
 	}
 	return m, nil
-}
-
-// checkQueue tells a queue that does not exist from one about which
-// zcrx.ProbeQueue knows nothing.
-func checkQueue(iface string, queue int) error {
-	if _, err := net.InterfaceByName(iface); err != nil {
-		return zcrx.ProbeQueue(iface, queue)
-	}
-	queues, _ := filepath.Glob(filepath.Join("/sys/class/net", iface, "queues", "rx-*"))
-	if queue < 0 || len(queues) > 0 && queue >= len(queues) {
-		return zcrx.ProbeQueue(iface, queue)
-	}
-	return nil
 }
 
 // findDevice looks for an interface that zero copy can be done on.

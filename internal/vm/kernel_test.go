@@ -75,8 +75,8 @@ func TestInstall(t *testing.T) {
 		"7.3.4+deb13-cloud-amd64": "usr/lib/modules/7.3.4+deb13-cloud-amd64/vmlinuz",
 	} {
 		dir := t.TempDir()
-		part, err := os.MkdirTemp(dir, ".part-")
-		require.NoError(t, err)
+		part := filepath.Join(dir, ".part-1")
+		require.NoError(t, os.Mkdir(part, 0o700))
 		deb := makePackage(t, part, image, "lib/modules/k/virtio_console.ko", "lib/modules/k/virtio.ko", "lib/modules/k/other.ko")
 		got, err := install(t.Context(), dir, Kernel{Series: "7.3", Release: release, Version: "1-1", Package: deb})
 		require.NoError(t, err)
@@ -99,10 +99,10 @@ func TestInstall(t *testing.T) {
 
 func TestInstallWithoutImage(t *testing.T) {
 	dir := t.TempDir()
-	part, err := os.MkdirTemp(dir, ".part-")
-	require.NoError(t, err)
+	part := filepath.Join(dir, ".part-1")
+	require.NoError(t, os.Mkdir(part, 0o700))
 	deb := makePackage(t, part, "usr/share/doc/x")
-	_, err = install(t.Context(), dir, Kernel{Series: "7.3", Release: "r", Package: deb})
+	_, err := install(t.Context(), dir, Kernel{Series: "7.3", Release: "r", Package: deb})
 	require.ErrorContains(t, err, "no kernel image in it")
 	assert.NoDirExists(t, filepath.Join(dir, "r"))
 }

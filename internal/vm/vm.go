@@ -165,7 +165,8 @@ func follow(port io.Reader, c Config) (exit wire.Exit, err error) {
 		case wire.Output:
 			_, err = outputs.Write(payload)
 		case wire.End:
-			return exit, json.Unmarshal(payload, &exit)
+			err = json.Unmarshal(payload, &exit)
+			return exit, err
 		default:
 			err = fmt.Errorf("the guest sent a frame of the unknown kind %q", kind)
 		}

@@ -86,7 +86,8 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	if o.fetchOnly || o.printPackage {
 		return o, nil
 	}
-	return o, complete(&o, l, out, flags.Args(), getenv)
+	err := complete(&o, l, out, flags.Args(), getenv)
+	return o, err
 }
 
 // fromEnvironment sets the flags that have a variable.
