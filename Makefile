@@ -97,10 +97,10 @@ test-host: liburing ## real rings on this machine's kernel
 
 # Compiled first, so that -p 1 only keeps two virtual machines from competing for
 # the processors. Quiet, because go test takes a runner's standard error, hence a
-# console, for the test's own output. internal/demo and internal/lane have nothing to ask a kernel.
+# console, for the test's own output. The packages left out ask a kernel nothing.
 .PHONY: test-vm
 test-vm: build ## the same tests on Linux 7.3 (KERNEL=) in a virtual machine
-	@packages=$$(go list $(library) $(command) | grep -Ev '/internal/(demo|lane)$$'); \
+	@packages=$$(go list $(library) $(command) | grep -Ev '/internal/(debian|demo|lane)$$'); \
 	go test -run '^$$' -exec true $(static) $$packages >/dev/null; \
 	scripts/lane vm -- go test -json -count=1 -p 1 -timeout 15m \
 		-exec '"$(CURDIR)/bin/vmrun" --quiet --timeout 15m --kernel $(KERNEL) --env ZCRX_LANE' $(static) $$packages
