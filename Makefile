@@ -22,7 +22,7 @@ vm := ./internal/vm/...
 # of Go out that would ask one at run time.
 static := -tags netgo,osusergo -ldflags '-linkmode external -extldflags -static'
 
-lanes := liburing build unit host vm
+lanes := liburing build unit host vm matrix
 
 .PHONY: help
 help: ## this list
@@ -89,21 +89,32 @@ test-build: liburing ## how the module builds for its users
 
 .PHONY: test-unit
 test-unit: liburing ## unit tests, anywhere
-	@scripts/lane unit -- go test -json -race -short $(library) $(vm)
+	@scripts/lane -skips scripts/skips unit -- go test -json -race -short $(library) $(vm)
 
 .PHONY: test-host
 test-host: liburing ## real rings on this machine's kernel
-	@scripts/lane host -- go test -json -race -count=1 $(library) $(command)
+	@scripts/lane -skips scripts/skips host -- go test -json -race -count=1 $(library) $(command)
 
 # Compiled first, so that -p 1 only keeps two virtual machines from competing for
 # the processors. Quiet, because go test takes a runner's standard error, hence a
 # console, for the test's own output. The packages left out ask a kernel nothing.
 .PHONY: test-vm
 test-vm: build ## the same tests on Linux 7.3 (KERNEL=) in a virtual machine
-	@packages=$$(go list $(library) $(command) | grep -Ev '/internal/(debian|demo|lane)$$'); \
+	@packages=$$(go list $(library) $(command) | grep -Ev '/internal/(debian|demo|lane|matrix)$$'); \
 	go test -run '^$$' -exec true $(static) $$packages >/dev/null; \
-	scripts/lane vm -- go test -json -count=1 -p 1 -timeout 15m \
+	scripts/lane -skips scripts/skips vm -- go test -json -count=1 -p 1 -timeout 15m \
 		-exec '"$(CURDIR)/bin/vmrun" --quiet --timeout 15m --kernel $(KERNEL) --env ZCRX_LANE' $(static) $$packages
+
+# Ten kernels, seven situations each, against what docs/kernels.md says.
+.PHONY: test-matrix
+test-matrix: build ## every supported kernel, against docs/kernels.md
+	go test -c -tags matrix,netgo,osusergo -ldflags '-linkmode external -extldflags -static' -o bin/matrix.test .
+	@scripts/lane -lines matrix -- go run ./internal/matrix -check
+
+.PHONY: test-matrix-update
+test-matrix-update: build ## write docs/kernels.md from a run
+	go test -c -tags matrix,netgo,osusergo -ldflags '-linkmode external -extldflags -static' -o bin/matrix.test .
+	go run ./internal/matrix
 
 .PHONY: bench
 bench: liburing ## benchmarks on this machine's kernel

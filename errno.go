@@ -8,8 +8,8 @@ import (
 // What the kernel's errnos mean, operation by operation. The meanings were read
 // off kernels 6.15 to 7.3; docs/kernels.md has the table.
 
-// setupError explains a failed io_uring_setup.
-func setupError(errno syscall.Errno) error {
+// setupError explains a failed io_uring_setup of a ring of need bytes.
+func setupError(errno syscall.Errno, need uint64) error {
 	const op = "set up ring"
 	seen := &KernelError{Op: op, Errno: errno}
 	unsupported := func(layer Layer, minKernel, remedy string) error {
@@ -17,7 +17,10 @@ func setupError(errno syscall.Errno) error {
 	}
 	switch errno {
 	case syscall.ENOSYS:
-		return unsupported(LayerKernel, "6.1", "use a kernel with CONFIG_IO_URING, or allow io_uring_setup in the seccomp profile")
+		if seccompFiltered() {
+			return unsupported(LayerSandbox, "", "allow io_uring_setup in the seccomp profile")
+		}
+		return unsupported(LayerKernel, "6.1", "use a kernel with CONFIG_IO_URING")
 	case syscall.EPERM, syscall.EACCES:
 		switch ioUringDisabled() {
 		case 2:
@@ -29,8 +32,7 @@ func setupError(errno syscall.Errno) error {
 	case syscall.EINVAL:
 		return unsupported(LayerKernel, "6.1", "use a newer kernel: this one refuses the ring's set-up flags")
 	case syscall.ENOMEM:
-		seen.Meaning = "no memory for the rings, or the memlock limit is reached"
-		seen.Remedy = "raise RLIMIT_MEMLOCK or ask for fewer entries"
+		return pinError("io_uring", need, "entries", seen)
 	case syscall.EMFILE, syscall.ENFILE:
 		seen.Meaning = "no file descriptor is free"
 		seen.Remedy = "raise RLIMIT_NOFILE"
@@ -55,6 +57,21 @@ func privilegeError(feature Feature, seen error) error {
 	return &UnsupportedError{Feature: feature.String(), Layer: LayerPrivilege, Remedy: remedy, Err: seen}
 }
 
+// pinError explains ENOMEM for memory that the kernel shall pin. It is charged to
+// RLIMIT_MEMLOCK unless the process has CAP_IPC_LOCK; a huge page counts whole.
+func pinError(feature string, need uint64, fewer string, seen *KernelError) error {
+	seen.Meaning = fmt.Sprintf("%d bytes could not be pinned", need)
+	limit, limited := memlockLimit()
+	if !limited {
+		seen.Remedy = "free memory or ask for fewer " + fewer
+		return seen
+	}
+	return &UnsupportedError{
+		Feature: feature, Layer: LayerPrivilege, Err: seen,
+		Remedy: fmt.Sprintf("raise RLIMIT_MEMLOCK (ulimit -l) from %d to at least %d bytes, run with CAP_IPC_LOCK, or ask for fewer %s", limit, need, fewer),
+	}
+}
+
 // registerIfqError explains a refused registration of an interface queue.
 func registerIfqError(op string, req ifqRequest, errno syscall.Errno) error {
 	feature := FeatureZeroCopy
@@ -67,6 +84,13 @@ func registerIfqError(op string, req ifqRequest, errno syscall.Errno) error {
 		return &UnsupportedError{Feature: feature.String(), Layer: LayerDevice, Remedy: remedy, Err: seen}
 	}
 	queue := fmt.Sprintf("queue %d of interface index %d", req.queue, req.ifindex)
+	if fault := registerFault(req, errno); fault != nil {
+		if fault.unsupported {
+			return device(fault.what, fault.remedy)
+		}
+		seen.Meaning, seen.Remedy = fault.what, fault.remedy
+		return seen
+	}
 	switch errno {
 	case syscall.EPERM:
 		return privilegeError(feature, seen)
@@ -96,9 +120,7 @@ func registerIfqError(op string, req ifqRequest, errno syscall.Errno) error {
 	case errNoData:
 		return device("the driver ignored the buffer area", "update the driver")
 	case syscall.ENOMEM:
-		seen.Meaning = fmt.Sprintf("%d bytes could not be pinned: the memlock limit or the memory is used up", req.areaLen+req.regionSize)
-		seen.Remedy = "raise RLIMIT_MEMLOCK, run with CAP_IPC_LOCK, or ask for fewer buffers"
-		return seen
+		return pinError(feature.String(), req.areaLen+req.regionSize, "buffers", seen)
 	case syscall.EINVAL:
 		if feature == FeatureZeroCopy {
 			seen.Meaning = "most likely header split is off or its threshold is not 0; else an argument is bad or the kernel is too old"

@@ -140,10 +140,29 @@ const (
 
 )
 
-var featureCache struct {
+// featureCache keeps a conclusive answer. Whoever asks while a probe runs waits
+// for its answer.
+type featureCache struct {
 	mu       sync.Mutex
-	features *Features
+	features *Features // guarded by mu
 }
+
+func (c *featureCache) get(probe func() (*Features, error)) (*Features, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.features != nil {
+		return c.features, nil
+	}
+	fs, err := probe()
+	if err == nil {
+		c.features = fs
+	}
+	return fs, err
+}
+
+// probed is what was found out about this process and its kernel, which do not
+// change.
+var probed featureCache
 
 // ProbeFeatures finds out what can be done here. It makes one small ring and
 // asks the kernel; nothing is changed and nothing stays behind. The answer is
@@ -153,16 +172,7 @@ var featureCache struct {
 // The kernel's query (Linux 6.19) is not proof that zcrx was built in, so the
 // probe also attempts a registration that cannot succeed and reads its errno.
 func ProbeFeatures() (*Features, error) {
-	featureCache.mu.Lock()
-	defer featureCache.mu.Unlock()
-	if featureCache.features != nil {
-		return featureCache.features, nil
-	}
-	fs, err := probeFeatures()
-	if err == nil {
-		featureCache.features = fs
-	}
-	return fs, err
+	return probed.get(probeFeatures)
 }
 
 // probeFeatures fills in a Features in tiers: build, sandbox, opcodes, query

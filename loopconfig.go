@@ -1,6 +1,7 @@
 package zcrx
 
 import (
+	"errors"
 	"log/slog"
 	"sync/atomic"
 )
@@ -24,7 +25,7 @@ type LoopConfig struct {
 	// 256. More requests than that in one turn cost one more system call.
 	Entries int
 	// CQEntries is the number of completion queue entries, Entries and at least 4
-	// to 65536, by default 4096. When it is too small for a burst, receives end with ENOSPC
+	// to 65536, by default 16384 (256 KiB; a zero-copy completion takes two). When it is too small for a burst, receives end with ENOSPC
 	// and are armed again: nothing is lost, but time.
 	CQEntries int
 	// CompletionSize is the size of completions.
@@ -36,7 +37,7 @@ type LoopConfig struct {
 
 const (
 	defaultSQEntries = 256
-	defaultCQEntries = 4096
+	defaultCQEntries = 16384
 	completionBatch  = 256
 
 	// A 32-byte completion in a mixed ring takes two entries, and a filler when
@@ -51,16 +52,13 @@ func (s CompletionSize) setupFlags() (SetupFlags, error) {
 	case Completion32:
 		return SetupCQE32, nil
 	case CompletionMixed:
-		return SetupCQEMixed, nil
+		return SetupCQEMixed, HaveMixedCQE()
 	case CompletionAuto:
-		features, err := ProbeFeatures()
-		if err != nil {
-			return 0, err
+		err := HaveMixedCQE()
+		if errors.Is(err, ErrNotSupported) {
+			return SetupCQE32, nil
 		}
-		if features.Have(FeatureMixedCQE) == nil {
-			return SetupCQEMixed, nil
-		}
-		return SetupCQE32, nil
+		return SetupCQEMixed, err
 	}
 	return 0, rangeError("LoopConfig.CompletionSize", int64(s), int64(CompletionAuto), int64(CompletionMixed))
 }

@@ -38,10 +38,13 @@ func inEveryMode(t *testing.T, test func(t *testing.T, mode Mode)) {
 
 func needDeviceLess(t testing.TB) {
 	t.Helper()
-	fs, err := ProbeFeatures()
-	require.NoError(t, err)
-	f := FeatureDeviceLess
-	skip.Unless(t, f.String(), f.MinKernel(), fs.Have(f))
+	needFeature(t, FeatureDeviceLess)
+}
+
+// needFeature skips the test where the kernel or the process lacks it.
+func needFeature(t testing.TB, f Feature) {
+	t.Helper()
+	skip.Unless(t, f.String(), f.MinKernel(), have(f))
 }
 
 func openTestPool(t testing.TB, l *Loop, mode Mode, cfg PoolConfig) BufferPool {

@@ -72,7 +72,7 @@ func NewRing(cfg RingConfig) (*Ring, error) {
 	}
 	h, mem, errno := cRingNew(uint32(cfg.Entries), uint32(cfg.CQEntries), cfg.Flags)
 	if errno != 0 {
-		return nil, setupError(errno)
+		return nil, setupError(errno, cfg.memory())
 	}
 	return &Ring{h: h, mem: mem}, nil
 }
@@ -90,6 +90,16 @@ func (cfg *RingConfig) check() error {
 		return fmt.Errorf("zcrx: RingConfig.Flags %#x: SetupCQE32 and SetupCQEMixed exclude each other", uint32(cfg.Flags))
 	}
 	return nil
+}
+
+// memory is the size of the rings in bytes, about: a submission queue entry has
+// 64, and each queue a header.
+func (cfg *RingConfig) memory() uint64 {
+	completions, size := max(cfg.CQEntries, 2*cfg.Entries), 16
+	if cfg.Flags&SetupCQE32 != 0 {
+		size = 32
+	}
+	return uint64(cfg.Entries)*64 + uint64(completions)*uint64(size) + 2*uint64(pageSize())
 }
 
 // Enable starts a ring that was made with SetupDisabled and makes the calling

@@ -144,7 +144,7 @@ func TestRingRefusesOtherThreads(t *testing.T) {
 		defer runtime.UnlockOSThread()
 		_, submit := r.Submit()
 		_, export := r.exportIfq(0)
-		_, add := r.addArea(0, nil)
+		_, add := r.addArea(0, &area{})
 		_, register := r.registerIfq(ifqRequest{})
 		_, imported := r.importIfq(0)
 		errs <- []error{submit, export, add, register, imported, r.Close(), r.RegisterNAPI(0, false),
@@ -327,7 +327,7 @@ func TestSetupRefusals(t *testing.T) {
 	}{
 		{syscall.ENOSYS, LayerKernel}, {syscall.EPERM, LayerSandbox}, {syscall.EINVAL, LayerKernel},
 	} {
-		err := setupError(c.errno)
+		err := setupError(c.errno, 1)
 		unsupported, ok := errors.AsType[*UnsupportedError](err)
 		require.True(t, ok)
 		assert.Equal(t, c.layer, unsupported.Layer)
@@ -336,8 +336,8 @@ func TestSetupRefusals(t *testing.T) {
 		assert.ErrorIs(t, err, ErrNotSupported)
 		assert.ErrorIs(t, err, errors.ErrUnsupported)
 	}
-	assert.ErrorContains(t, setupError(syscall.EMFILE), "RLIMIT_NOFILE")
-	assert.NotErrorIs(t, setupError(syscall.ENOMEM), ErrNotSupported)
+	assert.ErrorContains(t, setupError(syscall.EMFILE, 1), "RLIMIT_NOFILE")
+	assert.NotErrorIs(t, setupError(syscall.ENOMEM, 1), ErrNotSupported)
 }
 
 // listenRaw makes a listening socket on loopback and the raw address of it.

@@ -144,14 +144,34 @@ func ioUringDisabled() int {
 	return int(b[0] - '0')
 }
 
+// seccompFiltered tells whether a seccomp filter is in force: then a system call
+// that is missing may just be hidden.
+func seccompFiltered() bool {
+	b, err := os.ReadFile("/proc/thread-self/status")
+	return err == nil && strings.Contains(string(b), "\nSeccomp:\t2\n")
+}
+
+// memlockLimit is RLIMIT_MEMLOCK in bytes. limited is false where the process may
+// pin as much as it likes.
+func memlockLimit() (limit uint64, limited bool) {
+	var r unix.Rlimit
+	if haveCapability(unix.CAP_IPC_LOCK) || unix.Getrlimit(unix.RLIMIT_MEMLOCK, &r) != nil {
+		return 0, false
+	}
+	return r.Cur, r.Cur != unix.RLIM_INFINITY
+}
+
+// haveCapability tells whether the calling thread has the capability.
+func haveCapability(capability uint) bool {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	return unix.Capget(&hdr, &data[0]) == nil && data[0].Effective&(1<<capability) != 0
+}
+
 // haveNetAdmin tells whether the process has CAP_NET_ADMIN, and whether it is
 // in the initial user namespace, where the kernel asks for it.
 func haveNetAdmin() (capable, initialNamespace bool) {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if unix.Capget(&hdr, &data[0]) == nil {
-		capable = data[0].Effective&(1<<unix.CAP_NET_ADMIN) != 0
-	}
+	capable = haveCapability(unix.CAP_NET_ADMIN)
 	// The initial namespace maps every id to itself.
 	b, err := os.ReadFile("/proc/self/uid_map")
 	f := strings.Fields(string(b))

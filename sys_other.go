@@ -38,3 +38,8 @@ func setNonblock(int, bool) error                    { return errNotLinux }
 func receiveQueues(string) int                       { return 0 }
 func pollMask(events uint32) uint32                  { return events }
 func interfaceDriver(string) string                  { return "" }
+func seccompFiltered() bool                          { return false }
+func memlockLimit() (uint64, bool)                   { return 0, false }
+func mapHugeTLB(uintptr) ([]byte, error)             { return nil, errNotLinux }
+func mapShared(int, uintptr) ([]byte, error)         { return nil, errNotLinux }
+func newUDMABuf(uintptr) (int, error)                { return -1, errNotLinux }

@@ -24,6 +24,8 @@ const (
 	regImport     = 1 << 0 // ZCRX_REG_IMPORT
 	regDeviceLess = 1 << 1 // ZCRX_REG_NODEV
 
+	areaDMABuf = 1 << 0 // IORING_ZCRX_AREA_DMABUF
+
 	areaShift = 48 // IORING_ZCRX_AREA_SHIFT
 	areaMask  = 1<<areaShift - 1
 
@@ -78,10 +80,42 @@ type copyStats struct {
 
 const copyStatsSize = unsafe.Sizeof(copyStats{})
 
+// features lists what a registration needs of the kernel.
+func (req *ifqRequest) features() []Feature {
+	need := []Feature{FeatureZeroCopy}
+	if req.flags&regDeviceLess != 0 {
+		need[0] = FeatureDeviceLess
+	}
+	if req.bufferSize != 0 {
+		need = append(need, FeatureBufferSize)
+	}
+	if req.areaFlags&areaDMABuf != 0 {
+		need = append(need, FeatureDMABuf)
+	}
+	if req.eventMask != 0 || req.statsOffset != 0 {
+		need = append(need, FeatureEvents)
+	}
+	return need
+}
+
+// gate is check, and then refuses what kernel or process cannot do, before it is
+// tried.
+func (r *Ring) gate(op string, need ...Feature) error {
+	if err := r.check(op); err != nil {
+		return err
+	}
+	for _, f := range need {
+		if err := have(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // registerIfq registers a zcrx instance (Linux 6.15; device-less 7.1).
 func (r *Ring) registerIfq(req ifqRequest) (ifqAnswer, error) {
 	const op = "register interface queue"
-	if err := r.check(op); err != nil {
+	if err := r.gate(op, req.features()...); err != nil {
 		return ifqAnswer{}, err
 	}
 	a, errno := cRingRegisterIfq(r.h, req)
@@ -96,7 +130,7 @@ func (r *Ring) registerIfq(req ifqRequest) (ifqAnswer, error) {
 // known from the exporter. The fd stays the caller's and may be closed.
 func (r *Ring) importIfq(fd int) (ifqAnswer, error) {
 	const op = "import zcrx instance"
-	if err := r.check(op); err != nil {
+	if err := r.gate(op, FeatureImport); err != nil {
 		return ifqAnswer{}, err
 	}
 	a, errno := cRingImportIfq(r.h, fd)
@@ -110,7 +144,7 @@ func (r *Ring) importIfq(fd int) (ifqAnswer, error) {
 // 6.19). The caller closes it.
 func (r *Ring) exportIfq(id ZCRXID) (int, error) {
 	const op = "export zcrx instance"
-	if err := r.check(op); err != nil {
+	if err := r.gate(op, FeatureExport); err != nil {
 		return -1, err
 	}
 	fd, errno := cRingExport(r.h, id)
@@ -123,7 +157,7 @@ func (r *Ring) exportIfq(id ZCRXID) (int, error) {
 // armEvent makes an event that fired fire again (Linux 7.2).
 func (r *Ring) armEvent(id ZCRXID, event EventType) error {
 	const op = "arm zcrx event"
-	if err := r.check(op); err != nil {
+	if err := r.gate(op, FeatureEvents); err != nil {
 		return err
 	}
 	errno := cRingArmEvent(r.h, id, event)
@@ -138,12 +172,14 @@ func (r *Ring) armEvent(id ZCRXID, event EventType) error {
 
 // addArea gives the instance more buffers (Linux 7.3). It answers the token that
 // the offsets of the new area carry.
-func (r *Ring) addArea(id ZCRXID, mem []byte) (token uint64, err error) {
+func (r *Ring) addArea(id ZCRXID, a *area) (token uint64, err error) {
 	const op = "add zcrx area"
-	if err := r.check(op); err != nil {
+	if err := r.gate(op, FeatureAddArea); err != nil {
 		return 0, err
 	}
-	token, errno := cRingAddArea(r.h, id, sliceAddr(mem), uint64(len(mem)), 0, 0)
+	var req ifqRequest
+	a.describe(&req)
+	token, errno := cRingAddArea(r.h, id, req.areaAddr, req.areaLen, req.areaFlags, req.dmabufFD)
 	if errno != 0 {
 		return 0, ctrlError(op, FeatureAddArea, id, errno)
 	}
@@ -155,6 +191,9 @@ func (r *Ring) addArea(id ZCRXID, mem []byte) (token uint64, err error) {
 // stops early at an entry that it refuses, so it is repeated until the head has
 // reached the tail.
 func (r *Ring) flushIfq(id ZCRXID, q *refillQueue) (calls int, err error) {
+	if err := r.gate("flush refill queue", FeatureFlush); err != nil {
+		return 0, err
+	}
 	req := []flushRequest{newFlushRequest(id, q.khead, q.published())}
 	if _, err := r.turn(0, 0, req); err != nil {
 		return 0, err

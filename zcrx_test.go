@@ -26,7 +26,7 @@ func newRegisteredRing(t *testing.T, flags SetupFlags, n int, entries uint32) (*
 	t.Helper()
 	needDeviceLess(t)
 	r := newTestRing(t, RingConfig{Entries: 16, CQEntries: 256, Flags: ownerFlags | flags})
-	a, err := newArea(n, pageSize())
+	a, err := newArea(MemoryAnonymous, n, pageSize(), -1)
 	require.NoError(t, err)
 	region, err := mapAnonymous(refillRegionSize(entries, pageSize()), pageSize())
 	require.NoError(t, err)
@@ -167,10 +167,10 @@ func TestAddAreaGivesMoreBuffers(t *testing.T) {
 	f := FeatureAddArea
 	skip.Unless(t, f.String(), f.MinKernel(), fs.Have(f))
 	r, id, _, _, _ := newRegisteredRing(t, SetupCQE32, 2, 16)
-	more, err := newArea(6, pageSize())
+	more, err := newArea(MemoryAnonymous, 6, pageSize(), -1)
 	require.NoError(t, err)
 	defer more.unmap()
-	token, err := r.addArea(id, more.mem)
+	token, err := r.addArea(id, &more)
 	require.NoError(t, err)
 	assert.Equal(t, uint64(1), token>>areaShift)
 
@@ -186,7 +186,7 @@ func TestAddAreaGivesMoreBuffers(t *testing.T) {
 	}
 	assert.Equal(t, 2, areas[0])
 	assert.Equal(t, 6, areas[1], "the new area's offsets carry its token")
-	_, err = r.addArea(id, nil)
+	_, err = r.addArea(id, &area{dmabuf: -1})
 	assert.ErrorIs(t, err, syscall.EFAULT)
 }
 
@@ -264,19 +264,19 @@ func TestErrnoTable(t *testing.T) {
 		text  string
 	}{
 		{syscall.EPERM, 0, LayerPrivilege, "CAP_NET_ADMIN"},
-		{syscall.ENODEV, 0, LayerDevice, "no interface with index 3"},
+		{syscall.ENODEV, 0, LayerDevice, "no interface with index 1073741824"},
 		{syscall.EOPNOTSUPP, 0, LayerDevice, "no queue management"},
 		{syscall.EOPNOTSUPP, regDeviceLess, LayerKernel, "needs Linux 7.1"},
 		{syscall.EINVAL, regDeviceLess, LayerKernel, "needs Linux 7.1"},
 		{syscall.EINVAL, 0, 0, "tcp-data-split on"},
-		{syscall.ERANGE, 0, LayerDevice, "queue 4 of interface index 3 is out of range"},
+		{syscall.ERANGE, 0, LayerDevice, "queue 4 of interface index 1073741824 is out of range"},
 		{syscall.EEXIST, 0, 0, "already has a memory provider"},
 		{syscall.EBUSY, 0, 0, "AF_XDP"},
 		{errNoData, 0, LayerDevice, "ignored the buffer area"},
-		{syscall.ENOMEM, 0, 0, "RLIMIT_MEMLOCK"},
+		{syscall.ENOMEM, 0, 0, "bytes could not be pinned"},
 		{syscall.EFAULT, 0, 0, "EFAULT"},
 	} {
-		err := registerIfqError("register interface queue", ifqRequest{ifindex: 3, queue: 4, flags: c.flags}, c.errno)
+		err := registerIfqError("register interface queue", ifqRequest{ifindex: 1 << 30, queue: 4, flags: c.flags}, c.errno)
 		assert.ErrorIs(t, err, c.errno)
 		assert.ErrorContains(t, err, c.text)
 		if c.layer != 0 {

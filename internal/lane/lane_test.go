@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 func feed(t *testing.T, status int, lines ...string) (*collector, string) {
 	t.Helper()
 	var out strings.Builder
-	c := &collector{out: &out, wd: "/src"}
+	c := &collector{mayskip: func(string) bool { return true }, out: &out, wd: "/src"}
 	if err := c.readJSON(strings.NewReader(strings.Join(lines, "\n") + "\n")); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 // Command lane runs the tests of one lane and reports on them.
 //
-//	lane NAME -- go test -json ...   run go test, count its tests
+//	lane [-skips FILE] NAME -- go test -json ...   run go test, count its tests
 //	lane -lines NAME -- COMMAND ...  run a script that prints "ok ..." and "FAIL ..." lines
 //	lane -reset                      forget what earlier runs recorded
 //	lane -table NAME...              print what the named lanes recorded, and the totals
@@ -34,12 +34,13 @@ func main() {
 	os.Exit(status)
 }
 
-var errUsage = errors.New("usage: lane [-dir DIR] [-lines] NAME -- COMMAND [ARG...] | -reset | -table NAME")
+var errUsage = errors.New("usage: lane [-dir DIR] [-lines] [-skips FILE] NAME -- COMMAND [ARG...] | -reset | -table NAME")
 
 func run(args []string, out io.Writer) (int, error) {
 	flags := flag.NewFlagSet("lane", flag.ContinueOnError)
 	dir := flags.String("dir", "bin/lanes", "where the lanes' results are recorded")
 	lines := flags.Bool("lines", false, `the command prints "ok ..." and "FAIL ..." lines instead of go test's JSON`)
+	skips := flags.String("skips", "", "the file that lists the skips that are expected: any other is a failure")
 	reset := flags.Bool("reset", false, "forget what earlier runs recorded")
 	table := flags.Bool("table", false, "print what the named lanes recorded, and the totals")
 	if err := flags.Parse(args); err != nil {
@@ -54,7 +55,11 @@ func run(args []string, out io.Writer) (int, error) {
 	case len(args) < 3 || args[1] != "--":
 		return 2, errUsage
 	}
-	c := &collector{out: out, wd: workingDir()}
+	expected, err := readSkips(*skips, args[0])
+	if err != nil {
+		return 2, err
+	}
+	c := &collector{out: out, wd: workingDir(), mayskip: expected}
 	parse := c.readJSON
 	if *lines {
 		parse = c.readLines
@@ -92,6 +97,9 @@ func runLane(c *collector, parse func(io.Reader) error, name string, argv []stri
 		return 2, err
 	}
 	c.finish(status)
+	if c.unexpected > 0 && status == 0 {
+		status = 1
+	}
 	res := result{
 		Lane: name, Passed: c.passed, Failed: c.failed, Skipped: c.skipped,
 		Seconds: time.Since(start).Seconds(), Status: status,
