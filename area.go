@@ -6,35 +6,101 @@ import (
 	"unsafe"
 )
 
+// Memory is the kind of memory that a pool's buffers lie in.
+type Memory uint8
+
+// The kinds of memory.
+const (
+	// MemoryAnonymous is ordinary private memory. Huge pages are asked for where
+	// at least one fits, and not insisted on.
+	MemoryAnonymous Memory = iota
+	// MemoryHugeTLB is memory of reserved huge pages of 2 MiB (sysctl
+	// vm.nr_hugepages): buffers over a page need physically contiguous memory,
+	// which this is for certain.
+	MemoryHugeTLB
+	// MemoryDMABuf is a dma-buf (Linux 6.16; not device-less): the one given in
+	// PoolConfig.DMABuf, or one made with udmabuf.
+	MemoryDMABuf
+)
+
+var memoryNames = [...]string{MemoryAnonymous: "anonymous", MemoryHugeTLB: "hugetlb", MemoryDMABuf: "dmabuf"}
+
+// String is the kind's name in lower case.
+func (m Memory) String() string {
+	if int(m) < len(memoryNames) {
+		return memoryNames[m]
+	}
+	return fmt.Sprintf("memory(%d)", uint8(m))
+}
+
 // errBadCompletion marks a completion whose offset or length lies outside the
 // pool's memory. Its bytes are never touched.
 var errBadCompletion = errors.New("zcrx: completion outside the buffer area")
 
-// hugePageSize is the alignment that lets the kernel back an area with huge
-// pages, on the machines that zcrx drivers exist for.
-const hugePageSize = 2 << 20
+const (
+	// hugePageSize is the alignment that lets the kernel back an area with huge
+	// pages, on the machines that zcrx drivers exist for.
+	hugePageSize = 2 << 20
+
+	// maxAreas is the number of areas that an instance can have (Linux 7.3).
+	maxAreas = 1024
+)
 
 // area is memory that the kernel puts received bytes into, cut into buffers of
 // one size. It is immutable once made; whoever owns it unmaps it.
 type area struct {
 	mem        []byte
 	bufferSize uint64
+	dmabuf     int // the dma-buf's fd, -1 for none
+	owned      bool
 }
 
-// newArea maps an area of n buffers, page-aligned, kept out of core dumps and
-// child processes. Huge pages are asked for where at least one fits.
-func newArea(n int, bufferSize uintptr) (area, error) {
+// newArea maps n buffers, kept out of core dumps and child processes. dmabuf is
+// the caller's for MemoryDMABuf, or -1; it stays the caller's.
+func newArea(kind Memory, n int, bufferSize uintptr, dmabuf int) (area, error) {
 	size := uintptr(n) * bufferSize
-	align := pageSize()
-	if size >= hugePageSize {
-		align = hugePageSize
+	a := area{bufferSize: uint64(bufferSize), dmabuf: -1}
+	var err error
+	switch kind {
+	case MemoryAnonymous:
+		align := pageSize()
+		if size >= hugePageSize {
+			align = hugePageSize
+		}
+		a.mem, err = mapAnonymous(size, align)
+	case MemoryHugeTLB:
+		a.mem, err = mapHugeTLB((size + hugePageSize - 1) &^ (hugePageSize - 1))
+	case MemoryDMABuf:
+		if a.owned = dmabuf < 0; a.owned {
+			dmabuf, err = newUDMABuf(size)
+		}
+		if err == nil {
+			a.dmabuf = dmabuf
+			a.mem, err = mapShared(dmabuf, size)
+		}
+	default:
+		return area{}, rangeError("PoolConfig.Memory", int64(kind), int64(MemoryAnonymous), int64(MemoryDMABuf))
 	}
-	mem, err := mapAnonymous(size, align)
 	if err != nil {
-		return area{}, fmt.Errorf("zcrx: map %d buffers of %d bytes: %w", n, bufferSize, err)
+		a.unmap()
+		return area{}, fmt.Errorf("zcrx: map %d buffers of %d bytes in %v memory: %w", n, bufferSize, kind, err)
 	}
-	adviseReceive(mem)
-	return area{mem: mem, bufferSize: uint64(bufferSize)}, nil
+	adviseReceive(a.mem)
+	return a, nil
+}
+
+// buffers is the number of buffers.
+func (a *area) buffers() int { return len(a.mem) / int(a.bufferSize) }
+
+// describe fills in the area's part of a registration. A dma-buf is named by its
+// fd and an offset into it, user memory by its address.
+func (a *area) describe(req *ifqRequest) {
+	req.areaLen = uint64(len(a.mem))
+	if a.dmabuf >= 0 {
+		req.areaFlags, req.dmabufFD = areaDMABuf, uint32(a.dmabuf)
+		return
+	}
+	req.areaAddr = sliceAddr(a.mem)
 }
 
 // locate finds the n bytes at offset, which must lie within one buffer. This is
@@ -48,11 +114,15 @@ func (a *area) locate(offset, n uint64) (unsafe.Pointer, error) {
 	return unsafe.Add(unsafe.Pointer(unsafe.SliceData(a.mem)), offset), nil
 }
 
+// unmap gives the memory back; the kernel, should it still hold pages, has pinned
+// them. Neither call can fail: mapping and fd are ours as a whole.
 func (a *area) unmap() {
-	if a.mem == nil {
-		return
+	if a.mem != nil {
+		_ = unmap(a.mem)
+		a.mem = nil
 	}
-	// The range was mapped by us as a whole, so this cannot fail.
-	_ = unmap(a.mem)
-	a.mem = nil
+	if a.owned && a.dmabuf >= 0 {
+		_ = closeFD(a.dmabuf)
+		a.dmabuf = -1
+	}
 }

@@ -14,7 +14,7 @@ import (
 // newBenchPool makes a pool whose kernel is the benchmark.
 func newBenchPool(b *testing.B, buffers int) *Pool {
 	b.Helper()
-	a, err := newArea(buffers, pageSize())
+	a, err := newArea(MemoryAnonymous, buffers, pageSize(), -1)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -22,7 +22,7 @@ func newBenchPool(b *testing.B, buffers int) *Pool {
 	if err != nil {
 		b.Fatal(err)
 	}
-	p := &Pool{loop: &Loop{}, area: a, region: region, entries: uint32(buffers)}
+	p := &Pool{loop: &Loop{}, areas: []area{a}, bufferSize: a.bufferSize, region: region, entries: uint32(buffers)}
 	p.ledger.init(p, func() {})
 	if p.refillQueue, err = newRefillQueue(region, refillLayouts["7.3"], p.entries); err != nil {
 		b.Fatal(err)

@@ -50,7 +50,11 @@ type ledger struct {
 	// touches it.
 	wasStarving bool
 
-	// completions and bytes count what was leased. Written on the loop's thread.
+	// leased and leasedBytes count what was leased. They are the loop's thread's
+	// own: an atomic store per lease would cost as much as its release. count
+	// shows them to the others, before they can have any of these leases.
+	leased      uint64
+	leasedBytes uint64
 	completions atomic.Uint64
 	bytes       atomic.Uint64
 
@@ -86,9 +90,18 @@ func (g *ledger) lease(data unsafe.Pointer, n uint32, token uint64) Buffer {
 	l.next = nil
 	l.token = token
 	generation := l.generation.Add(1)
-	g.completions.Store(g.completions.Load() + 1)
-	g.bytes.Store(g.bytes.Load() + uint64(n))
+	g.leased++
+	g.leasedBytes += uint64(n)
 	return Buffer{lease: l, generation: generation, data: data, length: n}
+}
+
+// count shows what was leased so far. The loop calls it before it hands leases
+// over, and before the pool gives up its memory.
+func (g *ledger) count() {
+	if g.completions.Load() != g.leased {
+		g.bytes.Store(g.leasedBytes)
+		g.completions.Store(g.leased)
+	}
 }
 
 func (g *ledger) moreRecords() *lease {
@@ -190,8 +203,10 @@ func (g *ledger) freeIfUnused() {
 	}
 }
 
+// outstandingLocked is the number of leases that are out, as far as they were
+// counted: the loop may have given some back before it did.
 func (g *ledger) outstandingLocked() int {
-	return int(g.completions.Load() - g.returns)
+	return max(0, int(g.completions.Load()-g.returns))
 }
 
 // returnCount is the number of leases given back so far.

@@ -235,6 +235,9 @@ func (l *Loop) complete() {
 			break
 		}
 	}
+	for _, s := range l.sources {
+		s.accounts().count()
+	}
 	l.publish()
 }
 

@@ -80,6 +80,10 @@ func (l *Loop) cancelAll() {
 // addSource gives the pool a place in every turn. It is for the loop's thread.
 func (l *Loop) addSource(s source) { l.sources = append(l.sources, s) }
 
+// hasSource tells whether the pool has its place still. It is for the loop's
+// thread.
+func (l *Loop) hasSource(s source) bool { return slices.Contains(l.sources, s) }
+
 // dropSource ends the pool's part on the ring, and its own use of its memory. It
 // is for the loop's thread.
 func (l *Loop) dropSource(s source) {
@@ -88,6 +92,7 @@ func (l *Loop) dropSource(s source) {
 			// A new slice: somebody up the stack may be walking the old one.
 			l.sources = slices.Concat(l.sources[:i], l.sources[i+1:])
 			s.detach(l.ring)
+			s.accounts().count()
 			s.accounts().dropUser()
 			return
 		}

@@ -41,9 +41,12 @@ type Pool struct {
 	loop    *Loop
 	id      ZCRXID
 	mode    Mode
-	area    area
 	region  []byte // refill queue and statistics
 	entries uint32
+
+	bufferSize uint64
+	memory     Memory
+	numBuffers atomic.Int64
 
 	// refill and waiting are guarded by ledger.mu: producers write them from
 	// any goroutine.
@@ -52,6 +55,8 @@ type Pool struct {
 	refillFull  atomic.Uint64 // returns that found the refill queue full
 
 	// Of the loop's thread:
+	areas     []area // by the id in the upper bits of an offset
+	grown     bool   // buffers were added: receives that wait may be armed
 	receivers receiverList
 	events    uint64 // user data of the pool's events
 	canFlush  bool
@@ -63,6 +68,7 @@ type Pool struct {
 	flushes       atomic.Uint64 // system calls
 	flushErrors   atomic.Uint64
 	allocFailures atomic.Uint64
+	copyEvents    atomic.Uint64
 	copied        *copyStats // in region, written by the kernel; nil before 7.2
 	lastCopied    copyStats  // what copied said when region was unmapped; guarded by ledger.mu
 }
@@ -94,11 +100,11 @@ func NewPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	features, err := ProbeFeatures()
-	if err != nil {
+	if err := have(need); err != nil {
 		return nil, err
 	}
-	if err := features.Have(need); err != nil {
+	features, err := ProbeFeatures()
+	if err != nil {
 		return nil, err
 	}
 	if !loop.wideCompletions() {
@@ -136,9 +142,16 @@ func refusesBufferSize(err error) bool {
 func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig, ifindex, bufferSize int) (err error) {
 	p.entries = uint32(cfg.RefillEntries)
 	p.flushAt = max(1, min(p.entries, uint32(cfg.NumBuffers))/4)
-	if p.area, err = newArea(cfg.NumBuffers, uintptr(bufferSize)); err != nil {
+	dmabuf := -1
+	if cfg.DMABuf > 0 {
+		dmabuf = cfg.DMABuf
+	}
+	a, err := newArea(cfg.Memory, cfg.NumBuffers, uintptr(bufferSize), dmabuf)
+	if err != nil {
 		return err
 	}
+	p.areas, p.bufferSize, p.memory = []area{a}, a.bufferSize, cfg.Memory
+	p.numBuffers.Store(int64(a.buffers()))
 	page := pageSize()
 	if p.region, err = mapAnonymous(refillRegionSize(p.entries, page), page); err != nil {
 		p.unmap()
@@ -147,9 +160,9 @@ func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig,
 	adviseReceive(p.region)
 	req := ifqRequest{
 		ifindex: uint32(ifindex), queue: uint32(cfg.Queue), refillEntries: p.entries,
-		areaAddr: sliceAddr(p.area.mem), areaLen: uint64(len(p.area.mem)),
 		regionAddr: sliceAddr(p.region), regionSize: uint64(len(p.region)),
 	}
+	a.describe(&req)
 	if p.mode == DeviceLess {
 		req.flags |= regDeviceLess
 	}
@@ -157,7 +170,7 @@ func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig,
 		req.bufferSize = uint32(bufferSize)
 	}
 	if features.Have(FeatureEvents) == nil && features.EventStatsSize >= int(copyStatsSize) {
-		req.eventMask = 1 << EventAllocFailed
+		req.eventMask = 1<<EventAllocFailed | 1<<EventCopy
 		req.statsOffset = uint64(len(p.region)) - uint64(copyStatsSize)
 	}
 	err = retryExist(ctx, func() error {
@@ -175,7 +188,8 @@ func retryExist(ctx context.Context, register func() error) error {
 	deadline := time.Now().Add(registerPatience)
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		err := register()
-		if !errors.Is(err, syscall.EEXIST) || time.Now().Add(pause).After(deadline) {
+		// Attached XDP answers EEXIST as well, and does not go away by itself.
+		if !errors.Is(err, syscall.EEXIST) || errors.Is(err, ErrNotSupported) || time.Now().Add(pause).After(deadline) {
 			return err
 		}
 		select {
@@ -206,23 +220,6 @@ func (p *Pool) registerOn(r *Ring, req ifqRequest) error {
 	return nil
 }
 
-// poolEvents takes the completions of the pool's events: Res is the event's
-// type.
-type poolEvents Pool
-
-func (e *poolEvents) complete(c *CQE) {
-	p := (*Pool)(e)
-	if EventType(c.Res) != EventAllocFailed {
-		return
-	}
-	p.allocFailures.Add(1)
-	// It fires once until armed again; the turn that follows drains and
-	// flushes what is there.
-	if err := p.loop.ring.armEvent(p.id, EventAllocFailed); err != nil {
-		p.loop.report("arm allocation-failure event", err)
-	}
-}
-
 // Mode is ZeroCopy or DeviceLess.
 func (p *Pool) Mode() Mode { return p.mode }
 
@@ -235,12 +232,12 @@ func (p *Pool) Loop() *Loop { return p.loop }
 // ID names the pool in RECV_ZC requests on its loop's ring.
 func (p *Pool) ID() ZCRXID { return p.id }
 
-// NumBuffers is the number of buffers.
-func (p *Pool) NumBuffers() int { return len(p.area.mem) / int(p.area.bufferSize) }
+// NumBuffers is the number of buffers; Grow adds to it.
+func (p *Pool) NumBuffers() int { return int(p.numBuffers.Load()) }
 
 // BufferSize is the size of a buffer in bytes: the hint's where it was granted,
 // else a page.
-func (p *Pool) BufferSize() int { return int(p.area.bufferSize) }
+func (p *Pool) BufferSize() int { return int(p.bufferSize) }
 
 // RefillEntries is the size of the refill queue.
 func (p *Pool) RefillEntries() int { return int(p.entries) }
@@ -286,7 +283,9 @@ func (p *Pool) free() {
 // unmap gives the memory back. The kernel, should it still hold pages, has
 // pinned them.
 func (p *Pool) unmap() {
-	p.area.unmap()
+	for i := range p.areas {
+		p.areas[i].unmap()
+	}
 	if p.region != nil {
 		_ = unmap(p.region)
 		p.region = nil
@@ -307,10 +306,11 @@ func (p *Pool) drain() int {
 // take turns a data completion into a Buffer.
 func (p *Pool) take(c *CQE) (Buffer, error) {
 	offset := c.Big[0]
-	if id := offset >> areaShift; id != 0 {
-		return Buffer{}, fmt.Errorf("%w: area %d, known is 0", errBadCompletion, id)
+	id := offset >> areaShift
+	if id >= uint64(len(p.areas)) {
+		return Buffer{}, fmt.Errorf("%w: area %d of %d", errBadCompletion, id, len(p.areas))
 	}
-	data, err := p.area.locate(offset&areaMask, uint64(c.Res))
+	data, err := p.areas[id].locate(offset&areaMask, uint64(c.Res))
 	if err != nil {
 		return Buffer{}, err
 	}

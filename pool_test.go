@@ -32,12 +32,13 @@ type fakeKernel struct {
 // header laid out as offsets say.
 func newFakePool(t *testing.T, buffers, entries int, offsets refillOffsets) *fakeKernel {
 	t.Helper()
-	a, err := newArea(buffers, pageSize())
+	a, err := newArea(MemoryAnonymous, buffers, pageSize(), -1)
 	require.NoError(t, err)
 	region, err := mapAnonymous(refillRegionSize(uint32(entries), pageSize()), pageSize())
 	require.NoError(t, err)
 	loop := &Loop{}
-	p := &Pool{loop: loop, mode: DeviceLess, area: a, region: region, entries: uint32(entries), canFlush: true, flushAt: uint32(entries)}
+	p := &Pool{loop: loop, mode: DeviceLess, areas: []area{a}, bufferSize: a.bufferSize, region: region, entries: uint32(entries), canFlush: true, flushAt: uint32(entries)}
+	p.numBuffers.Store(int64(buffers))
 	p.ledger.init(p, func() { loop.kick.Store(true) })
 	p.refillQueue, err = newRefillQueue(region, offsets, uint32(entries))
 	require.NoError(t, err)
@@ -67,6 +68,7 @@ func (k *fakeKernel) complete(buffer, offset, length int) Buffer {
 	c := CQE{Res: int32(length), Flags: CQEMore, Big: [2]uint64{uint64(buffer)*uint64(pageSize()) + uint64(offset)}}
 	b, err := k.pool.take(&c)
 	require.NoError(k.t, err)
+	k.pool.count()
 	return b
 }
 
@@ -121,7 +123,7 @@ func (k *fakeKernel) turn() (flushed bool) {
 
 func (k *fakeKernel) destroy() { k.pool.dropUser() }
 
-func (k *fakeKernel) mapped() bool { return k.pool.area.mem != nil }
+func (k *fakeKernel) mapped() bool { return k.pool.areas[0].mem != nil }
 
 func release(t *testing.T, buffers ...Buffer) {
 	t.Helper()
@@ -196,7 +198,7 @@ func TestManyReturnsIntoSmallRefillQueue(t *testing.T) {
 func TestSeveralCompletionsInOneBuffer(t *testing.T) {
 	for _, entries := range []int{4, 2} { // 2: one waits, then is drained
 		k := newPool73(t, 4, entries)
-		base := uintptr(unsafe.Pointer(unsafe.SliceData(k.pool.area.mem)))
+		base := uintptr(unsafe.Pointer(unsafe.SliceData(k.pool.areas[0].mem)))
 		b := []Buffer{k.complete(0, 0, 1600), k.complete(0, 1600, 1000), k.complete(1, 0, 100)}
 		for i, offset := range []uintptr{0, 1600, pageSize()} {
 			assert.Equal(t, base+offset, uintptr(unsafe.Pointer(unsafe.SliceData(b[i].Bytes()))))
@@ -319,10 +321,10 @@ func FuzzCompletion(f *testing.F) {
 	f.Add(uint64(0), int32(4096))
 	f.Add(uint64(1)<<areaShift, int32(1))
 	f.Add(^uint64(0), int32(1<<31-1))
-	a, err := newArea(8, pageSize())
+	a, err := newArea(MemoryAnonymous, 8, pageSize(), -1)
 	require.NoError(f, err)
 	start := uintptr(unsafe.Pointer(unsafe.SliceData(a.mem)))
-	p := &Pool{area: a}
+	p := &Pool{areas: []area{a}}
 	p.ledger.init(p, func() {})
 	f.Fuzz(func(t *testing.T, offset uint64, res int32) {
 		if res < 0 {
@@ -476,7 +478,7 @@ func TestRefillQueueRefusesBadOffsets(t *testing.T) {
 }
 
 func TestAreaIsAlignedForHugePages(t *testing.T) {
-	a, err := newArea(1024, pageSize())
+	a, err := newArea(MemoryAnonymous, 1024, pageSize(), -1)
 	require.NoError(t, err)
 	defer a.unmap()
 	assert.Zero(t, uintptr(unsafe.Pointer(unsafe.SliceData(a.mem)))%hugePageSize)

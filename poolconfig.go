@@ -27,8 +27,13 @@ type PoolConfig struct {
 	// one needs Linux 7.0 and the interface's driver; where these refuse it, the
 	// pool gets page-sized buffers of the same total size: see BufferSize.
 	BufferSizeHint int
+	// Memory is the kind of memory that the buffers lie in. DMABuf is the fd of
+	// the caller's own dma-buf for MemoryDMABuf, mappable and large enough; 0
+	// makes one. It stays the caller's, and open as long as the pool.
+	Memory Memory
+	DMABuf int
 	// RefillEntries is the size of the queue through which buffers go back to
-	// the kernel, 1 to 32768, rounded up to a power of two; by default
+	// the kernel, 1 to 32768, rounded up to a power of two; by default four times
 	// NumBuffers, as far as allowed.
 	RefillEntries int
 }
@@ -39,6 +44,10 @@ const (
 	MaxNumBuffers     = 1 << 24
 	MaxBufferSize     = 1 << 30
 	MaxRefillEntries  = maxRefillEntries
+
+	// Several completions may lie in one buffer, each with a refill entry of its
+	// own: a packet of 1500 bytes fills a third of a page.
+	refillEntriesPerBuffer = 4
 )
 
 // withDefaults checks every number and fills in what is 0.
@@ -52,8 +61,17 @@ func (cfg PoolConfig) withDefaults(maxBuffers int) (PoolConfig, error) {
 	if cfg.BufferSizeHint < 0 || cfg.BufferSizeHint > MaxBufferSize {
 		return cfg, rangeError("PoolConfig.BufferSizeHint", int64(cfg.BufferSizeHint), 0, MaxBufferSize)
 	}
+	if cfg.Memory > MemoryDMABuf {
+		return cfg, rangeError("PoolConfig.Memory", int64(cfg.Memory), int64(MemoryAnonymous), int64(MemoryDMABuf))
+	}
+	if cfg.DMABuf != 0 && cfg.Memory != MemoryDMABuf {
+		return cfg, fmt.Errorf("zcrx: PoolConfig.DMABuf %d goes with MemoryDMABuf, not with %v", cfg.DMABuf, cfg.Memory)
+	}
+	if cfg.Memory == MemoryDMABuf && cfg.DeviceLess {
+		return cfg, errors.New("zcrx: a device-less pool cannot lie in a dma-buf: the kernel copies into user memory")
+	}
 	if cfg.RefillEntries == 0 {
-		cfg.RefillEntries = min(cfg.NumBuffers, maxRefillEntries)
+		cfg.RefillEntries = min(refillEntriesPerBuffer*cfg.NumBuffers, maxRefillEntries)
 	}
 	if cfg.RefillEntries < 1 || cfg.RefillEntries > maxRefillEntries {
 		return cfg, rangeError("PoolConfig.RefillEntries", int64(cfg.RefillEntries), 1, maxRefillEntries)

@@ -39,7 +39,8 @@ func (p *Pool) beforeTurn(l *Loop) {
 		l.requestFlush(p)
 	}
 	// What is pending is flushed before receives that are armed now run.
-	supply := p.canFlush && pending > 0
+	supply := p.grown || p.canFlush && pending > 0
+	p.grown = false
 	p.receivers.feed(returns, supply, p.flushErr)
 	if p.dry && supply {
 		p.dry = false
@@ -55,7 +56,7 @@ func (p *Pool) beforeTurn(l *Loop) {
 // sleeps instead of ending with ENOMEM, and goes on sleeping when buffers come
 // back and data is queued. It is nudged then.
 func (p *Pool) noteDry() {
-	if p.sleepsDry && uint32(p.completions.Load())-atomic.LoadUint32(p.refillQueue.khead) >= uint32(p.NumBuffers()) {
+	if p.sleepsDry && uint32(p.leased)-atomic.LoadUint32(p.refillQueue.khead) >= uint32(p.NumBuffers()) {
 		p.dry = true
 	}
 }
@@ -96,6 +97,7 @@ type PoolStats struct {
 	RearmedOther     uint64 `json:"rearmed_other"`
 
 	AllocFailures   uint64 `json:"alloc_failures"`   // allocation-failure events (Linux 7.2)
+	CopyEvents      uint64 `json:"copy_events"`      // times that the kernel began to copy (Linux 7.2)
 	CopiedFragments uint64 `json:"copied_fragments"` // fragments that the kernel copied (Linux 7.2)
 	CopiedBytes     uint64 `json:"copied_bytes"`     // bytes that the kernel copied, as far as it tells
 
@@ -110,7 +112,8 @@ func (p *Pool) Stats() PoolStats {
 	s := p.ledger.stats()
 	p.receivers.addTo(&s)
 	s.Flushes, s.FlushErrors = p.flushes.Load(), p.flushErrors.Load()
-	s.RefillFull, s.AllocFailures = p.refillFull.Load(), p.allocFailures.Load()
+	s.RefillFull = p.refillFull.Load()
+	s.AllocFailures, s.CopyEvents = p.allocFailures.Load(), p.copyEvents.Load()
 
 	p.mu.Lock()
 	defer p.mu.Unlock()

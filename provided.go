@@ -2,6 +2,7 @@ package zcrx
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"unsafe"
@@ -16,7 +17,10 @@ type ProvidedPool struct {
 	ledger
 	loop  *Loop
 	group uint16
-	area  area
+	area  area // unmapped with the last lease
+
+	numBuffers int
+	bufferSize uint64
 	// reason is why Auto took no better mode; set before anybody else has the
 	// pool.
 	reason error
@@ -59,9 +63,13 @@ func NewProvidedPool(loop *Loop, cfg PoolConfig) (*ProvidedPool, error) {
 	}
 	p := &ProvidedPool{loop: loop, entries: roundUpPow2(uint32(cfg.NumBuffers))}
 	p.ledger.init(p, loop.wake)
-	if p.area, err = newArea(cfg.NumBuffers, uintptr(bufferSizeFor(cfg.BufferSizeHint))); err != nil {
+	if cfg.Memory == MemoryDMABuf {
+		return nil, errors.New("zcrx: a provided pool cannot lie in a dma-buf: the kernel copies into user memory")
+	}
+	if p.area, err = newArea(cfg.Memory, cfg.NumBuffers, uintptr(bufferSizeFor(cfg.BufferSizeHint)), -1); err != nil {
 		return nil, err
 	}
+	p.numBuffers, p.bufferSize = cfg.NumBuffers, p.area.bufferSize
 	page := pageSize()
 	size := (uintptr(p.entries)*providedEntrySize + page - 1) &^ (page - 1)
 	if p.ring, err = mapAnonymous(size, page); err != nil {
@@ -104,10 +112,10 @@ func (p *ProvidedPool) Reason() error { return p.reason }
 func (p *ProvidedPool) Loop() *Loop { return p.loop }
 
 // NumBuffers is the number of buffers.
-func (p *ProvidedPool) NumBuffers() int { return len(p.area.mem) / int(p.area.bufferSize) }
+func (p *ProvidedPool) NumBuffers() int { return p.numBuffers }
 
 // BufferSize is the size of a buffer in bytes.
-func (p *ProvidedPool) BufferSize() int { return int(p.area.bufferSize) }
+func (p *ProvidedPool) BufferSize() int { return int(p.bufferSize) }
 
 // Close ends the pool: receivers that use it end with ErrClosed, and no buffer
 // is leased any more. Leases that are out stay valid until they are released.
@@ -128,8 +136,8 @@ func (p *ProvidedPool) Stats() PoolStats {
 func (p *ProvidedPool) refill(id uint64) (ownerNeeded bool) {
 	i := uint32(p.tail) & (p.entries - 1)
 	e := (*providedEntry)(unsafe.Pointer(&p.ring[uintptr(i)*providedEntrySize]))
-	e.addr = uint64(uintptr(unsafe.Pointer(&p.area.mem[id*p.area.bufferSize])))
-	e.length = uint32(p.area.bufferSize)
+	e.addr = uint64(uintptr(unsafe.Pointer(&p.area.mem[id*p.bufferSize])))
+	e.length = uint32(p.bufferSize)
 	if i == 0 {
 		p.firstID = uint16(id) // publish writes it, along with the tail
 	} else {
@@ -178,7 +186,7 @@ func (p *ProvidedPool) take(c *CQE) (Buffer, error) {
 		return Buffer{}, fmt.Errorf("%w: %d bytes without a buffer", errBadCompletion, c.Res)
 	}
 	id := uint64(c.BufferID())
-	data, err := p.area.locate(id*p.area.bufferSize, uint64(c.Res))
+	data, err := p.area.locate(id*p.bufferSize, uint64(c.Res))
 	if err != nil {
 		return Buffer{}, err
 	}

@@ -14,8 +14,10 @@ import (
 // armed again, and nothing is lost, when the kernel ends it because no buffer
 // was free or the completion queue was full.
 //
-// A consumer that does not release holds up its connection (TCP's window closes)
-// and, once the pool is empty, the pool's other connections.
+// A consumer that does not release uses up the pool, for itself and for the
+// pool's other connections. A copying pool that is empty leaves the data in the
+// socket, and TCP's window closes. A hardware queue without buffers drops packets,
+// and goes on with the sender's next retransmission after buffers came back.
 type Receiver struct {
 	pool BufferPool
 	loop *Loop

@@ -31,7 +31,7 @@ func probeMachine(iface string, queue int) (*machine, error) {
 	m := &machine{features: features, iface: iface, queue: queue}
 	if iface != "" {
 		m.device = zcrx.ProbeQueue(iface, queue)
-		if m.device != nil && !errors.Is(m.device, zcrx.ErrNotSupported) && !errors.Is(m.device, zcrx.ErrInconclusive) {
+		if m.device != nil && !probed(m.device) {
 			return nil, m.device // there is no such queue
 		}
 	}
@@ -52,6 +52,12 @@ func probeMachine(iface string, queue int) (*machine, error) {
 		zcrx.Provided:   provided,
 	}
 	return m, nil
+}
+
+// probed tells an answer about a queue from one that it does not exist.
+func probed(err error) bool {
+	_, busy := errors.AsType[*zcrx.KernelError](err)
+	return busy || errors.Is(err, zcrx.ErrNotSupported) || errors.Is(err, zcrx.ErrInconclusive)
 }
 
 // findDevice looks for an interface that zero copy can be done on.

@@ -1,0 +1,26 @@
+package zcrx
+
+// poolEvents takes the completions of a pool's events (Linux 7.2): Res is the
+// event's type. The kernel sends each type once, to the ring that registered the
+// pool, until it is armed again there.
+type poolEvents Pool
+
+func (e *poolEvents) complete(c *CQE) {
+	p := (*Pool)(e)
+	event := EventType(c.Res)
+	switch event {
+	case EventAllocFailed:
+		// The turn that follows drains and flushes what is there.
+		p.allocFailures.Add(1)
+	case EventCopy:
+		p.copyEvents.Add(1)
+		if p.mode == DeviceLess {
+			return // there everything is copied: once is enough
+		}
+	default:
+		return
+	}
+	if err := p.loop.ring.armEvent(p.id, event); err != nil {
+		p.loop.report("arm pool event", err)
+	}
+}

@@ -1,0 +1,113 @@
+//go:build linux && cgo
+
+package zcrx
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestEventsAreCountedAndArmedAgain plays the kernel's events on a real pool. The
+// kernel's answer to the arming shows that it reached the right instance.
+func TestEventsAreCountedAndArmedAgain(t *testing.T) {
+	needDeviceLess(t)
+	needFeature(t, FeatureEvents)
+	var log bytes.Buffer
+	l := newTestLoop(t, LoopConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	p, err := NewPool(t.Context(), l, PoolConfig{DeviceLess: true, NumBuffers: 64})
+	require.NoError(t, err)
+	for i := range uint64(3) {
+		require.NoError(t, l.do(func(*Ring) error {
+			assert.True(t, l.ops.dispatch(&CQE{UserData: p.events, Res: int32(EventAllocFailed)}))
+			assert.True(t, l.ops.dispatch(&CQE{UserData: p.events, Res: int32(EventCopy)}))
+			assert.True(t, l.ops.dispatch(&CQE{UserData: p.events, Res: 77}), "an event of a later kernel")
+			assert.False(t, l.ops.dispatch(&CQE{UserData: p.events + 1}), "only the event's user data is an event")
+			return nil
+		}))
+		s := p.Stats()
+		assert.Equal(t, i+1, s.AllocFailures)
+		assert.Equal(t, i+1, s.CopyEvents)
+		assert.Equal(t, s, p.Stats(), "reading changes nothing")
+	}
+	assert.Equal(t, 3, strings.Count(log.String(), "has not fired"), "%s", log.String())
+
+	// Buffer traffic between events disturbs neither; a real copy event comes.
+	sender, r := newTestReceiver(t, p)
+	send(t, sender, pattern(1, 100_000))
+	assert.Len(t, receiveAll(t, r), 100_000)
+	s := p.Stats()
+	assert.Equal(t, uint64(3), s.AllocFailures)
+	assert.Equal(t, uint64(4), s.CopyEvents)
+	assert.Equal(t, uint64(100_000), s.Bytes)
+
+	require.NoError(t, r.Close())
+	require.NoError(t, p.Close())
+	require.NoError(t, l.do(func(*Ring) error {
+		assert.True(t, l.ops.dispatch(&CQE{UserData: p.events, Res: int32(EventAllocFailed)}), "a closed pool's event is no stray")
+		return nil
+	}))
+	assert.Equal(t, uint64(3), p.Stats().AllocFailures)
+}
+
+// TestAreaIsKeptToOurselves reads the flags of the mapping: dd is "not in core
+// dumps", dc "not in child processes".
+func TestAreaIsKeptToOurselves(t *testing.T) {
+	a, err := newArea(MemoryAnonymous, 16, pageSize(), -1)
+	require.NoError(t, err)
+	defer a.unmap()
+	start := uintptr(unsafe.Pointer(unsafe.SliceData(a.mem)))
+	smaps, err := os.ReadFile("/proc/self/smaps")
+	require.NoError(t, err)
+	inside, found := false, false
+	for line := range strings.Lines(string(smaps)) {
+		if from, to, ok := mappingRange(line); ok {
+			inside = from <= start && start < to
+		}
+		if flags, ok := strings.CutPrefix(line, "VmFlags:"); ok && inside {
+			found = true
+			assert.Contains(t, strings.Fields(flags), "dd")
+			assert.Contains(t, strings.Fields(flags), "dc")
+		}
+	}
+	assert.True(t, found)
+}
+
+// mappingRange reads the first line of a mapping in smaps.
+func mappingRange(line string) (from, to uintptr, ok bool) {
+	addresses, _, _ := strings.Cut(line, " ")
+	low, high, ok := strings.Cut(addresses, "-")
+	if !ok {
+		return 0, 0, false
+	}
+	f, err1 := strconv.ParseUint(low, 16, 64)
+	h, err2 := strconv.ParseUint(high, 16, 64)
+	return uintptr(f), uintptr(h), err1 == nil && err2 == nil
+}
+
+func TestBufferSizeFallsBackToPages(t *testing.T) {
+	cfg := PoolConfig{NumBuffers: 100, BufferSizeHint: 16 * int(pageSize())}
+	p := &Pool{}
+	assert.Equal(t, int(pageSize()), p.pageSizedInstead(&cfg, cfg.BufferSizeHint))
+	assert.Equal(t, 1600, cfg.NumBuffers, "the total stays")
+}
+
+// TestLargeBuffersWithoutADevice asks for what device-less pools refuse.
+func TestLargeBuffersWithoutADevice(t *testing.T) {
+	needDeviceLess(t)
+	l := newTestLoop(t, LoopConfig{})
+	p, err := NewPool(t.Context(), l, PoolConfig{DeviceLess: true, NumBuffers: 8, BufferSizeHint: 4 * int(pageSize())})
+	require.NoError(t, err)
+	assert.Equal(t, int(pageSize()), p.BufferSize())
+	assert.Equal(t, 32, p.NumBuffers())
+	sender, r := newTestReceiver(t, p)
+	send(t, sender, pattern(2, 1<<18))
+	assert.True(t, bytes.Equal(pattern(2, 1<<18), receiveAll(t, r)))
+}
