@@ -22,17 +22,18 @@ func newBenchPool(b *testing.B, buffers int) *Pool {
 	if err != nil {
 		b.Fatal(err)
 	}
-	p := &Pool{loop: &Loop{}, areas: []area{a}, bufferSize: a.bufferSize, region: region, entries: uint32(buffers)}
-	p.ledger.init(p, func() {})
-	if p.refillQueue, err = newRefillQueue(region, refillLayouts["7.3"], p.entries); err != nil {
-		b.Fatal(err)
-	}
+	m := fakeMemory(b, a, region, refillLayouts["7.3"], buffers)
+	p := &Pool{loop: &Loop{}, memory: m}
+	p.ledger.init(&m.mu, p, func() {})
+	m.hold()
 	b.Cleanup(p.dropUser)
 	return p
 }
 
 // takeAll is the kernel's part: it empties the refill queue at once.
-func (p *Pool) takeAll() { atomic.StoreUint32(p.refillQueue.khead, p.refillQueue.published()) }
+func (p *Pool) takeAll() {
+	atomic.StoreUint32(p.memory.refillQueue.khead, p.memory.refillQueue.published())
+}
 
 // BenchmarkLease is a completion's way: Buffer, Bytes, Release, refill entry.
 func BenchmarkLease(b *testing.B) {

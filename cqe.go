@@ -80,6 +80,10 @@ func (r *Ring) Pending() int {
 	return int(atomic.LoadUint32(r.mem.cqTail) - *r.mem.cqHead)
 }
 
+// full tells whether the kernel may have had no room for another completion. A
+// 32-byte one in a mixed ring takes two entries, and perhaps a filler.
+func (r *Ring) full() bool { return r.Pending()+2 >= int(r.mem.cqEntries) }
+
 // copyCQE copies the completion at index head. It answers the number of indexes
 // that it takes, and false for a filler. The mask keeps the address inside the
 // array that liburing mapped; a 32-byte completion never wraps: the kernel puts

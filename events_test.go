@@ -94,8 +94,7 @@ func mappingRange(line string) (from, to uintptr, ok bool) {
 
 func TestBufferSizeFallsBackToPages(t *testing.T) {
 	cfg := PoolConfig{NumBuffers: 100, BufferSizeHint: 16 * int(pageSize())}
-	p := &Pool{}
-	assert.Equal(t, int(pageSize()), p.pageSizedInstead(&cfg, cfg.BufferSizeHint))
+	assert.Equal(t, int(pageSize()), pageSizedInstead(&cfg, cfg.BufferSizeHint))
 	assert.Equal(t, 1600, cfg.NumBuffers, "the total stays")
 }
 

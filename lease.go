@@ -31,6 +31,14 @@ type refiller interface {
 	refill(token uint64) (ownerNeeded bool)
 	// publish shows the kernel what was refilled.
 	publish()
+	// returnCount is the number of leases given back so far, to this ledger and
+	// to those that share its memory.
+	returnCount() uint64
+	// starvingChanged tells that the ledger's starving was turned on or off.
+	starvingChanged(on bool)
+	// alert gives the loops a turn that wait for a return, and one of them at least
+	// if ownerNeeded. It is called after publish.
+	alert(ownerNeeded bool)
 	// free unmaps the memory: no lease is out and nobody will lease again.
 	free()
 }
@@ -61,7 +69,7 @@ type ledger struct {
 	doubleReleases   atomic.Uint64
 	usesAfterRelease atomic.Uint64
 
-	mu sync.Mutex
+	mu *sync.Mutex // its own, or the one that the members of a pool share
 	// Guarded by mu:
 	returned *lease // records given back
 	returns  uint64 // leases given back so far
@@ -71,8 +79,8 @@ type ledger struct {
 	freed    bool
 }
 
-func (g *ledger) init(r refiller, wake func()) {
-	g.refiller, g.wake, g.users = r, wake, 1
+func (g *ledger) init(mu *sync.Mutex, r refiller, wake func()) {
+	g.mu, g.refiller, g.wake, g.users = mu, r, wake, 1
 }
 
 // leaseChunk is the number of records made at a time.
@@ -161,21 +169,29 @@ func (g *ledger) takeBackLocked(l *lease) (ownerNeeded bool) {
 	return ownerNeeded
 }
 
-// finishReturn publishes, frees the memory after the very last return, and
-// unlocks. The loop is woken when it is needed and does not know yet.
+// finishReturn publishes, wakes whom it concerns, frees the memory after the very
+// last return, and unlocks.
 func (g *ledger) finishReturn(ownerNeeded bool) {
 	if !g.freed {
 		g.refiller.publish()
-	}
-	wake := (ownerNeeded || g.starving) && !g.woken && g.users > 0
-	if wake {
-		g.woken = true
+		g.refiller.alert(ownerNeeded)
 	}
 	g.freeIfUnused()
 	g.mu.Unlock()
-	if wake {
+}
+
+// alertLocked gives the loop a turn if it is needed or waits for a return, and
+// answers whether it will have one. Waking takes the loop's lock, which nobody
+// holds while taking this one.
+func (g *ledger) alertLocked(needed bool) bool {
+	if (!needed && !g.starving) || g.users == 0 {
+		return false
+	}
+	if !g.woken {
+		g.woken = true
 		g.wake()
 	}
+	return true
 }
 
 // addUser notes one more that may lease, false if the memory has gone.
@@ -209,11 +225,11 @@ func (g *ledger) outstandingLocked() int {
 	return max(0, int(g.completions.Load()-g.returns))
 }
 
-// returnCount is the number of leases given back so far.
-func (g *ledger) returnCount() uint64 {
+// seenReturns is the number of returns so far, for setStarving.
+func (g *ledger) seenReturns() uint64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.returns
+	return g.refiller.returnCount()
 }
 
 // setStarving tells whether a receive waits for a return after the seen-th, so
@@ -225,7 +241,10 @@ func (g *ledger) setStarving(starving bool, seen uint64) bool {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.starving = starving && g.returns == seen
-	g.wasStarving = g.starving
+	g.starving = starving && g.refiller.returnCount() == seen
+	if g.starving != g.wasStarving {
+		g.wasStarving = g.starving
+		g.refiller.starvingChanged(g.starving)
+	}
 	return g.starving == starving
 }

@@ -194,6 +194,12 @@ func (l *Loop) turn(timeout time.Duration) error {
 	l.publish() // what functions and pools ended
 	_, err := l.ring.turn(l.prepareSleep(), timeout, l.flushes)
 	l.asleep.Store(false)
+	if l.ring.full() {
+		for _, s := range l.sources {
+			s.queueWasFull()
+		}
+		l.again = true // there may be more, and receives to arm again
+	}
 	if l.ring.Overflown() {
 		l.stats.overflows.Add(1)
 		l.again = true // the next turn fetches what there was no room for
@@ -267,7 +273,7 @@ func (l *Loop) judge(err error) error {
 
 // requestFlush notes that the coming turn flushes p's refill queue.
 func (l *Loop) requestFlush(p *Pool) {
-	l.flushes = append(l.flushes, newFlushRequest(p.id, p.refillQueue.khead, p.refillQueue.published()))
+	l.flushes = append(l.flushes, newFlushRequest(p.id, p.memory.refillQueue.khead, p.memory.refillQueue.published()))
 	l.flushers = append(l.flushers, p)
 }
 
@@ -388,8 +394,4 @@ func (l *Loop) report(what string, err error) {
 	if l.logger != nil {
 		l.logger.Warn("zcrx: "+what, "error", err)
 	}
-}
-
-func (l *Loop) wideCompletions() bool {
-	return l.ring.mem.flags&(SetupCQE32|SetupCQEMixed) != 0
 }

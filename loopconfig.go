@@ -78,6 +78,14 @@ type LoopStats struct {
 	Strays      uint64 `json:"strays"`       // completions of unknown requests: a bug if not 0
 }
 
+// needWideCompletions refuses a pool on a loop that cannot have one.
+func (l *Loop) needWideCompletions() error {
+	if l.ring.mem.flags&(SetupCQE32|SetupCQEMixed) != 0 {
+		return nil
+	}
+	return errors.New("zcrx: the loop's completions have 16 bytes: a pool needs LoopConfig.CompletionSize CompletionAuto, Completion32 or CompletionMixed")
+}
+
 // Stats is a snapshot of the loop's counters.
 func (l *Loop) Stats() LoopStats {
 	c := &l.stats

@@ -3,7 +3,6 @@ package zcrx
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -32,45 +31,45 @@ type BufferPool interface {
 }
 
 // Pool is a buffer area and a refill queue that the kernel puts received data
-// into, registered on the ring of a Loop.
+// into, registered on the ring of a Loop; or an importer's share in one that
+// another loop registered (see Export and ImportPool).
 //
 // All methods are safe from any goroutine. The kernel has no call to unregister
 // a pool: its registration ends with its loop.
 type Pool struct {
-	ledger
-	loop    *Loop
-	id      ZCRXID
-	mode    Mode
-	region  []byte // refill queue and statistics
-	entries uint32
+	ledger // of this member's leases; its lock is memory's
+	loop   *Loop
+	memory *poolMemory
+	id     ZCRXID
+	mode   Mode
+	owner  bool
+	device poolDevice
 
-	bufferSize uint64
-	memory     Memory
-	numBuffers atomic.Int64
-
-	// refill and waiting are guarded by ledger.mu: producers write them from
-	// any goroutine.
-	refillQueue refillQueue
-	waiting     offsetQueue
-	refillFull  atomic.Uint64 // returns that found the refill queue full
+	grown      atomic.Bool   // buffers were added: receives that wait may be armed
+	refillFull atomic.Uint64 // returns that found the refill queue full
 
 	// Of the loop's thread:
-	areas     []area // by the id in the upper bits of an offset
-	grown     bool   // buffers were added: receives that wait may be armed
 	receivers receiverList
-	events    uint64 // user data of the pool's events
+	events    uint64 // user data of the owner's events
 	canFlush  bool
 	flushAt   uint32 // device-less: flush when so many entries are pending
 	dry       bool   // every buffer is out, and a receive may sleep on it: see noteDry
-	sleepsDry bool   // the kernel does that
-	flushErr  error  // a failed flush: the kernel gets no buffers any more
+	dryEpoch  uint32 // of memory, as last seen
+	stuck     bool   // a receive may sleep for want of room for its completion
+	// stopsAsleep says that the kernel's receives do either.
+	stopsAsleep bool
+	flushErr    error // a failed flush: the kernel gets no buffers any more
 
 	flushes       atomic.Uint64 // system calls
 	flushErrors   atomic.Uint64
 	allocFailures atomic.Uint64
 	copyEvents    atomic.Uint64
-	copied        *copyStats // in region, written by the kernel; nil before 7.2
-	lastCopied    copyStats  // what copied said when region was unmapped; guarded by ledger.mu
+}
+
+// poolDevice is the hardware queue that a pool is registered on.
+type poolDevice struct {
+	iface string // empty: device-less
+	queue int
 }
 
 var _ BufferPool = (*Pool)(nil)
@@ -107,19 +106,18 @@ func NewPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !loop.wideCompletions() {
-		return nil, fmt.Errorf("zcrx: the loop's completions have 16 bytes: a pool needs LoopConfig.CompletionSize CompletionAuto, Completion32 or CompletionMixed")
+	if err := loop.needWideCompletions(); err != nil {
+		return nil, err
 	}
-	p := &Pool{loop: loop, mode: mode, canFlush: features.Have(FeatureFlush) == nil}
-	p.sleepsDry = mode == DeviceLess && olderKernel(features.Kernel, 7, 2, 10)
-	p.ledger.init(p, loop.wake)
+	p := newMember(loop, mode, features)
+	p.owner, p.device = true, poolDevice{iface: cfg.Interface, queue: cfg.Queue}
 	size := bufferSizeFor(cfg.BufferSizeHint)
 	if size > int(pageSize()) && (mode == DeviceLess || features.Have(FeatureBufferSize) != nil) {
-		size = p.pageSizedInstead(&cfg, size)
+		size = pageSizedInstead(&cfg, size)
 	}
 	err = p.register(ctx, features, cfg, ifindex, size)
 	if size > int(pageSize()) && refusesBufferSize(err) {
-		err = p.register(ctx, features, cfg, ifindex, p.pageSizedInstead(&cfg, size))
+		err = p.register(ctx, features, cfg, ifindex, pageSizedInstead(&cfg, size))
 	}
 	if err != nil {
 		return nil, err
@@ -128,7 +126,7 @@ func NewPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, error) {
 }
 
 // pageSizedInstead asks for page-sized buffers of the same total size.
-func (p *Pool) pageSizedInstead(cfg *PoolConfig, size int) int {
+func pageSizedInstead(cfg *PoolConfig, size int) int {
 	page := int(pageSize())
 	cfg.NumBuffers *= size / page
 	return page
@@ -138,46 +136,48 @@ func refusesBufferSize(err error) bool {
 	return errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ERANGE) || errors.Is(err, syscall.EOPNOTSUPP)
 }
 
-// register maps the memory and registers it. On failure nothing stays mapped.
-func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig, ifindex, bufferSize int) (err error) {
-	p.entries = uint32(cfg.RefillEntries)
-	p.flushAt = max(1, min(p.entries, uint32(cfg.NumBuffers))/4)
-	dmabuf := -1
-	if cfg.DMABuf > 0 {
-		dmabuf = cfg.DMABuf
+// newMember makes a member that has neither memory nor ring.
+func newMember(loop *Loop, mode Mode, features *Features) *Pool {
+	return &Pool{
+		loop: loop, mode: mode, canFlush: features.Have(FeatureFlush) == nil,
+		stopsAsleep: mode == DeviceLess && olderKernel(features.Kernel, 7, 2, 10),
 	}
-	a, err := newArea(cfg.Memory, cfg.NumBuffers, uintptr(bufferSize), dmabuf)
+}
+
+// use makes m the member's memory.
+func (p *Pool) use(m *poolMemory) {
+	p.memory = m
+	p.flushAt = max(1, min(m.entries, uint32(m.numBuffers.Load()))/4)
+	p.ledger.init(&m.mu, p, p.loop.wake)
+}
+
+// register maps the memory and registers it. On failure nothing stays mapped.
+func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig, ifindex, bufferSize int) error {
+	m, err := mapPoolMemory(&cfg, cfg.NumBuffers, bufferSize)
 	if err != nil {
 		return err
 	}
-	p.areas, p.bufferSize, p.memory = []area{a}, a.bufferSize, cfg.Memory
-	p.numBuffers.Store(int64(a.buffers()))
-	page := pageSize()
-	if p.region, err = mapAnonymous(refillRegionSize(p.entries, page), page); err != nil {
-		p.unmap()
-		return fmt.Errorf("zcrx: map refill queue of %d entries: %w", p.entries, err)
-	}
-	adviseReceive(p.region)
+	p.use(m)
 	req := ifqRequest{
-		ifindex: uint32(ifindex), queue: uint32(cfg.Queue), refillEntries: p.entries,
-		regionAddr: sliceAddr(p.region), regionSize: uint64(len(p.region)),
+		ifindex: uint32(ifindex), queue: uint32(cfg.Queue), refillEntries: m.entries,
+		regionAddr: sliceAddr(m.region), regionSize: uint64(len(m.region)),
 	}
-	a.describe(&req)
+	(*m.areas.Load())[0].describe(&req)
 	if p.mode == DeviceLess {
 		req.flags |= regDeviceLess
 	}
-	if bufferSize > int(page) {
+	if bufferSize > int(pageSize()) {
 		req.bufferSize = uint32(bufferSize)
 	}
 	if features.Have(FeatureEvents) == nil && features.EventStatsSize >= int(copyStatsSize) {
 		req.eventMask = 1<<EventAllocFailed | 1<<EventCopy
-		req.statsOffset = uint64(len(p.region)) - uint64(copyStatsSize)
+		req.statsOffset = uint64(len(m.region)) - uint64(copyStatsSize)
 	}
 	err = retryExist(ctx, func() error {
 		return p.loop.Do(ctx, func(r *Ring) error { return p.registerOn(r, req) })
 	})
 	if err != nil {
-		p.unmap()
+		m.unmap()
 	}
 	return err
 }
@@ -210,12 +210,15 @@ func (p *Pool) registerOn(r *Ring, req ifqRequest) error {
 		return err
 	}
 	p.id, p.events = a.id, events
-	if p.refillQueue, err = newRefillQueue(p.region, a.offsets, p.entries); err != nil {
+	m := p.memory
+	if m.refillQueue, err = newRefillQueue(m.region, a.offsets, m.entries); err != nil {
 		return err // the kernel has pinned the memory: unmapping it is safe
 	}
 	if req.statsOffset > 0 {
-		p.copied = (*copyStats)(unsafe.Pointer(&p.region[req.statsOffset]))
+		m.copied = (*copyStats)(unsafe.Pointer(&m.region[req.statsOffset]))
 	}
+	m.hold()
+	m.join(p)
 	p.loop.addSource(p)
 	return nil
 }
@@ -233,14 +236,14 @@ func (p *Pool) Loop() *Loop { return p.loop }
 func (p *Pool) ID() ZCRXID { return p.id }
 
 // NumBuffers is the number of buffers; Grow adds to it.
-func (p *Pool) NumBuffers() int { return int(p.numBuffers.Load()) }
+func (p *Pool) NumBuffers() int { return int(p.memory.numBuffers.Load()) }
 
 // BufferSize is the size of a buffer in bytes: the hint's where it was granted,
 // else a page.
-func (p *Pool) BufferSize() int { return int(p.bufferSize) }
+func (p *Pool) BufferSize() int { return int(p.memory.bufferSize) }
 
 // RefillEntries is the size of the refill queue.
-func (p *Pool) RefillEntries() int { return int(p.entries) }
+func (p *Pool) RefillEntries() int { return int(p.memory.entries) }
 
 // Close ends the pool: receivers that use it end with ErrClosed, and no buffer
 // is leased any more. It does not wait for leases that are out: their memory
@@ -248,69 +251,38 @@ func (p *Pool) RefillEntries() int { return int(p.entries) }
 // are. Close is idempotent.
 func (p *Pool) Close() error { return p.loop.closeSource(p) }
 
-// refill is called with the ledger's lock held: the offset goes into the refill
-// queue, or waits until there is room.
+// The refiller's part, called with the lock held.
+
 func (p *Pool) refill(offset uint64) (ownerNeeded bool) {
-	// Nothing overtakes what waits already.
-	if p.waiting.len() == 0 && p.refillQueue.push(offset) {
-		return false
-	}
-	p.waiting.push(offset)
-	p.drainLocked()
-	if p.waiting.len() == 0 {
+	if !p.memory.refill(offset) {
 		return false
 	}
 	p.refillFull.Add(1)
 	return true
 }
 
-// drainLocked moves waiting offsets into the refill queue as far as there is
-// room.
-func (p *Pool) drainLocked() {
-	for p.waiting.len() > 0 && p.refillQueue.push(p.waiting.first()) {
-		p.waiting.drop()
-	}
-}
+func (p *Pool) publish()                { p.memory.refillQueue.publish() }
+func (p *Pool) alert(ownerNeeded bool)  { p.memory.alert(ownerNeeded) }
+func (p *Pool) returnCount() uint64     { return p.memory.returns }
+func (p *Pool) starvingChanged(on bool) { p.memory.starvingChanged(on) }
+func (p *Pool) free()                   { p.memory.drop() }
 
-func (p *Pool) publish() { p.refillQueue.publish() }
-
-func (p *Pool) free() {
-	p.lastCopied = p.readCopied()
-	p.copied = nil
-	p.unmap()
-}
-
-// unmap gives the memory back. The kernel, should it still hold pages, has
-// pinned them.
-func (p *Pool) unmap() {
-	for i := range p.areas {
-		p.areas[i].unmap()
-	}
-	if p.region != nil {
-		_ = unmap(p.region)
-		p.region = nil
-	}
-}
-
-// drain is the owner's part in every turn. It answers how many offsets still
-// wait.
+// drain is a member's part in every turn of its loop. It answers how many
+// offsets still wait.
 func (p *Pool) drain() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	m := p.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	p.woken = false
-	p.drainLocked()
-	p.refillQueue.publish()
-	return p.waiting.len()
+	m.drain()
+	m.refillQueue.publish()
+	return m.waiting.len()
 }
 
 // take turns a data completion into a Buffer.
 func (p *Pool) take(c *CQE) (Buffer, error) {
 	offset := c.Big[0]
-	id := offset >> areaShift
-	if id >= uint64(len(p.areas)) {
-		return Buffer{}, fmt.Errorf("%w: area %d of %d", errBadCompletion, id, len(p.areas))
-	}
-	data, err := p.areas[id].locate(offset&areaMask, uint64(c.Res))
+	data, err := p.memory.locate(offset, uint64(c.Res))
 	if err != nil {
 		return Buffer{}, err
 	}

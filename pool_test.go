@@ -37,16 +37,28 @@ func newFakePool(t *testing.T, buffers, entries int, offsets refillOffsets) *fak
 	region, err := mapAnonymous(refillRegionSize(uint32(entries), pageSize()), pageSize())
 	require.NoError(t, err)
 	loop := &Loop{}
-	p := &Pool{loop: loop, mode: DeviceLess, areas: []area{a}, bufferSize: a.bufferSize, region: region, entries: uint32(entries), canFlush: true, flushAt: uint32(entries)}
-	p.numBuffers.Store(int64(buffers))
-	p.ledger.init(p, func() { loop.kick.Store(true) })
-	p.refillQueue, err = newRefillQueue(region, offsets, uint32(entries))
-	require.NoError(t, err)
+	m := fakeMemory(t, a, region, offsets, entries)
+	p := &Pool{loop: loop, mode: DeviceLess, memory: m, canFlush: true, flushAt: uint32(entries), owner: true}
+	p.ledger.init(&m.mu, p, func() { loop.kick.Store(true) })
+	m.hold()
+	m.join(p)
 	k := &fakeKernel{t: t, pool: p, loop: loop, references: make([]int, buffers)}
 	for i := range buffers {
 		k.free = append(k.free, i)
 	}
 	return k
+}
+
+// fakeMemory puts area and region together, as a registration does.
+func fakeMemory(t testing.TB, a area, region []byte, offsets refillOffsets, entries int) *poolMemory {
+	t.Helper()
+	m := &poolMemory{bufferSize: a.bufferSize, region: region, entries: uint32(entries)}
+	m.areas.Store(&[]area{a})
+	m.numBuffers.Store(int64(a.buffers()))
+	var err error
+	m.refillQueue, err = newRefillQueue(region, offsets, m.entries)
+	require.NoError(t, err)
+	return m
 }
 
 // The three layouts that kernels have had: up to 6.17, 6.18 to 7.2, and 7.3.
@@ -88,7 +100,7 @@ func (k *fakeKernel) completeN(n int) []Buffer {
 // takeEntries consumes up to n refill entries and answers how many there were.
 func (k *fakeKernel) takeEntries(n int) int {
 	k.t.Helper()
-	q := &k.pool.refillQueue
+	q := &k.pool.memory.refillQueue
 	taken := 0
 	for head := atomic.LoadUint32(q.khead); taken < n && head != q.published(); taken++ {
 		e := (*refillEntry)(unsafe.Add(q.entries, uintptr(head&q.mask)*unsafe.Sizeof(refillEntry{})))
@@ -106,7 +118,7 @@ func (k *fakeKernel) takeEntries(n int) int {
 	return taken
 }
 
-func (k *fakeKernel) pending() int { return int(k.pool.refillQueue.pending()) }
+func (k *fakeKernel) pending() int { return int(k.pool.memory.refillQueue.pending()) }
 
 // turn is the loop's part: drain, and flush if the pool asks for it.
 func (k *fakeKernel) turn() (flushed bool) {
@@ -123,7 +135,7 @@ func (k *fakeKernel) turn() (flushed bool) {
 
 func (k *fakeKernel) destroy() { k.pool.dropUser() }
 
-func (k *fakeKernel) mapped() bool { return k.pool.areas[0].mem != nil }
+func (k *fakeKernel) mapped() bool { return (*k.pool.memory.areas.Load())[0].mem != nil }
 
 func release(t *testing.T, buffers ...Buffer) {
 	t.Helper()
@@ -198,7 +210,7 @@ func TestManyReturnsIntoSmallRefillQueue(t *testing.T) {
 func TestSeveralCompletionsInOneBuffer(t *testing.T) {
 	for _, entries := range []int{4, 2} { // 2: one waits, then is drained
 		k := newPool73(t, 4, entries)
-		base := uintptr(unsafe.Pointer(unsafe.SliceData(k.pool.areas[0].mem)))
+		base := uintptr(unsafe.Pointer(unsafe.SliceData((*k.pool.memory.areas.Load())[0].mem)))
 		b := []Buffer{k.complete(0, 0, 1600), k.complete(0, 1600, 1000), k.complete(1, 0, 100)}
 		for i, offset := range []uintptr{0, 1600, pageSize()} {
 			assert.Equal(t, base+offset, uintptr(unsafe.Pointer(unsafe.SliceData(b[i].Bytes()))))
@@ -239,7 +251,7 @@ func TestEntriesAndIndexesWrapAround(t *testing.T) {
 		t.Run(kernel, func(t *testing.T) {
 			k := newFakePool(t, 8, 4, layout)
 			// Start right before the indexes overflow 32 bits.
-			q := &k.pool.refillQueue
+			q := &k.pool.memory.refillQueue
 			q.tail = ^uint32(0) - 5
 			atomic.StoreUint32(q.khead, q.tail)
 			q.publish()
@@ -324,8 +336,10 @@ func FuzzCompletion(f *testing.F) {
 	a, err := newArea(MemoryAnonymous, 8, pageSize(), -1)
 	require.NoError(f, err)
 	start := uintptr(unsafe.Pointer(unsafe.SliceData(a.mem)))
-	p := &Pool{areas: []area{a}}
-	p.ledger.init(p, func() {})
+	m := &poolMemory{bufferSize: a.bufferSize}
+	m.areas.Store(&[]area{a})
+	p := &Pool{memory: m}
+	p.ledger.init(&m.mu, p, func() {})
 	f.Fuzz(func(t *testing.T, offset uint64, res int32) {
 		if res < 0 {
 			return // no data completion

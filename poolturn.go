@@ -1,13 +1,13 @@
 package zcrx
 
-import "sync/atomic"
-
 // source is a pool as its loop and its receivers see it. Every method runs on
 // the loop's thread.
 type source interface {
 	// beforeTurn gets buffers back to the kernel and arms the receivers that
 	// waited for them. It may ask for a flush.
 	beforeTurn(l *Loop)
+	// queueWasFull tells that the completion queue had no room left.
+	queueWasFull()
 	// prepRecv prepares a receive of fd that takes this pool's buffers.
 	prepRecv(s *SQE, fd int)
 	// take turns a data completion into a Buffer.
@@ -28,22 +28,29 @@ func (p *Pool) users() *receiverList    { return &p.receivers }
 func (p *Pool) accounts() *ledger       { return &p.ledger }
 
 // detach: the kernel has no call to unregister, and may still tell of events.
-func (p *Pool) detach(*Ring) { p.loop.ops.mute(p.events) }
+func (p *Pool) detach(*Ring) {
+	if p.owner {
+		p.loop.ops.mute(p.events)
+	}
+	p.memory.leave(p)
+}
 
 func (p *Pool) beforeTurn(l *Loop) {
-	returns := p.returnCount()
+	returns := p.seenReturns()
 	waiting := p.drain()
-	pending := p.refillQueue.pending()
+	pending := p.memory.refillQueue.pending()
+	if epoch := p.memory.dryEpoch.Load(); epoch != p.dryEpoch {
+		p.dryEpoch, p.dry = epoch, true
+	}
 	hungry := p.receivers.hungry() > 0 || p.dry
 	if pending > 0 && p.canFlush && (hungry || waiting > 0 || (p.mode == DeviceLess && pending >= p.flushAt)) {
 		l.requestFlush(p)
 	}
 	// What is pending is flushed before receives that are armed now run.
-	supply := p.grown || p.canFlush && pending > 0
-	p.grown = false
+	supply := p.grown.Swap(false) || p.canFlush && pending > 0
 	p.receivers.feed(returns, supply, p.flushErr)
-	if p.dry && supply {
-		p.dry = false
+	if (p.dry && supply) || p.stuck {
+		p.dry, p.stuck = p.dry && !supply, false
 		p.receivers.nudge()
 	}
 	if !p.setStarving(p.dry || p.receivers.hungry() > 0, returns) {
@@ -51,15 +58,18 @@ func (p *Pool) beforeTurn(l *Loop) {
 	}
 }
 
-// noteDry looks, on a kernel that needs it, whether every buffer is out. Before
-// Linux 7.2.10 a receive that used up the last buffer in the middle of a packet
-// sleeps instead of ending with ENOMEM, and goes on sleeping when buffers come
-// back and data is queued. It is nudged then.
+// Before Linux 7.2.10 a receive that has to stop in the middle of a packet sleeps
+// instead of ending with an error, and goes on sleeping when it could go on: for
+// want of a buffer (noteDry) or of room in the completion queue (queueWasFull).
+// On such a kernel it is nudged then.
+
 func (p *Pool) noteDry() {
-	if p.sleepsDry && uint32(p.leased)-atomic.LoadUint32(p.refillQueue.khead) >= uint32(p.NumBuffers()) {
-		p.dry = true
+	if p.stopsAsleep {
+		p.memory.noteLease()
 	}
 }
+
+func (p *Pool) queueWasFull() { p.stuck = p.stopsAsleep }
 
 // flushed takes the result of a flush that beforeTurn asked for.
 func (p *Pool) flushed(l *Loop, f *flushRequest) {
@@ -83,7 +93,7 @@ type PoolStats struct {
 	Bytes       uint64 `json:"bytes"`       // in them
 	Returned    uint64 `json:"returned"`    // leases given back
 	Outstanding int    `json:"outstanding"` // leases that are out
-	Waiting     int    `json:"waiting"`     // returned buffers that wait for room in the refill queue
+	Waiting     int    `json:"waiting"`     // returned buffers of all members that wait for room in the refill queue
 
 	RefillFull  uint64 `json:"refill_full"`  // returns that found the refill queue full
 	Flushes     uint64 `json:"flushes"`      // FLUSH_RQ system calls
@@ -105,7 +115,8 @@ type PoolStats struct {
 	UsesAfterRelease uint64 `json:"uses_after_release"`
 }
 
-// Stats is a snapshot of the pool's counters. CopiedBytes comes from the kernel,
+// Stats is a snapshot of this member's counters, of its own leases and receives;
+// Waiting is the whole pool's. CopiedBytes comes from the kernel, for the owner,
 // which counts copied fragments but not what it copies out of a packet's linear
 // part: 0 is no proof of zero copy. In DeviceLess mode everything is copied.
 func (p *Pool) Stats() PoolStats {
@@ -115,24 +126,18 @@ func (p *Pool) Stats() PoolStats {
 	s.RefillFull = p.refillFull.Load()
 	s.AllocFailures, s.CopyEvents = p.allocFailures.Load(), p.copyEvents.Load()
 
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s.Waiting = p.waiting.len()
-	c := p.readCopied()
-	s.CopiedFragments, s.CopiedBytes = c.fragments, c.bytes
+	m := p.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s.Waiting = m.waiting.len()
+	if p.owner {
+		c := m.readCopied()
+		s.CopiedFragments, s.CopiedBytes = c.fragments, c.bytes
+	}
 	if p.mode == DeviceLess {
 		s.CopiedBytes = s.Bytes
 	}
 	return s
-}
-
-// readCopied is called with the ledger's lock held, which keeps the region
-// mapped.
-func (p *Pool) readCopied() copyStats {
-	if p.copied == nil {
-		return p.lastCopied
-	}
-	return copyStats{fragments: atomic.LoadUint64(&p.copied.fragments), bytes: atomic.LoadUint64(&p.copied.bytes)}
 }
 
 func (g *ledger) stats() PoolStats {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 )
@@ -62,7 +63,7 @@ func NewProvidedPool(loop *Loop, cfg PoolConfig) (*ProvidedPool, error) {
 		return nil, err
 	}
 	p := &ProvidedPool{loop: loop, entries: roundUpPow2(uint32(cfg.NumBuffers))}
-	p.ledger.init(p, loop.wake)
+	p.ledger.init(new(sync.Mutex), p, loop.wake)
 	if cfg.Memory == MemoryDMABuf {
 		return nil, errors.New("zcrx: a provided pool cannot lie in a dma-buf: the kernel copies into user memory")
 	}
@@ -158,6 +159,10 @@ func (p *ProvidedPool) publish() {
 	atomic.StoreUint32(at, binary.NativeEndian.Uint32(word[:]))
 }
 
+func (p *ProvidedPool) alert(ownerNeeded bool) { p.alertLocked(ownerNeeded) }
+func (p *ProvidedPool) returnCount() uint64    { return p.returns }
+func (p *ProvidedPool) starvingChanged(bool)   {}
+
 func (p *ProvidedPool) free() {
 	p.area.unmap()
 	if p.ring != nil {
@@ -166,6 +171,7 @@ func (p *ProvidedPool) free() {
 	}
 }
 
+func (p *ProvidedPool) queueWasFull()           {}
 func (p *ProvidedPool) prepRecv(s *SQE, fd int) { s.PrepRecvMultishot(fd, p.group, 0) }
 func (p *ProvidedPool) users() *receiverList    { return &p.receivers }
 func (p *ProvidedPool) accounts() *ledger       { return &p.ledger }
@@ -173,7 +179,7 @@ func (p *ProvidedPool) accounts() *ledger       { return &p.ledger }
 func (p *ProvidedPool) beforeTurn(l *Loop) {
 	p.mu.Lock()
 	p.woken = false
-	returns := p.returns
+	returns := p.returnCount()
 	p.mu.Unlock()
 	p.receivers.feed(returns, false, nil)
 	if !p.setStarving(p.receivers.hungry() > 0, returns) {

@@ -216,7 +216,7 @@ func (r *Receiver) wakeConsumer() {
 
 // arm puts the receive into the kernel.
 func (r *Receiver) arm() {
-	r.returnsSeen = r.pool.accounts().returnCount()
+	r.returnsSeen = r.pool.accounts().seenReturns()
 	s, err := r.loop.newRequest(r)
 	if err != nil {
 		r.end(err)

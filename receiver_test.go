@@ -199,7 +199,10 @@ func testSmallCompletionQueue(t *testing.T, size CompletionSize) {
 		}()
 		require.True(t, bytes.Equal(want, receiveAll(t, r)))
 		if mode == DeviceLess {
-			assert.Positive(t, p.Stats().RearmedQueueFull, "%+v", p.Stats())
+			// Before 7.2.10 the receive may just pause.
+			if !olderKernel(kernelRelease(), 7, 2, 10) {
+				assert.Positive(t, p.Stats().RearmedQueueFull, "%+v", p.Stats())
+			}
 		} else {
 			assert.Positive(t, p.Stats().RearmedOther+p.Stats().RearmedQueueFull+l.Stats().Overflows, "%+v", p.Stats())
 		}

@@ -74,7 +74,7 @@ func TestRealSmallRefillQueue(t *testing.T) {
 		release(t, hold[:150]...)
 		s := p.Stats()
 		assert.Equal(t, 142, s.Waiting, "8 are in the refill queue")
-		assert.Equal(t, uint32(8), p.refillQueue.pending())
+		assert.Equal(t, uint32(8), p.memory.refillQueue.pending())
 		assert.Equal(t, 50, s.Outstanding)
 	})
 	// The loop drains and flushes on its own, and the receive goes on.

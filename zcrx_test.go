@@ -158,7 +158,9 @@ func TestExportImportAndControl(t *testing.T) {
 	_, err = importer.importIfq(int(null.Fd()))
 	assert.ErrorIs(t, err, syscall.EBADF)
 	assert.ErrorContains(t, err, "no exported zcrx instance")
-	assert.ErrorIs(t, r.armEvent(id, EventAllocFailed), syscall.EINVAL, "it has not fired")
+	if HaveEvents() == nil {
+		assert.ErrorIs(t, r.armEvent(id, EventAllocFailed), syscall.EINVAL, "it has not fired")
+	}
 }
 
 func TestAddAreaGivesMoreBuffers(t *testing.T) {
@@ -357,11 +359,11 @@ func TestCopyStatisticsComeFromTheKernel(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{})
 	p, err := NewPool(t.Context(), l, PoolConfig{DeviceLess: true, NumBuffers: 64})
 	require.NoError(t, err)
-	require.NotNil(t, p.copied)
+	require.NotNil(t, p.memory.copied)
 	sender, r := newTestReceiver(t, p)
 	send(t, sender, pattern(1, 1<<20))
 	receiveAll(t, r)
-	assert.Equal(t, uint64(1<<20), atomic.LoadUint64(&p.copied.bytes))
+	assert.Equal(t, uint64(1<<20), atomic.LoadUint64(&p.memory.copied.bytes))
 	s := p.Stats()
 	assert.Positive(t, s.CopiedFragments)
 	assert.Equal(t, uint64(1<<20), s.CopiedBytes)

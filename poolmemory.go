@@ -1,0 +1,206 @@
+package zcrx
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+)
+
+// poolMemory is what the members of a pool have in common: the owner, which
+// registered it, and the importers. The kernel shares one refill queue between
+// their rings and serialises its own side; the lock here serialises producers.
+//
+// It lives until the last member has no user and no lease left and every handle
+// is closed, whoever goes first.
+type poolMemory struct {
+	kind       Memory
+	bufferSize uint64
+	entries    uint32
+	numBuffers atomic.Int64
+
+	// areas is replaced as a whole when the pool grows, so that members look up
+	// completions without a lock. Its index is the id in the upper bits of an
+	// offset.
+	areas atomic.Pointer[[]area]
+
+	// mu guards what follows, and every member's ledger.
+	mu          sync.Mutex
+	region      []byte // refill queue and statistics
+	refillQueue refillQueue
+	waiting     offsetQueue
+	members     []*Pool // those that have a ring
+	starving    int     // how many of them wait for a return
+	returns     uint64  // leases given back so far, to all members
+	refs        int     // members that are not freed, and handles
+	copied      *copyStats
+	lastCopied  copyStats // what copied said when region was unmapped
+
+	// On a kernel whose receives may sleep when every buffer is out, leased counts
+	// all members' leases, and dryEpoch how often it came to that.
+	leased   atomic.Uint32
+	dryEpoch atomic.Uint32
+}
+
+// mapPoolMemory maps n buffers of size bytes, and a refill queue.
+func mapPoolMemory(cfg *PoolConfig, n, size int) (*poolMemory, error) {
+	dmabuf := -1
+	if cfg.DMABuf > 0 {
+		dmabuf = cfg.DMABuf
+	}
+	a, err := newArea(cfg.Memory, n, uintptr(size), dmabuf)
+	if err != nil {
+		return nil, err
+	}
+	m := &poolMemory{kind: cfg.Memory, bufferSize: a.bufferSize, entries: uint32(cfg.RefillEntries)}
+	m.areas.Store(&[]area{a})
+	m.numBuffers.Store(int64(a.buffers()))
+	if m.region, err = mapAnonymous(refillRegionSize(m.entries, pageSize()), pageSize()); err != nil {
+		m.unmap()
+		return nil, fmt.Errorf("zcrx: map refill queue of %d entries: %w", m.entries, err)
+	}
+	adviseReceive(m.region)
+	return m, nil
+}
+
+// locate finds a completion's bytes.
+func (m *poolMemory) locate(offset uint64, n uint64) (unsafe.Pointer, error) {
+	areas := *m.areas.Load()
+	id := offset >> areaShift
+	if id >= uint64(len(areas)) {
+		return nil, fmt.Errorf("%w: area %d of %d", errBadCompletion, id, len(areas))
+	}
+	return areas[id].locate(offset&areaMask, n)
+}
+
+// addArea makes the kernel's new area known. Its number must be the next.
+func (m *poolMemory) addArea(token uint64, a area) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	areas := *m.areas.Load()
+	if id := token >> areaShift; id != uint64(len(areas)) {
+		return fmt.Errorf("zcrx: the kernel numbered area %d as %d", len(areas), id)
+	}
+	bigger := append(slices.Clip(slices.Clone(areas)), a)
+	m.areas.Store(&bigger)
+	m.numBuffers.Add(int64(a.buffers()))
+	for _, p := range m.members {
+		p.grown.Store(true)
+		p.wake()
+	}
+	return nil
+}
+
+// refill puts an offset into the refill queue, or lets it wait until there is
+// room. Called with mu held.
+func (m *poolMemory) refill(offset uint64) (ownerNeeded bool) {
+	m.returns++
+	// Nothing overtakes what waits already.
+	if m.waiting.len() == 0 && m.refillQueue.push(offset) {
+		return false
+	}
+	m.waiting.push(offset)
+	m.drain()
+	return m.waiting.len() > 0
+}
+
+// drain moves waiting offsets into the refill queue as far as there is room.
+// Called with mu held.
+func (m *poolMemory) drain() {
+	for m.waiting.len() > 0 && m.refillQueue.push(m.waiting.first()) {
+		m.waiting.drop()
+	}
+}
+
+// alert wakes the members that wait for a return, and one, whichever, if the
+// refill queue is full. Called with mu held.
+func (m *poolMemory) alert(full bool) {
+	if !full && m.starving == 0 {
+		return
+	}
+	for _, p := range m.members {
+		if p.alertLocked(full) {
+			full = false
+		}
+	}
+}
+
+// starvingChanged is called with mu held.
+func (m *poolMemory) starvingChanged(on bool) {
+	if on {
+		m.starving++
+	} else {
+		m.starving--
+	}
+}
+
+// noteLease counts a lease, and tells every member when there is no buffer left.
+func (m *poolMemory) noteLease() {
+	out := m.leased.Add(1) - atomic.LoadUint32(m.refillQueue.khead)
+	if int64(out) < m.numBuffers.Load() {
+		return
+	}
+	m.dryEpoch.Add(1)
+	m.mu.Lock()
+	for _, p := range m.members {
+		p.wake()
+	}
+	m.mu.Unlock()
+}
+
+// join makes p a member with a ring.
+func (m *poolMemory) join(p *Pool) {
+	m.mu.Lock()
+	m.members = append(m.members, p)
+	m.mu.Unlock()
+}
+
+// leave ends p's part: its ring is going. What waits is the others' to flush.
+func (m *poolMemory) leave(p *Pool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i := slices.Index(m.members, p); i >= 0 {
+		m.members = slices.Delete(m.members, i, i+1)
+	}
+	if p.starving {
+		p.starving = false
+		m.starving--
+	}
+	m.alert(m.waiting.len() > 0)
+}
+
+// hold and drop count who needs the memory. drop is called with mu held.
+func (m *poolMemory) hold() {
+	m.mu.Lock()
+	m.refs++
+	m.mu.Unlock()
+}
+
+func (m *poolMemory) drop() {
+	if m.refs--; m.refs == 0 {
+		m.lastCopied, m.copied = m.readCopied(), nil
+		m.unmap()
+	}
+}
+
+// readCopied is called with mu held, which keeps the region mapped.
+func (m *poolMemory) readCopied() copyStats {
+	if m.copied == nil {
+		return m.lastCopied
+	}
+	return copyStats{fragments: atomic.LoadUint64(&m.copied.fragments), bytes: atomic.LoadUint64(&m.copied.bytes)}
+}
+
+// unmap gives the memory back. The kernel, should it still hold pages, has pinned
+// them.
+func (m *poolMemory) unmap() {
+	areas := *m.areas.Load()
+	for i := range areas {
+		areas[i].unmap()
+	}
+	if m.region != nil {
+		_ = unmap(m.region)
+		m.region = nil
+	}
+}
