@@ -21,6 +21,7 @@ type Loop struct {
 	ring   *Ring
 	tid    atomic.Int64 // the loop's thread while it runs, else 0
 	logger *slog.Logger
+	wide   bool          // completions may have 32 bytes
 	done   chan struct{} // closed when the thread has given up the ring
 	err    error         // why the loop ended, nil after Close; read after done
 
@@ -72,7 +73,7 @@ func NewLoop(cfg LoopConfig) (*Loop, error) {
 		return nil, err
 	}
 	ringConfig.Flags |= size
-	l := &Loop{logger: cfg.Logger, done: make(chan struct{}), wakeFD: -1, batch: make([]CQE, completionBatch)}
+	l := &Loop{logger: cfg.Logger, wide: size != 0, done: make(chan struct{}), wakeFD: -1, batch: make([]CQE, completionBatch)}
 	started := make(chan error)
 	go l.run(ringConfig, started)
 	if err := <-started; err != nil {

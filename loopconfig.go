@@ -80,7 +80,7 @@ type LoopStats struct {
 
 // needWideCompletions refuses a pool on a loop that cannot have one.
 func (l *Loop) needWideCompletions() error {
-	if l.ring.mem.flags&(SetupCQE32|SetupCQEMixed) != 0 {
+	if l.wide {
 		return nil
 	}
 	return errors.New("zcrx: the loop's completions have 16 bytes: a pool needs LoopConfig.CompletionSize CompletionAuto, Completion32 or CompletionMixed")

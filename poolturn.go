@@ -1,5 +1,7 @@
 package zcrx
 
+import "sync/atomic"
+
 // source is a pool as its loop and its receivers see it. Every method runs on
 // the loop's thread.
 type source interface {
@@ -10,6 +12,8 @@ type source interface {
 	queueWasFull()
 	// prepRecv prepares a receive of fd that takes this pool's buffers.
 	prepRecv(s *SQE, fd int)
+	// supplied is the supply of buffers by now.
+	supplied() supply
 	// take turns a data completion into a Buffer.
 	take(c *CQE) (Buffer, error)
 	// discard gives back what a completion without data holds.
@@ -24,8 +28,11 @@ type source interface {
 
 func (p *Pool) prepRecv(s *SQE, fd int) { s.PrepRecvZC(fd, p.id, 0) }
 func (p *Pool) discard(*CQE)            {} // only data completions hold a buffer
-func (p *Pool) users() *receiverList    { return &p.receivers }
-func (p *Pool) accounts() *ledger       { return &p.ledger }
+func (p *Pool) supplied() supply {
+	return supply{returns: p.seenReturns(), taken: atomic.LoadUint32(p.memory.refillQueue.khead)}
+}
+func (p *Pool) users() *receiverList { return &p.receivers }
+func (p *Pool) accounts() *ledger    { return &p.ledger }
 
 // detach: the kernel has no call to unregister, and may still tell of events.
 func (p *Pool) detach(*Ring) {
@@ -36,7 +43,7 @@ func (p *Pool) detach(*Ring) {
 }
 
 func (p *Pool) beforeTurn(l *Loop) {
-	returns := p.seenReturns()
+	now := p.supplied()
 	waiting := p.drain()
 	pending := p.memory.refillQueue.pending()
 	if epoch := p.memory.dryEpoch.Load(); epoch != p.dryEpoch {
@@ -47,13 +54,13 @@ func (p *Pool) beforeTurn(l *Loop) {
 		l.requestFlush(p)
 	}
 	// What is pending is flushed before receives that are armed now run.
-	supply := p.grown.Swap(false) || p.canFlush && pending > 0
-	p.receivers.feed(returns, supply, p.flushErr)
-	if (p.dry && supply) || p.stuck {
-		p.dry, p.stuck = p.dry && !supply, false
+	coming := p.grown.Swap(false) || p.canFlush && pending > 0
+	p.receivers.feed(now, coming, p.flushErr)
+	if (p.dry && coming) || p.stuck {
+		p.dry, p.stuck = p.dry && !coming, false
 		p.receivers.nudge()
 	}
-	if !p.setStarving(p.dry || p.receivers.hungry() > 0, returns) {
+	if !p.setStarving(p.dry || p.receivers.hungry() > 0, now.returns) {
 		l.again = true
 	}
 }

@@ -173,16 +173,17 @@ func (p *ProvidedPool) free() {
 
 func (p *ProvidedPool) queueWasFull()           {}
 func (p *ProvidedPool) prepRecv(s *SQE, fd int) { s.PrepRecvMultishot(fd, p.group, 0) }
+func (p *ProvidedPool) supplied() supply        { return supply{returns: p.seenReturns()} }
 func (p *ProvidedPool) users() *receiverList    { return &p.receivers }
 func (p *ProvidedPool) accounts() *ledger       { return &p.ledger }
 
 func (p *ProvidedPool) beforeTurn(l *Loop) {
 	p.mu.Lock()
 	p.woken = false
-	returns := p.returnCount()
+	now := supply{returns: p.returns}
 	p.mu.Unlock()
-	p.receivers.feed(returns, false, nil)
-	if !p.setStarving(p.receivers.hungry() > 0, returns) {
+	p.receivers.feed(now, false, nil)
+	if !p.setStarving(p.receivers.hungry() > 0, now.returns) {
 		l.again = true
 	}
 }

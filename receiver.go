@@ -36,7 +36,7 @@ type Receiver struct {
 	endErr      error
 	finished    bool     // the pool was given up
 	closeWanted bool     // Close was called on the loop: finish closes the socket
-	returnsSeen uint64   // the pool's returns when the receive was armed
+	supplySeen  supply   // of buffers, when the receive was armed
 	batch       []Buffer // of this turn, not yet handed over
 	unpublished bool     // batch or endErr wait for publish
 
@@ -216,7 +216,7 @@ func (r *Receiver) wakeConsumer() {
 
 // arm puts the receive into the kernel.
 func (r *Receiver) arm() {
-	r.returnsSeen = r.pool.accounts().seenReturns()
+	r.supplySeen = r.pool.supplied()
 	s, err := r.loop.newRequest(r)
 	if err != nil {
 		r.end(err)

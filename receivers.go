@@ -56,19 +56,26 @@ func (rl *receiverList) abandon() {
 	}
 }
 
-// feed arms the receivers that waited for a buffer, if there can be one: supply
-// says that the kernel is about to get some, and leases given back since a
-// receive was armed may be in the kernel already; returns is their number by now.
-// Others go on waiting. If err is set the kernel will get no buffers any more,
-// and they end.
-func (rl *receiverList) feed(returns uint64, supply bool, err error) {
+// supply marks a moment in a pool's supply of buffers: the leases given back, and
+// the refill entries that the kernel took. It takes entries for any member's
+// flush, so either may have moved alone.
+type supply struct {
+	returns uint64
+	taken   uint32
+}
+
+// feed arms the receivers that waited for a buffer, if there can be one: coming
+// says that the kernel is about to get some, and if the supply moved since a
+// receive was armed there may be some in the kernel already. Others go on waiting.
+// If err is set the kernel will get no buffers any more, and they end.
+func (rl *receiverList) feed(now supply, coming bool, err error) {
 	waiting := rl.waiting
 	rl.waiting = nil
 	for _, r := range waiting {
 		switch {
 		case err != nil:
 			r.end(err)
-		case supply || r.returnsSeen != returns:
+		case coming || r.supplySeen != now:
 			r.arm()
 		default:
 			rl.await(r)

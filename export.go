@@ -1,0 +1,142 @@
+package zcrx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+)
+
+// PoolHandle lets other loops import a pool: the kernel's exported fd, and what
+// the kernel does not tell importers. It may be imported any number of times, by
+// one loop at most once each, until it is closed; the pool's owner may be gone by
+// then. Safe from any goroutine.
+//
+// It holds the pool's memory and its hardware queue. A handle that is dropped
+// without Close is closed when it is collected.
+type PoolHandle struct {
+	memory *poolMemory
+	mode   Mode
+	device poolDevice
+
+	mu      sync.Mutex
+	fd      int // guarded by mu: -1 when closed
+	cleanup runtime.Cleanup
+}
+
+// Export makes a handle through which other loops import the pool (Linux 6.19).
+// Only the owner exports; an importer answers an error. The caller must Close the
+// handle.
+func (p *Pool) Export(ctx context.Context) (*PoolHandle, error) {
+	if err := HaveExport(); err != nil {
+		return nil, err
+	}
+	if !p.owner {
+		return nil, errors.New("zcrx: an imported pool cannot be exported: export its owner")
+	}
+	h := &PoolHandle{memory: p.memory, mode: p.mode, device: p.device, fd: -1}
+	err := p.loop.Do(ctx, func(r *Ring) (err error) {
+		if p.receivers.closing || !p.loop.hasSource(p) {
+			return ErrClosed
+		}
+		if h.fd, err = r.exportIfq(p.id); err != nil {
+			return err
+		}
+		p.memory.hold()
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	h.cleanup = runtime.AddCleanup(h, func(e exported) { e.giveUp() }, exported{fd: h.fd, memory: h.memory})
+	return h, nil
+}
+
+// exported is what a handle holds.
+type exported struct {
+	fd     int
+	memory *poolMemory
+}
+
+func (e exported) giveUp() {
+	_ = closeFD(e.fd) // ours alone
+	e.memory.mu.Lock()
+	e.memory.drop()
+	e.memory.mu.Unlock()
+}
+
+// Close gives the handle up. Pools imported through it stay. It is idempotent.
+func (h *PoolHandle) Close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fd < 0 {
+		return nil
+	}
+	h.cleanup.Stop()
+	exported{fd: h.fd, memory: h.memory}.giveUp()
+	h.fd = -1
+	return nil
+}
+
+// Interface and Queue name the hardware queue that the pool is registered on;
+// Interface is empty for a device-less pool.
+func (h *PoolHandle) Interface() string { return h.device.iface }
+
+// Queue is the number of the hardware receive queue.
+func (h *PoolHandle) Queue() int { return h.device.queue }
+
+// ImportPool makes a pool on loop that uses the buffers and the hardware queue of
+// the handle's pool (Linux 6.19). Receivers on it work as on the owner's; its
+// counters are its own. It needs CAP_NET_ADMIN in the initial user namespace, and a
+// loop with 32-byte completions. The handle stays the caller's. The caller must
+// Close the pool; owner and importers may close in any order.
+func ImportPool(ctx context.Context, loop *Loop, h *PoolHandle) (*Pool, error) {
+	if err := HaveImport(); err != nil {
+		return nil, err
+	}
+	if err := loop.needWideCompletions(); err != nil {
+		return nil, err
+	}
+	features, err := ProbeFeatures()
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock() // the fd stays open until the import is done
+	if h.fd < 0 {
+		return nil, fmt.Errorf("zcrx: import pool: the handle: %w", ErrClosed)
+	}
+	p := newMember(loop, h.mode, features)
+	p.device = h.device
+	p.use(h.memory)
+	err = loop.Do(ctx, func(r *Ring) error {
+		if loop.hasMember(h.memory) {
+			return errors.New("zcrx: import pool: the loop is a member of the pool already")
+		}
+		a, err := r.importIfq(h.fd)
+		if err != nil {
+			return err
+		}
+		p.id = a.id
+		h.memory.hold()
+		h.memory.join(p)
+		loop.addSource(p)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// hasMember tells whether one of the loop's pools uses that memory. It is for the
+// loop's thread.
+func (l *Loop) hasMember(m *poolMemory) bool {
+	for _, s := range l.sources {
+		if p, ok := s.(*Pool); ok && p.memory == m {
+			return true
+		}
+	}
+	return false
+}
