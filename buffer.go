@@ -39,12 +39,10 @@ func (b Buffer) Release() error {
 	if b.lease == nil {
 		return nil
 	}
-	home := b.lease.home
-	if !b.lease.end(b.generation) {
+	if home := b.lease.home; !home.takeBack(b.lease, b.generation) {
 		home.doubleReleases.Add(1)
 		return ErrReleased
 	}
-	home.takeBack(b.lease)
 	return nil
 }
 

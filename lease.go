@@ -10,25 +10,31 @@ import (
 // out. Records are reused and never freed, so a stale Buffer always finds its
 // record, sees another generation there, and is refused.
 type lease struct {
-	// generation is odd while the lease is out. Ending a lease is one
-	// compare-and-swap from the Buffer's generation to the next even number: of
-	// any number of releases, one wins.
+	// generation counts the record's leases. A Buffer carries that of its own;
+	// ending a lease counts on, under the ledger's lock: of any number of
+	// releases, one wins. It is atomic for Bytes, which takes no lock.
 	generation atomic.Uint64
 	token      uint64 // what goes back to the kernel; set before the Buffer is made
 	home       *ledger
-	next       *lease // in ledger.free or ledger.returned
+	next       *lease // in ledger.spare or ledger.returned, or in a run of returns
 }
 
+// end is called with the ledger's lock held.
 func (l *lease) end(generation uint64) bool {
-	return l.generation.CompareAndSwap(generation, generation+1)
+	if l.generation.Load() != generation {
+		return false
+	}
+	l.generation.Store(generation + 1)
+	return true
 }
 
 // refiller puts a buffer's token where the kernel finds it. The ledger's lock
 // is held.
 type refiller interface {
-	// refill takes the token back. It answers true if the owner must have a
-	// turn, because the kernel has no more room.
-	refill(token uint64) (ownerNeeded bool)
+	// refill takes the tokens of n leases back, which hang together by next. It
+	// answers true if the owner must have a turn, because the kernel has no more
+	// room.
+	refill(run *lease, n int) (ownerNeeded bool)
 	// publish shows the kernel what was refilled.
 	publish()
 	// returnCount is the number of leases given back so far, to this ledger and
@@ -95,12 +101,10 @@ func (g *ledger) lease(data unsafe.Pointer, n uint32, token uint64) Buffer {
 		l = g.moreRecords()
 	}
 	g.spare = l.next
-	l.next = nil
 	l.token = token
-	generation := l.generation.Add(1)
 	g.leased++
 	g.leasedBytes += uint64(n)
-	return Buffer{lease: l, generation: generation, data: data, length: n}
+	return Buffer{lease: l, generation: l.generation.Load(), data: data, length: n}
 }
 
 // count shows what was leased so far. The loop calls it before it hands leases
@@ -130,53 +134,58 @@ func (g *ledger) moreRecords() *lease {
 	return &records[0]
 }
 
-// takeBack gives an ended lease's buffer back.
-func (g *ledger) takeBack(l *lease) {
+// takeBack ends the lease and gives its buffer back, unless that was done before.
+func (g *ledger) takeBack(l *lease, generation uint64) bool {
 	g.mu.Lock()
-	needed := g.takeBackLocked(l)
-	g.finishReturn(needed)
+	if !l.end(generation) {
+		g.mu.Unlock()
+		return false
+	}
+	l.next = nil
+	g.finishReturn(l, l, 1)
+	return true
 }
 
-// takeBackRun gives back the leading buffers that belong to this ledger. It
+// takeBackRun takes back the leading buffers that belong to this ledger. It
 // answers how many it looked at, and how many of these were back already.
-func (g *ledger) takeBackRun(buffers []Buffer) (n, doubles int) {
-	needed := false
+func (g *ledger) takeBackRun(buffers []Buffer) (seen, doubles int) {
+	var first, last *lease
 	g.mu.Lock()
 	for _, b := range buffers {
 		if b.lease == nil || b.lease.home != g {
 			break
 		}
-		n++
+		seen++
 		if !b.lease.end(b.generation) {
 			doubles++
 			continue
 		}
-		if g.takeBackLocked(b.lease) {
-			needed = true
+		b.lease.next = nil
+		if last == nil {
+			first = b.lease
+		} else {
+			last.next = b.lease
 		}
+		last = b.lease
 	}
-	g.finishReturn(needed)
-	return n, doubles
+	g.finishReturn(first, last, seen-doubles)
+	return seen, doubles
 }
 
-func (g *ledger) takeBackLocked(l *lease) (ownerNeeded bool) {
-	g.returns++
-	if !g.freed {
-		ownerNeeded = g.refiller.refill(l.token)
+// finishReturn refills a run of n ended leases, wakes whom it concerns, frees the
+// memory after the very last return, and unlocks.
+func (g *ledger) finishReturn(first, last *lease, n int) {
+	if n > 0 {
+		g.returns += uint64(n)
+		if !g.freed {
+			needed := g.refiller.refill(first, n)
+			g.refiller.publish()
+			g.refiller.alert(needed)
+		}
+		last.next = g.returned
+		g.returned = first
+		g.freeIfUnused()
 	}
-	l.next = g.returned
-	g.returned = l
-	return ownerNeeded
-}
-
-// finishReturn publishes, wakes whom it concerns, frees the memory after the very
-// last return, and unlocks.
-func (g *ledger) finishReturn(ownerNeeded bool) {
-	if !g.freed {
-		g.refiller.publish()
-		g.refiller.alert(ownerNeeded)
-	}
-	g.freeIfUnused()
 	g.mu.Unlock()
 }
 

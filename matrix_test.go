@@ -310,7 +310,7 @@ func flushNothing(r *Ring) error {
 	if err != nil {
 		return err
 	}
-	q.push(0)
+	q.write(0)
 	q.publish()
 	_, err = r.flushIfq(0, &q)
 	return err

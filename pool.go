@@ -253,12 +253,12 @@ func (p *Pool) Close() error { return p.loop.closeSource(p) }
 
 // The refiller's part, called with the lock held.
 
-func (p *Pool) refill(offset uint64) (ownerNeeded bool) {
-	if !p.memory.refill(offset) {
-		return false
+func (p *Pool) refill(run *lease, n int) (ownerNeeded bool) {
+	waited := p.memory.refill(run, n)
+	if waited > 0 {
+		p.refillFull.Add(uint64(waited))
 	}
-	p.refillFull.Add(1)
-	return true
+	return waited > 0
 }
 
 func (p *Pool) publish()                { p.memory.refillQueue.publish() }

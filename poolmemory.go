@@ -92,23 +92,35 @@ func (m *poolMemory) addArea(token uint64, a area) error {
 	return nil
 }
 
-// refill puts an offset into the refill queue, or lets it wait until there is
-// room. Called with mu held.
-func (m *poolMemory) refill(offset uint64) (ownerNeeded bool) {
-	m.returns++
-	// Nothing overtakes what waits already.
-	if m.waiting.len() == 0 && m.refillQueue.push(offset) {
-		return false
+// refill puts the offsets of a run of n leases into the refill queue, or lets them
+// wait until there is room. It answers how many of them wait. Called with mu held.
+func (m *poolMemory) refill(run *lease, n int) (waited int) {
+	m.returns += uint64(n)
+	m.drain() // nothing overtakes what waits already
+	room := 0
+	if m.waiting.len() == 0 {
+		room = m.refillQueue.room()
 	}
-	m.waiting.push(offset)
-	m.drain()
-	return m.waiting.len() > 0
+	for l := run; l != nil; l = l.next {
+		if room == 0 {
+			m.waiting.push(l.token)
+			waited++
+			continue
+		}
+		m.refillQueue.write(l.token)
+		room--
+	}
+	return waited
 }
 
 // drain moves waiting offsets into the refill queue as far as there is room.
 // Called with mu held.
 func (m *poolMemory) drain() {
-	for m.waiting.len() > 0 && m.refillQueue.push(m.waiting.first()) {
+	if m.waiting.len() == 0 {
+		return
+	}
+	for n := min(m.refillQueue.room(), m.waiting.len()); n > 0; n-- {
+		m.refillQueue.write(m.waiting.first())
 		m.waiting.drop()
 	}
 }

@@ -79,7 +79,7 @@ func NewProvidedPool(loop *Loop, cfg PoolConfig) (*ProvidedPool, error) {
 	}
 	adviseReceive(p.ring)
 	for id := range cfg.NumBuffers {
-		p.refill(uint64(id))
+		p.put(uint64(id))
 	}
 	p.publish()
 	if err := loop.do(func(r *Ring) error { return p.registerOn(r) }); err != nil {
@@ -132,9 +132,16 @@ func (p *ProvidedPool) Stats() PoolStats {
 	return s
 }
 
-// refill puts the buffer with that id into the ring. It never runs out of room:
-// there are at least as many entries as buffers.
-func (p *ProvidedPool) refill(id uint64) (ownerNeeded bool) {
+func (p *ProvidedPool) refill(run *lease, _ int) (ownerNeeded bool) {
+	for l := run; l != nil; l = l.next {
+		p.put(l.token)
+	}
+	return false
+}
+
+// put puts the buffer with that id into the ring. It never runs out of room: there
+// are at least as many entries as buffers.
+func (p *ProvidedPool) put(id uint64) {
 	i := uint32(p.tail) & (p.entries - 1)
 	e := (*providedEntry)(unsafe.Pointer(&p.ring[uintptr(i)*providedEntrySize]))
 	e.addr = uint64(uintptr(unsafe.Pointer(&p.area.mem[id*p.bufferSize])))
@@ -145,7 +152,6 @@ func (p *ProvidedPool) refill(id uint64) (ownerNeeded bool) {
 		e.id = uint16(id)
 	}
 	p.tail++
-	return false
 }
 
 // publish shows the kernel the new tail. Go has no atomic store of 16 bits, so
@@ -206,7 +212,7 @@ func (p *ProvidedPool) discard(c *CQE) {
 		return
 	}
 	p.mu.Lock()
-	p.refill(uint64(c.BufferID()))
+	p.put(uint64(c.BufferID()))
 	p.publish()
 	p.mu.Unlock()
 }

@@ -51,18 +51,19 @@ func refillRegionSize(n uint32, pageSize uintptr) uintptr {
 	return (size + pageSize - 1) &^ (pageSize - 1)
 }
 
-// push writes one entry and answers false when the queue is full. The kernel
-// sees it after publish.
-func (q *refillQueue) push(offset uint64) bool {
+// room is the number of entries that can be written.
+func (q *refillQueue) room() int {
 	// The acquire pairs with the kernel's release of the head: it is done with
-	// the entries before it.
-	if q.tail-atomic.LoadUint32(q.khead) > q.mask {
-		return false
-	}
+	// the entries before it. A head beyond the tail is nonsense, and no room.
+	return max(0, int(q.mask)+1-int(q.tail-atomic.LoadUint32(q.khead)))
+}
+
+// write puts an offset into the next entry, for which there must be room. The
+// kernel sees it after publish.
+func (q *refillQueue) write(offset uint64) {
 	e := (*refillEntry)(unsafe.Add(q.entries, uintptr(q.tail&q.mask)*unsafe.Sizeof(refillEntry{})))
 	*e = refillEntry{offset: offset}
 	q.tail++
-	return true
 }
 
 // publish hands the entries written so far to the kernel.
