@@ -192,6 +192,7 @@ func (m *poolMemory) hold() {
 func (m *poolMemory) drop() {
 	if m.refs--; m.refs == 0 {
 		m.lastCopied, m.copied = m.readCopied(), nil
+		m.waiting = offsetQueue{} // for nobody any more
 		m.unmap()
 	}
 }

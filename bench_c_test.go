@@ -1,0 +1,397 @@
+//go:build linux && cgo
+
+package zcrx
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/zcrx-go/zcrx/internal/cbench"
+)
+
+// The library against C over liburing that does the same, in one run. The
+// machine's own noise hits both sides, so the ratio says more than either.
+
+// measurement is one side of a comparison: it does n operations and answers how
+// long these took, without what only prepares them.
+type measurement func(n int) (time.Duration, error)
+
+func benchmark(b *testing.B, measure measurement) {
+	b.Helper()
+	if _, err := measure(cbench.Round); err != nil { // let records and caches come to their size
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	took, err := measure(b.N)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(took.Nanoseconds())/float64(b.N), "ns/op")
+}
+
+// benchmarkRatio runs both sides in turns: a slow moment of the machine is one of
+// both. A turn is n operations; where that is less than a time slice, most turns
+// are not interrupted on a busy machine either. It reports the median of the turns' ratios, and of each side's
+// nanoseconds. An operation is one turn.
+func benchmarkRatio(b *testing.B, n int, inGo, inC measurement) {
+	b.Helper()
+	var ratios, goTimes, cTimes []float64
+	for range b.N {
+		g, err := inGo(n)
+		if err != nil {
+			b.Fatal(err)
+		}
+		c, err := inC(n)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ratios = append(ratios, float64(g)/float64(c))
+		goTimes = append(goTimes, float64(g.Nanoseconds())/float64(n))
+		cTimes = append(cTimes, float64(c.Nanoseconds())/float64(n))
+	}
+	b.ReportMetric(0, "ns/op") // of a turn: says nothing
+	b.ReportMetric(median(ratios), "go/c")
+	b.ReportMetric(median(goTimes), "go-ns")
+	b.ReportMetric(median(cTimes), "c-ns")
+}
+
+func median(x []float64) float64 {
+	slices.Sort(x)
+	return x[len(x)/2]
+}
+
+const (
+	returnBuffers = 4096
+	returnBuffer  = 4096 // bytes
+)
+
+func newCPool(b *testing.B, buffers int) *cbench.Pool {
+	b.Helper()
+	p, err := cbench.NewPool(buffers, returnBuffer)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(p.Close)
+	return p
+}
+
+// completion is the i-th that the benchmark's kernel hands out.
+func completion(c *CQE, i int) {
+	c.Res, c.Flags = returnBuffer, CQEMore
+	c.Big[0] = uint64(i&(returnBuffers-1)) * returnBuffer
+}
+
+var firstBytes byte // keeps the bytes that benchmarks read from being optimised away
+
+// releaseEach lets n completions go by, each with its own Release.
+func releaseEach(p *Pool) measurement {
+	return func(n int) (time.Duration, error) {
+		var c CQE
+		var sum byte
+		start := time.Now()
+		for i := range n {
+			completion(&c, i)
+			buf, err := p.take(&c)
+			if err != nil {
+				return 0, err
+			}
+			sum += buf.Bytes()[0]
+			if err := buf.Release(); err != nil {
+				return 0, err
+			}
+			if i%cbench.Batch == cbench.Batch-1 {
+				p.takeAll()
+			}
+		}
+		p.takeAll()
+		firstBytes += sum
+		return time.Since(start), nil
+	}
+}
+
+// releaseBatches lets n completions go by, with one ReleaseAll for 64.
+func releaseBatches(p *Pool) measurement {
+	return func(n int) (time.Duration, error) {
+		var c CQE
+		var sum byte
+		var batch [cbench.Batch]Buffer
+		used := 0
+		start := time.Now()
+		for i := range n {
+			completion(&c, i)
+			buf, err := p.take(&c)
+			if err != nil {
+				return 0, err
+			}
+			sum += buf.Bytes()[0]
+			batch[used] = buf
+			if used++; used < len(batch) && i < n-1 {
+				continue
+			}
+			if err := ReleaseAll(batch[:used]); err != nil {
+				return 0, err
+			}
+			used = 0
+			p.takeAll()
+		}
+		firstBytes += sum
+		return time.Since(start), nil
+	}
+}
+
+// releaseFromGoroutines has as many goroutines release what the caller leases,
+// in rounds; the releasing alone is timed.
+func releaseFromGoroutines(p *Pool, workers int) measurement {
+	out := make([]Buffer, cbench.Round)
+	return func(n int) (time.Duration, error) {
+		begin := make([]chan []Buffer, workers)
+		var round, all sync.WaitGroup
+		failed := make([]error, workers)
+		for w := range begin {
+			begin[w] = make(chan []Buffer)
+			all.Go(func() {
+				for mine := range begin[w] {
+					for _, buf := range mine {
+						if err := buf.Release(); err != nil {
+							failed[w] = err
+						}
+					}
+					round.Done()
+				}
+			})
+		}
+		var took time.Duration
+		var c CQE
+		var err error
+		for n > 0 && err == nil {
+			share := min((n+workers-1)/workers, len(out)/workers)
+			for i := range out[:share*workers] {
+				completion(&c, i)
+				if out[i], err = p.take(&c); err != nil {
+					break
+				}
+			}
+			p.count() // as the loop does before it hands leases over
+			start := time.Now()
+			round.Add(workers)
+			for w := range begin {
+				begin[w] <- out[w*share : (w+1)*share]
+			}
+			round.Wait()
+			took += time.Since(start)
+			p.takeAll()
+			n -= share * workers
+		}
+		for _, ch := range begin {
+			close(ch)
+		}
+		all.Wait()
+		return took, errors.Join(err, errors.Join(failed...))
+	}
+}
+
+// BenchmarkReturn is a completion's way: Buffer, first byte, Release, refill
+// entry. c-locked does the same in C; c-plain what liburing's example does, which
+// neither checks nor locks.
+func BenchmarkReturn(b *testing.B) {
+	p, c := newBenchPool(b, returnBuffers), newCPool(b, returnBuffers)
+	b.Run("go", func(b *testing.B) { benchmark(b, releaseEach(p)) })
+	b.Run("c-plain", func(b *testing.B) { benchmark(b, c.Plain) })
+	b.Run("c-locked", func(b *testing.B) { benchmark(b, c.Locked) })
+	b.Run("ratio", func(b *testing.B) { benchmarkRatio(b, cbench.Round, releaseEach(p), c.Locked) })
+}
+
+// BenchmarkReturnBatch64 is BenchmarkReturn with 64 returns under one lock. An
+// operation is one buffer.
+func BenchmarkReturnBatch64(b *testing.B) {
+	p, c := newBenchPool(b, returnBuffers), newCPool(b, returnBuffers)
+	b.Run("go", func(b *testing.B) { benchmark(b, releaseBatches(p)) })
+	b.Run("c", func(b *testing.B) { benchmark(b, c.Batched) })
+	b.Run("ratio", func(b *testing.B) { benchmarkRatio(b, cbench.Round, releaseBatches(p), c.Batched) })
+}
+
+// BenchmarkReturnParallel8 is the release alone, from eight goroutines or threads
+// at once. An operation is one buffer.
+func BenchmarkReturnParallel8(b *testing.B) {
+	p, c := newBenchPool(b, cbench.Round), newCPool(b, cbench.Round)
+	inGo := releaseFromGoroutines(p, cbench.Workers)
+	b.Run("go", func(b *testing.B) { benchmark(b, inGo) })
+	b.Run("c", func(b *testing.B) { benchmark(b, c.Parallel) })
+	b.Run("ratio", func(b *testing.B) { benchmarkRatio(b, 8*cbench.Round, inGo, c.Parallel) })
+}
+
+const (
+	streamBuffers = 16384
+	streamBuffer  = 4 << 10
+)
+
+// BenchmarkStream receives a stream over loopback and reads the first byte of
+// every buffer. The sender is the same thread in C for all. An operation is 1 MiB.
+func BenchmarkStream(b *testing.B) {
+	b.Run("socket-read", func(b *testing.B) { benchmarkTransfer(b, openSocketRead) })
+	b.Run("c-provided", func(b *testing.B) { benchmarkTransfer(b, openCStream(cbench.Provided)) })
+	b.Run("go-provided", func(b *testing.B) { benchmarkTransfer(b, openGoStream(Provided)) })
+	b.Run("ratio-provided", func(b *testing.B) {
+		benchmarkTransferRatio(b, openGoStream(Provided), openCStream(cbench.Provided))
+	})
+	if have(FeatureDeviceLess) != nil {
+		return
+	}
+	b.Run("c-deviceless", func(b *testing.B) { benchmarkTransfer(b, openCStream(cbench.DeviceLess)) })
+	b.Run("go-deviceless", func(b *testing.B) { benchmarkTransfer(b, openGoStream(DeviceLess)) })
+	b.Run("ratio-deviceless", func(b *testing.B) {
+		benchmarkTransferRatio(b, openGoStream(DeviceLess), openCStream(cbench.DeviceLess))
+	})
+}
+
+// transfer is a way to receive. open begins to receive from fd, which it takes
+// over; receive takes at least n bytes. The goroutine is locked to its thread all
+// the while if lockThread says so.
+type transfer struct {
+	lockThread bool
+	open       func(b *testing.B, fd int) (receive func(n int64) error, done func())
+}
+
+// run receives n MiB after a warm-up, of which ready tells the end, and answers
+// how long that took.
+func (t transfer) run(b *testing.B, n int, ready func()) time.Duration {
+	b.Helper()
+	if t.lockThread {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+	}
+	sender, fd, err := cbench.Pair()
+	if err != nil {
+		b.Fatal(err)
+	}
+	s, err := cbench.StartSender(sender)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Stop()
+	receive, done := t.open(b, fd)
+	defer done()
+	if err := receive(streamBuffers * streamBuffer); err != nil { // once around all buffers
+		b.Fatal(err)
+	}
+	ready()
+	start := time.Now()
+	if err := receive(int64(n) << 20); err != nil {
+		b.Fatal(err)
+	}
+	took := time.Since(start)
+	b.StopTimer()
+	return took
+}
+
+func benchmarkTransfer(b *testing.B, t transfer) {
+	b.Helper()
+	b.SetBytes(1 << 20)
+	b.ReportAllocs()
+	t.run(b, b.N, b.ResetTimer)
+}
+
+// benchmarkTransferRatio is benchmarkRatio for streams, with 64 MiB a turn.
+func benchmarkTransferRatio(b *testing.B, inGo, inC transfer) {
+	b.Helper()
+	const n = 64
+	speed := func(t transfer) float64 { // in MB/s
+		return n << 20 / 1e6 / t.run(b, n, func() {}).Seconds()
+	}
+	var ratios, goSpeeds, cSpeeds []float64
+	for range b.N {
+		g, c := speed(inGo), speed(inC)
+		ratios, goSpeeds, cSpeeds = append(ratios, g/c), append(goSpeeds, g), append(cSpeeds, c)
+		b.StartTimer()
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(median(ratios), "go/c")
+	b.ReportMetric(median(goSpeeds), "go-MB/s")
+	b.ReportMetric(median(cSpeeds), "c-MB/s")
+}
+
+// connOf makes a net.TCPConn of fd, and takes fd over.
+func connOf(b *testing.B, fd int) *net.TCPConn {
+	b.Helper()
+	f := os.NewFile(uintptr(fd), "connection")
+	defer f.Close()
+	conn, err := net.FileConn(f)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return conn.(*net.TCPConn)
+}
+
+var openSocketRead = transfer{open: func(b *testing.B, fd int) (func(int64) error, func()) {
+	conn := connOf(b, fd)
+	buf := make([]byte, 256<<10)
+	return func(n int64) error {
+		for n > 0 {
+			got, err := conn.Read(buf)
+			if err != nil {
+				return err
+			}
+			firstBytes += buf[0]
+			n -= int64(got)
+		}
+		return nil
+	}, func() { _ = conn.Close() }
+}}
+
+func openCStream(mode uint32) transfer {
+	return transfer{lockThread: true, open: func(b *testing.B, fd int) (func(int64) error, func()) {
+		s, err := cbench.OpenStream(fd, mode)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return s.Run, func() {
+			s.Close()
+			_ = closeFD(fd)
+		}
+	}}
+}
+
+func openGoStream(mode Mode) transfer {
+	return transfer{open: func(b *testing.B, fd int) (func(int64) error, func()) {
+		l, err := NewLoop(LoopConfig{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		p := openTestPool(b, l, mode, PoolConfig{NumBuffers: streamBuffers, BufferSizeHint: streamBuffer})
+		r, err := NewReceiver(p, connOf(b, fd))
+		if err != nil {
+			b.Fatal(err)
+		}
+		batch := make([]Buffer, 256)
+		ctx := context.Background()
+		receive := func(n int64) error {
+			for n > 0 {
+				got, err := r.RecvBatch(ctx, batch)
+				if err != nil {
+					return err
+				}
+				for _, buf := range batch[:got] {
+					firstBytes += buf.Bytes()[0]
+					n -= int64(buf.Len())
+				}
+				if err := ReleaseAll(batch[:got]); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		return receive, func() {
+			if err := errors.Join(r.Close(), l.Close()); err != nil {
+				b.Error(err)
+			}
+		}
+	}}
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A receiver in C on a real ring, and a sender that never ends: the other end of
+ * what the library's Receiver is measured against.
+ */
+#ifndef CBENCH_STREAM_H
+#define CBENCH_STREAM_H
+
+#include <pthread.h>
+#include "zcrx_shim.h"
+
+/* All of them answer 0 or a negative errno. */
+
+/* A TCP connection over loopback: fds[0] sends, fds[1] receives. */
+int cbench_pair(int fds[2]);
+
+/* A thread that writes chunks of 256 KiB to fd until the connection ends. */
+struct cbench_sender {
+	pthread_t thread;
+	int fd;
+	char *chunk;
+};
+
+int cbench_sender_start(struct cbench_sender *s, int fd);
+/* Ends the connection, waits for the thread and closes fd. */
+void cbench_sender_stop(struct cbench_sender *s);
+
+enum cbench_mode { CBENCH_PROVIDED, CBENCH_DEVICE_LESS };
+
+struct cbench_stream {
+	struct zcx_ring *owned;
+	enum cbench_mode mode;
+	int fd;
+	int armed; /* the receive is in flight */
+	int cancelling; /* so is its cancellation */
+	unsigned char *area;
+	long long received;
+	unsigned long long sum; /* of first bytes, so that they are really read */
+
+	/* CBENCH_PROVIDED */
+	struct io_uring_buf_ring *buffers;
+
+	/* CBENCH_DEVICE_LESS */
+	void *region;
+	struct io_uring_zcrx_rq rq;
+	__u32 zcrx_id;
+	int flush_now;
+};
+
+/*
+ * The thread that opens a stream must also run and close it: it owns the ring.
+ * fd stays the caller's. A stream that could not be opened needs no close.
+ */
+int cbench_stream_open(struct cbench_stream *s, int fd, enum cbench_mode mode);
+/* Receives at least so many bytes; -ENODATA if the peer ends before. */
+int cbench_stream_run(struct cbench_stream *s, long long bytes);
+void cbench_stream_close(struct cbench_stream *s);
+
+#endif
