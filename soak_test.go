@@ -41,8 +41,9 @@ func TestSoak(t *testing.T) {
 		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: buffers, RefillEntries: 16})
 		sender, r := newTestReceiver(t, p)
 		size := soakBytes(t)
-		sent := sha256.New()
+		sentSum := make(chan string, 1)
 		go func() {
+			sent := sha256.New()
 			chunk := make([]byte, 256<<10)
 			rng := rand.New(rand.NewSource(size))
 			for left := size; left > 0; {
@@ -55,6 +56,7 @@ func TestSoak(t *testing.T) {
 				left -= n
 			}
 			assert.NoError(t, sender.CloseWrite())
+			sentSum <- fmt.Sprintf("%x", sent.Sum(nil))
 		}()
 		// The channel holds fewer leases than there are buffers.
 		passed := make(chan Buffer, buffers/2)
@@ -92,7 +94,7 @@ func TestSoak(t *testing.T) {
 		close(passed)
 		wg.Wait()
 		require.Equal(t, size, got)
-		require.Equal(t, fmt.Sprintf("%x", sent.Sum(nil)), fmt.Sprintf("%x", received.Sum(nil)))
+		require.Equal(t, <-sentSum, fmt.Sprintf("%x", received.Sum(nil)))
 		s := p.Stats()
 		assert.Zero(t, s.Outstanding)
 		assert.Equal(t, s.Completions, s.Returned)
