@@ -22,7 +22,7 @@ vm := ./internal/vm/...
 # of Go out that would ask one at run time.
 static := -tags netgo,osusergo -ldflags '-linkmode external -extldflags -static'
 
-lanes := liburing build unit host vm matrix
+lanes := liburing build unit host fuzz vm matrix
 
 .PHONY: help
 help: ## this list
@@ -105,7 +105,11 @@ test-vm: build ## the same tests on Linux 7.3 (KERNEL=) in a virtual machine
 	scripts/lane -skips scripts/skips vm -- go test -json -count=1 -p 1 -timeout 15m \
 		-exec '"$(CURDIR)/bin/vmrun" --quiet --timeout 15m --kernel $(KERNEL) --env ZCRX_LANE' $(static) $$packages
 
-# Ten kernels, seven situations each, against what docs/kernels.md says.
+.PHONY: test-fuzz
+test-fuzz: liburing ## a minute of the model test, a minute of fuzzing
+	@scripts/lane -lines fuzz -- test/fuzz_test
+
+# Ten kernels, nine situations each, against what docs/kernels.md says.
 .PHONY: test-matrix
 test-matrix: build ## every supported kernel, against docs/kernels.md
 	go test -c -tags matrix,netgo,osusergo -ldflags '-linkmode external -extldflags -static' -o bin/matrix.test .
