@@ -45,6 +45,9 @@ type Loop struct {
 	flushers  []*Pool // whose flushes they are, index by index
 	groups    bufferGroups
 	running   []func() // functions taken out of posted
+	retries   []func() // what found the submission queue full, for the next turn
+	wakeArmed bool     // the read of the eventfd is in flight
+	stopping  bool     // stop has begun
 	again     bool     // something is left to do: the next turn does not wait
 	wakeBuf   []byte   // the kernel reads the eventfd into it
 	batch     []CQE
@@ -117,9 +120,6 @@ func (l *Loop) start(cfg RingConfig) error {
 	}
 	// A saving of some nanoseconds per call; the loop works without.
 	_ = ring.RegisterRingFD()
-	if err := l.armWake(); err != nil {
-		return errors.Join(err, l.release())
-	}
 	return nil
 }
 
@@ -133,29 +133,31 @@ func (l *Loop) release() error {
 	return errors.Join(l.ring.Close(), closeFD(fd), unmap(l.wakeBuf))
 }
 
-// armWake reads the eventfd, so that writing to it ends the loop's sleep.
-func (l *Loop) armWake() error {
+// armWake reads the eventfd, so that writing to it ends the loop's sleep. Without
+// that the loop does not sleep.
+func (l *Loop) armWake() {
+	if l.wakeArmed || l.stopping {
+		return
+	}
 	s, err := l.newRequest(completerFunc(func(*CQE) {
+		l.wakeArmed = false
 		l.stats.wakeUps.Add(1)
-		if !l.isClosing() {
-			if err := l.armWake(); err != nil {
-				l.report("arm wake-up", err)
-			}
-		}
 	}))
 	if err != nil {
-		return err
+		l.again = true
+		return
 	}
 	s.PrepRead(l.wakeFD, l.wakeBuf[:8], 0)
-	return nil
+	l.wakeArmed = true
 }
 
 // newRequest takes an SQE for a request whose completions go to c. It is for the
-// loop's thread.
+// loop's thread. ErrQueueFull means that the kernel takes no requests now: see
+// retry.
 func (l *Loop) newRequest(c completer) (*SQE, error) {
 	s := l.ring.GetSQE()
 	if s == nil {
-		if _, err := l.ring.Submit(); err != nil {
+		if _, err := l.ring.Submit(); err != nil && !passing(err) {
 			return nil, err
 		}
 		if s = l.ring.GetSQE(); s == nil {
@@ -164,6 +166,21 @@ func (l *Loop) newRequest(c completer) (*SQE, error) {
 	}
 	s.UserData = l.ops.add(c, opRequest)
 	return s, nil
+}
+
+// retry runs fn in the next turn: for what ErrQueueFull kept from being begun.
+func (l *Loop) retry(fn func()) {
+	l.retries = append(l.retries, fn)
+	l.again = true
+}
+
+// runRetries takes them out first: one that fails again is for the turn after.
+func (l *Loop) runRetries() {
+	retries := l.retries
+	l.retries = nil
+	for _, fn := range retries {
+		fn()
+	}
 }
 
 // Start begins a request: prep fills in the entry, done is called on the loop
@@ -187,6 +204,8 @@ func (l *Loop) Start(prep func(*SQE), done func(*CQE)) error {
 // the loop from then on keeps it from sleeping. timeout bounds its sleep, negative for ever.
 func (l *Loop) turn(timeout time.Duration) error {
 	l.stats.turns.Add(1)
+	l.armWake()
+	l.runRetries()
 	l.runPosted()
 	l.flushes, l.flushers = l.flushes[:0], l.flushers[:0]
 	for _, s := range l.sources {
@@ -264,12 +283,16 @@ func (l *Loop) judge(err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOMEM) {
+	if passing(err) {
 		l.again = true
 		time.Sleep(time.Millisecond) // do not spin while the kernel is short of memory
 		return nil
 	}
 	return err
+}
+
+func passing(err error) bool {
+	return errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOMEM)
 }
 
 // requestFlush notes that the coming turn flushes p's refill queue.

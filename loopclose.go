@@ -43,6 +43,7 @@ func (l *Loop) stop() {
 	l.mu.Lock()
 	l.closing = true
 	l.mu.Unlock()
+	l.stopping = true
 	l.runPosted()
 	for _, s := range l.sources {
 		s.users().failAll(ErrClosed)

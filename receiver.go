@@ -216,8 +216,15 @@ func (r *Receiver) wakeConsumer() {
 
 // arm puts the receive into the kernel.
 func (r *Receiver) arm() {
+	if r.ended {
+		return
+	}
 	r.supplySeen = r.pool.supplied()
 	s, err := r.loop.newRequest(r)
+	if errors.Is(err, ErrQueueFull) {
+		r.loop.retry(r.arm)
+		return
+	}
 	if err != nil {
 		r.end(err)
 		return
@@ -261,6 +268,10 @@ func (r *Receiver) watchForReset() {
 		}
 		r.finishIfIdle()
 	}))
+	if errors.Is(err, ErrQueueFull) {
+		r.loop.retry(r.watchForReset)
+		return
+	}
 	if err != nil {
 		r.end(err)
 		return
@@ -319,6 +330,10 @@ func (r *Receiver) nudge() {
 // cancel asks the kernel to end a request in flight.
 func (r *Receiver) cancel(userData uint64) {
 	s, err := r.loop.newRequest(completerFunc(func(*CQE) {}))
+	if errors.Is(err, ErrQueueFull) {
+		r.loop.retry(func() { r.cancel(userData) })
+		return
+	}
 	if err != nil {
 		r.loop.report("cancel receive", err) // the end of the loop will
 		return

@@ -426,6 +426,45 @@ func TestReceiverRefusesWhatCannotBeReceived(t *testing.T) {
 	require.NoError(t, conn.Close())
 }
 
+// TestSubmissionQueueFullForAWhile lets the kernel take no requests for some
+// turns: receives, polls and cancellations are begun later, and nothing is lost.
+func TestSubmissionQueueFullForAWhile(t *testing.T) {
+	inEveryMode(t, func(t *testing.T, mode Mode) {
+		l := newTestLoop(t, LoopConfig{})
+		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 64})
+		blocked := func(fn func()) {
+			t.Helper()
+			var entries uint32
+			require.NoError(t, l.do(func(r *Ring) error {
+				entries, r.mem.sqEntries = r.mem.sqEntries, 0
+				return nil
+			}))
+			fn()
+			require.NoError(t, l.do(func(*Ring) error {
+				assert.ErrorIs(t, l.Start(func(*SQE) {}, func(*CQE) {}), ErrQueueFull)
+				return nil
+			}))
+			require.NoError(t, l.do(func(r *Ring) error { r.mem.sqEntries = entries; return nil }))
+		}
+		var sender *net.TCPConn
+		var r *Receiver
+		blocked(func() { sender, r = newTestReceiver(t, p) })
+		_, err := sender.Write([]byte("begun late"))
+		require.NoError(t, err)
+		b, err := r.Recv(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "begun late", string(b.Bytes()))
+		require.NoError(t, b.Release())
+		closed := make(chan error)
+		blocked(func() { go func() { closed <- r.Close() }() })
+		require.NoError(t, <-closed)
+		require.NoError(t, l.do(func(*Ring) error {
+			assert.LessOrEqual(t, l.ops.live, 1, "at most the wake-up is in flight")
+			return nil
+		}))
+	})
+}
+
 // TestOneCallPerTurn counts entries into C over a transfer: one a turn, and none
 // beside.
 func TestOneCallPerTurn(t *testing.T) {
