@@ -12,10 +12,12 @@ type CompletionSize uint8
 // The sizes. A Pool needs 32-byte completions, which CompletionMixed has beside
 // the others.
 const (
-	CompletionAuto  CompletionSize = iota // Mixed, or 32 before Linux 6.18
-	Completion16                          // for copying modes only
-	Completion32                          // all of them
-	CompletionMixed                       // as large as each has to be (Linux 6.18)
+	// CompletionAuto is CompletionMixed from Linux 7.3 on, and Completion32 before:
+	// 7.2 repeats completions when a mixed queue overflows.
+	CompletionAuto  CompletionSize = iota
+	Completion16                   // for copying modes only
+	Completion32                   // all of them
+	CompletionMixed                // as large as each has to be (Linux 6.18)
 )
 
 // LoopConfig says what loop to make. The zero value of a field means its
@@ -55,7 +57,7 @@ func (s CompletionSize) setupFlags() (SetupFlags, error) {
 		return SetupCQEMixed, HaveMixedCQE()
 	case CompletionAuto:
 		err := HaveMixedCQE()
-		if errors.Is(err, ErrNotSupported) {
+		if errors.Is(err, ErrNotSupported) || (err == nil && olderKernel(kernelRelease(), 7, 3, 0)) {
 			return SetupCQE32, nil
 		}
 		return SetupCQEMixed, err
