@@ -52,15 +52,15 @@ func TestJob(t *testing.T) {
 	}.job()
 	assert.Equal(t, "/bin/pkg.test", job.Path)
 	assert.Equal(t, []string{"a", "b c"}, job.Args)
-	assert.Equal(t, []string{"HOME=/work", "USER=user", "TMPDIR=/tmp", "PATH=/usr/bin", "A=2"}, job.Env)
+	assert.Equal(t, []string{"HOME=/guest", "USER=user", "TMPDIR=/tmp", "PATH=/usr/bin", "A=2"}, job.Env)
 	assert.Equal(t, []string{"/lib/modules/00-b.ko", "/lib/modules/01-a.ko"}, job.Modules, "order of loading")
 	assert.Equal(t, []string{"/out/"}, job.Outputs)
 	assert.Equal(t, []File{
 		{"/somewhere/pkg.test", "/bin/pkg.test"},
 		{"m/b.ko", "/lib/modules/00-b.ko"},
 		{"m/a.ko", "/lib/modules/01-a.ko"},
-		{"x/testdata", "/work/testdata"},
-		{"f", "/work/sub/g"},
+		{"x/testdata", "/guest/testdata"},
+		{"f", "/guest/sub/g"},
 		{"h", "/etc/h"},
 	}, files)
 }

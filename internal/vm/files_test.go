@@ -33,7 +33,7 @@ func TestSendJob(t *testing.T) {
 	var line bytes.Buffer
 	require.NoError(t, sendJob(&line, wire.Job{Path: "/bin/p"}, []File{
 		{Host: program, Guest: "/bin/p"},
-		{Host: filepath.Join(dir, "data"), Guest: "/work/data"},
+		{Host: filepath.Join(dir, "data"), Guest: "/guest/data"},
 	}))
 
 	in := bufio.NewReader(&line)
@@ -58,10 +58,10 @@ func TestSendJob(t *testing.T) {
 	}
 	assert.Equal(t, []string{
 		"/bin/p||program",
-		"/work/data||",
-		"/work/data/link|sub/f|",
-		"/work/data/sub||",
-		"/work/data/sub/f||content",
+		"/guest/data||",
+		"/guest/data/link|sub/f|",
+		"/guest/data/sub||",
+		"/guest/data/sub/f||content",
 	}, got)
 }
 

@@ -28,7 +28,7 @@ const GuestArgument = "vmrun-guest"
 const ModuleDir = "/modules"
 
 // WorkDir is the working directory of the program in the guest.
-const WorkDir = "/work"
+const WorkDir = "/guest"
 
 // Job tells the guest what to do. Paths are paths in the guest.
 type Job struct {
