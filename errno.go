@@ -117,6 +117,13 @@ func registerIfqError(op string, req ifqRequest, errno syscall.Errno) error {
 		seen.Meaning = queue + " is used by AF_XDP or leased to a virtual device"
 		seen.Remedy = "stop its other user"
 		return seen
+	case syscall.EFAULT:
+		seen.Meaning = "buffer area or refill queue are not mapped, not writable or empty"
+		return seen
+	case syscall.EOVERFLOW, syscall.E2BIG:
+		seen.Meaning = fmt.Sprintf("an area of %d or a refill queue of %d bytes is too large", req.areaLen, req.regionSize)
+		seen.Remedy = "ask for fewer buffers"
+		return seen
 	case errNoData:
 		return device("the driver ignored the buffer area", "update the driver")
 	case syscall.ENOMEM:

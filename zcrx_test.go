@@ -277,7 +277,9 @@ func TestErrnoTable(t *testing.T) {
 		{syscall.EBUSY, 0, 0, "AF_XDP"},
 		{errNoData, 0, LayerDevice, "ignored the buffer area"},
 		{syscall.ENOMEM, 0, 0, "bytes could not be pinned"},
-		{syscall.EFAULT, 0, 0, "EFAULT"},
+		{syscall.EFAULT, 0, 0, "not mapped, not writable or empty"},
+		{syscall.E2BIG, 0, 0, "is too large"},
+		{syscall.EOVERFLOW, 0, 0, "ask for fewer buffers"},
 	} {
 		err := registerIfqError("register interface queue", ifqRequest{ifindex: 1 << 30, queue: 4, flags: c.flags}, c.errno)
 		assert.ErrorIs(t, err, c.errno)

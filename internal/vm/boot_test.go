@@ -71,7 +71,7 @@ func TestBoot(t *testing.T) {
 			assert.Zero(t, status)
 			assert.Contains(t, stdout, "release="+series+".")
 			assert.Contains(t, stdout, "somaxconn=1234\nnofile=1048576\nmemlock=8388608\nuid=0 gid=0\n"+
-				"addresses=[127.0.0.1/8 ::1/128]\ndir=/work\nstdin=0\n")
+				"addresses=[127.0.0.1/8 ::1/128]\ndir=/guest\nstdin=0\n")
 		})
 	}
 }
