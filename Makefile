@@ -110,14 +110,16 @@ test-fuzz: liburing ## a minute of the model test, a minute of fuzzing
 	@scripts/lane -lines fuzz -- test/fuzz_test
 
 # Ten kernels, nine situations each, against what docs/kernels.md says.
-.PHONY: test-matrix
-test-matrix: build ## every supported kernel, against docs/kernels.md
+.PHONY: matrix-binary
+matrix-binary: build
 	go test -c -tags matrix,netgo,osusergo -ldflags '-linkmode external -extldflags -static' -o bin/matrix.test .
+
+.PHONY: test-matrix
+test-matrix: matrix-binary ## every supported kernel, against docs/kernels.md
 	@scripts/lane -lines matrix -- go run ./internal/matrix -check
 
 .PHONY: test-matrix-update
-test-matrix-update: build ## write docs/kernels.md from a run
-	go test -c -tags matrix,netgo,osusergo -ldflags '-linkmode external -extldflags -static' -o bin/matrix.test .
+test-matrix-update: matrix-binary ## write docs/kernels.md from a run
 	go run ./internal/matrix
 
 .PHONY: bench

@@ -6,7 +6,7 @@ import (
 )
 
 // What the kernel's errnos mean, operation by operation. The meanings were read
-// off kernels 6.15 to 7.3; docs/kernels.md has the table.
+// off kernels 6.15 to 7.3.
 
 // setupError explains a failed io_uring_setup of a ring of need bytes.
 func setupError(errno syscall.Errno, need uint64) error {
@@ -51,7 +51,7 @@ func unsupportedBuild(feature string) error {
 // CAP_NET_ADMIN in the initial user namespace.
 func privilegeError(feature Feature, seen error) error {
 	remedy := "run with CAP_NET_ADMIN"
-	if _, initial := haveNetAdmin(); !initial {
+	if !inInitialNamespace() {
 		remedy += " in the initial user namespace: the kernel does not accept it in any other"
 	}
 	return &UnsupportedError{Feature: feature.String(), Layer: LayerPrivilege, Remedy: remedy, Err: seen}

@@ -104,11 +104,8 @@ func (l *Loop) dropSource(s source) {
 // the memory until their last completion has come.
 func (l *Loop) closeSource(s source) error {
 	err := l.do(func(*Ring) error {
-		for _, other := range l.sources {
-			if other == s {
-				s.users().close(func() { l.dropSource(s) })
-				break
-			}
+		if l.hasSource(s) {
+			s.users().close(func() { l.dropSource(s) })
 		}
 		return nil
 	})

@@ -168,13 +168,10 @@ func haveCapability(capability uint) bool {
 	return unix.Capget(&hdr, &data[0]) == nil && data[0].Effective&(1<<capability) != 0
 }
 
-// haveNetAdmin tells whether the process has CAP_NET_ADMIN, and whether it is
-// in the initial user namespace, where the kernel asks for it.
-func haveNetAdmin() (capable, initialNamespace bool) {
-	capable = haveCapability(unix.CAP_NET_ADMIN)
-	// The initial namespace maps every id to itself.
+// inInitialNamespace tells whether the process is in the initial user namespace,
+// which maps every id to itself.
+func inInitialNamespace() bool {
 	b, err := os.ReadFile("/proc/self/uid_map")
 	f := strings.Fields(string(b))
-	initialNamespace = err != nil || (len(f) == 3 && f[0] == "0" && f[1] == "0" && f[2] == "4294967295")
-	return capable, initialNamespace
+	return err != nil || (len(f) == 3 && f[0] == "0" && f[1] == "0" && f[2] == "4294967295")
 }

@@ -21,25 +21,25 @@ const (
 
 var errNotLinux = errors.New("zcrx: io_uring needs Linux")
 
-func errnoName(syscall.Errno) string                 { return "" }
-func threadID() int                                  { return 0 }
-func newEventFD() (int, error)                       { return -1, errNotLinux }
-func signalEventFD(int) error                        { return errNotLinux }
-func closeFD(int) error                              { return errNotLinux }
-func mapAnonymous(uintptr, uintptr) ([]byte, error)  { return nil, errNotLinux }
-func unmap([]byte) error                             { return errNotLinux }
-func adviseReceive([]byte)                           {}
-func kernelRelease() string                          { return runtime.GOOS }
-func ioUringDisabled() int                           { return 0 }
-func haveNetAdmin() (capable, initialNamespace bool) { return false, false }
-func pageSize() uintptr                              { return uintptr(os.Getpagesize()) }
-func detachConn(*net.TCPConn) (int, error)           { return -1, errNotLinux }
-func setNonblock(int, bool) error                    { return errNotLinux }
-func receiveQueues(string) int                       { return 0 }
-func pollMask(events uint32) uint32                  { return events }
-func interfaceDriver(string) string                  { return "" }
-func seccompFiltered() bool                          { return false }
-func memlockLimit() (uint64, bool)                   { return 0, false }
-func mapHugeTLB(uintptr) ([]byte, error)             { return nil, errNotLinux }
-func mapShared(int, uintptr) ([]byte, error)         { return nil, errNotLinux }
-func newUDMABuf(uintptr) (int, error)                { return -1, errNotLinux }
+func errnoName(syscall.Errno) string                { return "" }
+func threadID() int                                 { return 0 }
+func newEventFD() (int, error)                      { return -1, errNotLinux }
+func signalEventFD(int) error                       { return errNotLinux }
+func closeFD(int) error                             { return errNotLinux }
+func mapAnonymous(uintptr, uintptr) ([]byte, error) { return nil, errNotLinux }
+func unmap([]byte) error                            { return errNotLinux }
+func adviseReceive([]byte)                          {}
+func kernelRelease() string                         { return runtime.GOOS }
+func ioUringDisabled() int                          { return 0 }
+func inInitialNamespace() bool                      { return true }
+func pageSize() uintptr                             { return uintptr(os.Getpagesize()) }
+func detachConn(*net.TCPConn) (int, error)          { return -1, errNotLinux }
+func setNonblock(int, bool) error                   { return errNotLinux }
+func receiveQueues(string) int                      { return 0 }
+func pollMask(events uint32) uint32                 { return events }
+func interfaceDriver(string) string                 { return "" }
+func seccompFiltered() bool                         { return false }
+func memlockLimit() (uint64, bool)                  { return 0, false }
+func mapHugeTLB(uintptr) ([]byte, error)            { return nil, errNotLinux }
+func mapShared(int, uintptr) ([]byte, error)        { return nil, errNotLinux }
+func newUDMABuf(uintptr) (int, error)               { return -1, errNotLinux }
