@@ -453,7 +453,7 @@ func TestAdversityReleasesAfterTheLoop(t *testing.T) {
 		for range 10 {
 			l, err := NewLoop(LoopConfig{})
 			require.NoError(t, err)
-			p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 256})
+			p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 256, MaxLeases: 256})
 			sender, r := newTestReceiver(t, p)
 			s := newStream(8)
 			s.send(t, sender, 1<<19)
@@ -489,7 +489,7 @@ func TestAdversityReleasesInRandomOrder(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		const size, goroutines = 32 << 20, 8
 		l := newTestLoop(t, LoopConfig{})
-		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 256, RefillEntries: 32})
+		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 256, RefillEntries: 32, MaxLeases: 256})
 		sender, r := newTestReceiver(t, p)
 		s := newStream(9)
 		s.send(t, sender, size)
@@ -536,7 +536,7 @@ func TestAdversityHalfClose(t *testing.T) {
 		p := openTestPool(t, newTestLoop(t, LoopConfig{}), mode, PoolConfig{NumBuffers: 64})
 
 		peer, r := newTestReceiver(t, p)
-		require.NoError(t, unix.Shutdown(r.fd, unix.SHUT_WR))
+		require.NoError(t, unix.Shutdown(r.socket.fd, unix.SHUT_WR))
 		_, err := peer.Read(make([]byte, 1))
 		require.ErrorIs(t, err, io.EOF, "our direction has ended")
 		s.send(t, peer, size)
@@ -546,9 +546,9 @@ func TestAdversityHalfClose(t *testing.T) {
 		s.send(t, peer, size)
 		s.receiveExactly(t, r, size) // theirs has ended
 		go func() {
-			_, err := s.write(fdWriter(r.fd), 0, size)
+			_, err := s.write(fdWriter(r.socket.fd), 0, size)
 			assert.NoError(t, err)
-			assert.NoError(t, unix.Shutdown(r.fd, unix.SHUT_WR))
+			assert.NoError(t, unix.Shutdown(r.socket.fd, unix.SHUT_WR))
 		}()
 		got, err := io.ReadAll(peer)
 		require.NoError(t, err)

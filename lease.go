@@ -16,6 +16,7 @@ type lease struct {
 	generation atomic.Uint64
 	token      uint64 // what goes back to the kernel; set before the Buffer is made
 	home       *ledger
+	share      *share // of the receiver that it was made for, or nil; set before the Buffer is handed over
 	next       *lease // in ledger.spare or ledger.returned, or in a run of returns
 }
 
@@ -55,6 +56,8 @@ type refiller interface {
 type ledger struct {
 	refiller refiller
 	wake     func() // gives the pool's loop a turn; any goroutine may call it
+	// maxLeases is how many leases one receiver may have out. It does not change.
+	maxLeases uint64
 
 	// spare is the chain of records that the loop takes from. The loop's thread
 	// alone touches it.
@@ -81,8 +84,11 @@ type ledger struct {
 	returns  uint64 // leases given back so far
 	starving bool   // a receive waits for a buffer: the next return wakes the loop
 	woken    bool   // a turn was asked for and has not come
-	users    int    // the pool itself and each receiver: may lease again
-	freed    bool
+	// resumable are the shares whose receivers a return has unpaused, for the
+	// loop's next turn.
+	resumable []*share
+	users     int // the pool itself and each receiver: may lease again
+	freed     bool
 }
 
 func (g *ledger) init(mu *sync.Mutex, r refiller, wake func()) {
@@ -142,6 +148,7 @@ func (g *ledger) takeBack(l *lease, generation uint64) bool {
 		return false
 	}
 	l.next = nil
+	g.noteShare(l)
 	g.finishReturn(l, l, 1)
 	return true
 }
@@ -161,6 +168,7 @@ func (g *ledger) takeBackRun(buffers []Buffer) (seen, doubles int) {
 			continue
 		}
 		b.lease.next = nil
+		g.noteShare(b.lease)
 		if last == nil {
 			first = b.lease
 		} else {
@@ -172,6 +180,16 @@ func (g *ledger) takeBackRun(buffers []Buffer) (seen, doubles int) {
 	return seen, doubles
 }
 
+// noteShare counts the return in the lease's share. Called with mu held.
+func (g *ledger) noteShare(l *lease) {
+	if s := l.share; s != nil {
+		l.share = nil
+		if s.note() {
+			g.resumable = append(g.resumable, s)
+		}
+	}
+}
+
 // finishReturn refills a run of n ended leases, wakes whom it concerns, frees the
 // memory after the very last return, and unlocks.
 func (g *ledger) finishReturn(first, last *lease, n int) {
@@ -181,6 +199,9 @@ func (g *ledger) finishReturn(first, last *lease, n int) {
 			needed := g.refiller.refill(first, n)
 			g.refiller.publish()
 			g.refiller.alert(needed)
+		}
+		if len(g.resumable) > 0 {
+			g.alertLocked(true)
 		}
 		last.next = g.returned
 		g.returned = first

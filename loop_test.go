@@ -5,6 +5,7 @@ package zcrx
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"runtime"
 	"sync"
@@ -216,10 +217,18 @@ func TestLoopConfigRanges(t *testing.T) {
 // openFDs counts this process's file descriptors.
 func openFDs(t testing.TB) int {
 	t.Helper()
+	startPoller()
 	entries, err := os.ReadDir("/proc/self/fd")
 	require.NoError(t, err)
 	return len(entries)
 }
+
+// startPoller opens what the Go runtime keeps open from the first socket on.
+var startPoller = sync.OnceFunc(func() {
+	if ln, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
+		ln.Close()
+	}
+})
 
 // settled waits until fds and goroutines are back to what they were: a ring's
 // memory and threads go a moment after its Close.

@@ -149,6 +149,7 @@ func (p *Pool) use(m *poolMemory) {
 	p.memory = m
 	p.flushAt = max(1, min(m.entries, uint32(m.numBuffers.Load()))/4)
 	p.ledger.init(&m.mu, p, p.loop.wake)
+	p.maxLeases = m.maxLeases
 }
 
 // register maps the memory and registers it. On failure nothing stays mapped.

@@ -36,6 +36,11 @@ type PoolConfig struct {
 	// the kernel, 1 to 32768, rounded up to a power of two; by default four times
 	// NumBuffers, as far as allowed.
 	RefillEntries int
+	// MaxLeases is the number of leases that one receiver may have out, 1 to
+	// 16777216, by default a quarter of NumBuffers and at least 64. Beyond it the
+	// receiver is paused: see Receiver. What the kernel has received already when
+	// it pauses comes on top.
+	MaxLeases int
 }
 
 // Limits and defaults of PoolConfig.
@@ -48,6 +53,9 @@ const (
 	// Several completions may lie in one buffer, each with a refill entry of its
 	// own: a packet of 1500 bytes fills a third of a page.
 	refillEntriesPerBuffer = 4
+
+	// Fewer would make a receiver stop and go.
+	minDefaultLeases = 64
 )
 
 // withDefaults checks every number and fills in what is 0.
@@ -69,6 +77,12 @@ func (cfg PoolConfig) withDefaults(maxBuffers int) (PoolConfig, error) {
 	}
 	if cfg.Memory == MemoryDMABuf && cfg.DeviceLess {
 		return cfg, errors.New("zcrx: a device-less pool cannot lie in a dma-buf: the kernel copies into user memory")
+	}
+	if cfg.MaxLeases == 0 {
+		cfg.MaxLeases = max(minDefaultLeases, cfg.NumBuffers/4)
+	}
+	if cfg.MaxLeases < 1 || cfg.MaxLeases > MaxNumBuffers {
+		return cfg, rangeError("PoolConfig.MaxLeases", int64(cfg.MaxLeases), 1, MaxNumBuffers)
 	}
 	if cfg.RefillEntries == 0 {
 		cfg.RefillEntries = min(refillEntriesPerBuffer*cfg.NumBuffers, maxRefillEntries)

@@ -10,8 +10,10 @@ type source interface {
 	beforeTurn(l *Loop)
 	// queueWasFull tells that the completion queue had no room left.
 	queueWasFull()
-	// prepRecv prepares a receive of fd that takes this pool's buffers.
-	prepRecv(s *SQE, fd int)
+	// prepRecv prepares a receive of fd that takes this pool's buffers: about
+	// room of them. It answers the number of bytes that end the receive, 0 if
+	// nothing does.
+	prepRecv(s *SQE, fd int, room uint64) (limit uint64)
 	// supplied is the supply of buffers by now.
 	supplied() supply
 	// take turns a data completion into a Buffer.
@@ -26,13 +28,21 @@ type source interface {
 	detach(r *Ring)
 }
 
-func (p *Pool) prepRecv(s *SQE, fd int) { s.PrepRecvZC(fd, p.id, 0) }
-func (p *Pool) discard(*CQE)            {} // only data completions hold a buffer
+func (p *Pool) discard(*CQE) {} // only data completions hold a buffer
 func (p *Pool) supplied() supply {
 	return supply{returns: p.seenReturns(), taken: atomic.LoadUint32(p.memory.refillQueue.khead)}
 }
 func (p *Pool) users() *receiverList { return &p.receivers }
 func (p *Pool) accounts() *ledger    { return &p.ledger }
+
+// maxReceive is the largest limit of a receive in bytes.
+const maxReceive = 1 << 30
+
+func (p *Pool) prepRecv(s *SQE, fd int, room uint64) (limit uint64) {
+	limit = min(room*uint64(p.memory.bufferSize), maxReceive)
+	s.PrepRecvZC(fd, p.id, uint32(limit))
+	return limit
+}
 
 // detach: the kernel has no call to unregister, and may still tell of events.
 func (p *Pool) detach(*Ring) {
@@ -43,6 +53,7 @@ func (p *Pool) detach(*Ring) {
 }
 
 func (p *Pool) beforeTurn(l *Loop) {
+	p.resumePaused()
 	now := p.supplied()
 	waiting := p.drain()
 	pending := p.memory.refillQueue.pending()
@@ -112,6 +123,7 @@ type PoolStats struct {
 	RearmedNoBuffer  uint64 `json:"rearmed_no_buffer"`
 	RearmedQueueFull uint64 `json:"rearmed_queue_full"`
 	RearmedOther     uint64 `json:"rearmed_other"`
+	Paused           uint64 `json:"paused"` // times that a receiver had PoolConfig.MaxLeases leases out
 
 	AllocFailures   uint64 `json:"alloc_failures"`   // allocation-failure events (Linux 7.2)
 	CopyEvents      uint64 `json:"copy_events"`      // times that the kernel began to copy (Linux 7.2)

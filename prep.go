@@ -62,6 +62,7 @@ const (
 )
 
 const (
+	pollOut = 0x4  // POLLOUT
 	pollHup = 0x10 // POLLHUP
 
 	recvMultishot   = 1 << 1 // IORING_RECV_MULTISHOT, in ioprio

@@ -64,6 +64,7 @@ func NewProvidedPool(loop *Loop, cfg PoolConfig) (*ProvidedPool, error) {
 	}
 	p := &ProvidedPool{loop: loop, entries: roundUpPow2(uint32(cfg.NumBuffers))}
 	p.ledger.init(new(sync.Mutex), p, loop.wake)
+	p.maxLeases = uint64(cfg.MaxLeases)
 	if cfg.Memory == MemoryDMABuf {
 		return nil, errors.New("zcrx: a provided pool cannot lie in a dma-buf: the kernel copies into user memory")
 	}
@@ -177,13 +178,18 @@ func (p *ProvidedPool) free() {
 	}
 }
 
-func (p *ProvidedPool) queueWasFull()           {}
-func (p *ProvidedPool) prepRecv(s *SQE, fd int) { s.PrepRecvMultishot(fd, p.group, 0) }
-func (p *ProvidedPool) supplied() supply        { return supply{returns: p.seenReturns()} }
-func (p *ProvidedPool) users() *receiverList    { return &p.receivers }
-func (p *ProvidedPool) accounts() *ledger       { return &p.ledger }
+func (p *ProvidedPool) queueWasFull()        {}
+func (p *ProvidedPool) supplied() supply     { return supply{returns: p.seenReturns()} }
+func (p *ProvidedPool) users() *receiverList { return &p.receivers }
+func (p *ProvidedPool) accounts() *ledger    { return &p.ledger }
+
+func (p *ProvidedPool) prepRecv(s *SQE, fd int, _ uint64) (limit uint64) {
+	s.PrepRecvMultishot(fd, p.group, 0)
+	return 0
+}
 
 func (p *ProvidedPool) beforeTurn(l *Loop) {
+	p.resumePaused()
 	p.mu.Lock()
 	p.woken = false
 	now := supply{returns: p.returns}

@@ -3,10 +3,10 @@ package zcrx
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
+	"os"
 	"sync"
-	"syscall"
+	"sync/atomic"
 )
 
 // Receiver takes in the bytes of one TCP connection, in order, as leased
@@ -14,38 +14,25 @@ import (
 // armed again, and nothing is lost, when the kernel ends it because no buffer
 // was free or the completion queue was full.
 //
-// A consumer that does not release uses up the pool, for itself and for the
-// pool's other connections. A copying pool that is empty leaves the data in the
-// socket, and TCP's window closes. A hardware queue without buffers drops packets,
-// and goes on with the sender's next retransmission after buffers came back.
+// A receiver has at most PoolConfig.MaxLeases leases out, those included that
+// nobody has taken yet. Then its receive is paused until half of them are back:
+// the data stays in the socket, and TCP's window closes.
+//
+// A copying pool that is empty leaves the data in the socket as well. A hardware
+// queue without buffers drops packets, and goes on with the sender's next
+// retransmission after buffers came back.
 type Receiver struct {
-	pool BufferPool
-	loop *Loop
-	done chan struct{} // closed when no completion will come any more
+	socket socketFD
+	home   atomic.Pointer[Loop] // the loop that it is on; stored by the one that it leaves
+	closed chan struct{}        // closed with the socket
 
-	fd int // closed by closeSocket, after done
-
-	// Of the loop's thread:
-	request     uint64 // user data of the receive in flight
-	armed       bool   // it is in flight
-	nudged      bool   // it was cancelled only to be armed again
-	watch       uint64 // user data of the poll for a hang-up
-	watching    bool   // it is in flight
-	hungUp      bool   // the connection is closed; data may be left
-	ended       bool   // endErr is decided, no further data is taken
-	endErr      error
-	finished    bool     // the pool was given up
-	closeWanted bool     // Close was called on the loop: finish closes the socket
-	supplySeen  supply   // of buffers, when the receive was armed
-	batch       []Buffer // of this turn, not yet handed over
-	unpublished bool     // batch or endErr wait for publish
+	loopSide // of the loop's thread
 
 	mu       sync.Mutex
 	incoming []Buffer      // guarded by mu: handed over by the loop
 	err      error         // guarded by mu: what follows the last buffer
 	asleep   bool          // guarded by mu: the consumer waits for notify
-	closed   bool          // guarded by mu: nobody will consume
-	fdClosed bool          // guarded by mu
+	unwanted bool          // guarded by mu: nobody will consume
 	notify   chan struct{} // holds one wake-up
 
 	consumer sync.Mutex
@@ -69,24 +56,42 @@ func NewReceiver(pool BufferPool, conn *net.TCPConn) (*Receiver, error) {
 	if err := setNonblock(fd, false); err != nil {
 		return nil, errors.Join(err, closeFD(fd))
 	}
-	r := &Receiver{
-		pool: pool, loop: pool.Loop(), fd: fd,
-		done: make(chan struct{}), notify: make(chan struct{}, 1),
-	}
-	err = r.loop.do(func(*Ring) error {
-		if pool.users().closing || !pool.accounts().addUser() {
-			return ErrClosed
-		}
-		pool.users().add(r)
-		r.arm()
-		r.watchForReset()
-		return nil
-	})
+	r := newReceiver(pool, fd)
+	err = r.do(func() error { return r.attach(pool) })
 	if err != nil {
 		return nil, errors.Join(err, setNonblock(fd, true), closeFD(fd))
 	}
 	_ = conn.Close() // the socket lives on in fd
 	return r, nil
+}
+
+// newReceiver makes a receiver of a blocking socket, which it owns. It receives
+// once it is attached.
+func newReceiver(pool BufferPool, fd int) *Receiver {
+	r := &Receiver{closed: make(chan struct{}), notify: make(chan struct{}, 1)}
+	r.socket.fd = fd
+	r.pool, r.loop = pool, pool.Loop()
+	r.sending.writable = make(chan struct{}, 1)
+	r.home.Store(r.loop)
+	return r
+}
+
+// do runs fn on the loop that the receiver is on, wherever that moves meanwhile.
+func (r *Receiver) do(fn func() error) error {
+	for {
+		loop := r.home.Load()
+		moved := false
+		err := loop.do(func(*Ring) error {
+			if moved = r.home.Load() != loop; moved {
+				return nil
+			}
+			return fn()
+		})
+		if moved || (errors.Is(err, ErrClosed) && r.home.Load() != loop) {
+			continue
+		}
+		return err
+	}
 }
 
 // Recv answers the next buffer, which the caller must release, waiting for it
@@ -95,15 +100,9 @@ func NewReceiver(pool BufferPool, conn *net.TCPConn) (*Receiver, error) {
 // wrong. An ended ctx loses nothing: Recv may be called again. Only one goroutine
 // may be in Recv or RecvBatch at a time.
 func (r *Receiver) Recv(ctx context.Context) (Buffer, error) {
-	r.consumer.Lock()
-	defer r.consumer.Unlock()
-	if err := r.await(ctx); err != nil {
-		return Buffer{}, err
-	}
-	b := r.taken[r.next]
-	r.taken[r.next] = Buffer{}
-	r.next++
-	return b, nil
+	var one [1]Buffer
+	_, err := r.recv(ctx, one[:], nil)
+	return one[0], err
 }
 
 // RecvBatch is Recv for as many buffers as are there, up to len(dst). It answers
@@ -112,9 +111,14 @@ func (r *Receiver) RecvBatch(ctx context.Context, dst []Buffer) (int, error) {
 	if len(dst) == 0 {
 		return 0, nil
 	}
+	return r.recv(ctx, dst, nil)
+}
+
+// recv waits until there is a buffer, ctx ends or expired is closed.
+func (r *Receiver) recv(ctx context.Context, dst []Buffer, expired <-chan struct{}) (int, error) {
 	r.consumer.Lock()
 	defer r.consumer.Unlock()
-	if err := r.await(ctx); err != nil {
+	if err := r.await(ctx, expired); err != nil {
 		return 0, err
 	}
 	n := copy(dst, r.taken[r.next:])
@@ -125,7 +129,7 @@ func (r *Receiver) RecvBatch(ctx context.Context, dst []Buffer) (int, error) {
 
 // await returns once taken has a buffer at next. The consumer lock is held on
 // entry and on return, not while it waits.
-func (r *Receiver) await(ctx context.Context) error {
+func (r *Receiver) await(ctx context.Context, expired <-chan struct{}) error {
 	for r.next == len(r.taken) {
 		r.mu.Lock()
 		r.taken, r.incoming = r.incoming, r.taken[:0]
@@ -142,13 +146,17 @@ func (r *Receiver) await(ctx context.Context) error {
 		r.asleep = true
 		r.mu.Unlock()
 
+		var err error
 		r.consumer.Unlock()
 		select {
 		case <-r.notify:
 		case <-ctx.Done():
+			err = ctx.Err()
+		case <-expired:
+			err = os.ErrDeadlineExceeded
 		}
 		r.consumer.Lock()
-		if err := ctx.Err(); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -160,24 +168,26 @@ func (r *Receiver) await(ctx context.Context) error {
 // unless it is called on the loop. It is idempotent and safe from any goroutine;
 // buffers that Recv answered stay valid.
 func (r *Receiver) Close() error {
-	err := r.loop.do(func(*Ring) error {
+	err := r.do(func() error {
 		r.closeWanted = true
 		r.end(ErrClosed)
-		if r.finished {
-			r.closeSocket()
-		}
+		r.endSending()
+		r.closeIfIdle()
 		return nil
 	})
 	if err != nil && !errors.Is(err, ErrClosed) {
 		return err
 	}
-	if !r.loop.onLoop() {
-		<-r.done
-		r.closeSocket()
+	if loop := r.home.Load(); !loop.onLoop() {
+		select {
+		case <-r.closed:
+		case <-loop.done: // nothing is in flight any more
+			r.closeSocket()
+		}
 	}
 	r.mu.Lock()
 	left := r.incoming
-	r.incoming, r.closed, r.err = nil, true, ErrClosed
+	r.incoming, r.unwanted, r.err = nil, true, ErrClosed
 	r.wakeConsumer()
 	r.mu.Unlock()
 	_ = ReleaseAll(left) // they were never given out: no double release can be
@@ -189,15 +199,22 @@ func (r *Receiver) Close() error {
 	return nil
 }
 
-// closeSocket gives up the fd, once. Nothing is in flight on it: a request would
-// keep the socket open.
+// closeSocket gives up the fd. Nothing is in flight on it: a request would keep
+// the socket open.
 func (r *Receiver) closeSocket() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.fdClosed {
-		r.fdClosed = true
-		_ = closeFD(r.fd) // nothing to do about an error: the fd is gone in any case
+	if r.socket.close() {
+		close(r.closed)
 	}
+}
+
+// fail has the consumer end with err behind what is there.
+func (r *Receiver) fail(err error) {
+	r.mu.Lock()
+	if r.err == nil {
+		r.err = err
+	}
+	r.wakeConsumer()
+	r.mu.Unlock()
 }
 
 // wakeConsumer is called with mu held.
@@ -209,205 +226,5 @@ func (r *Receiver) wakeConsumer() {
 	select {
 	case r.notify <- struct{}{}:
 	default: // one wake-up is there already
-	}
-}
-
-// What follows runs on the loop's thread.
-
-// arm puts the receive into the kernel.
-func (r *Receiver) arm() {
-	if r.ended {
-		return
-	}
-	r.supplySeen = r.pool.supplied()
-	s, err := r.loop.newRequest(r)
-	if errors.Is(err, ErrQueueFull) {
-		r.loop.retry(r.arm)
-		return
-	}
-	if err != nil {
-		r.end(err)
-		return
-	}
-	r.pool.prepRecv(s, r.fd)
-	r.request, r.armed, r.nudged = s.UserData, true, false
-	if r.hungUp {
-		// It reads what is there as it is submitted; if it then slept, the
-		// cancellation ends it, and it is armed again until it meets the end.
-		r.nudge()
-	}
-}
-
-// complete takes a completion of the receive.
-func (r *Receiver) complete(c *CQE) {
-	if !c.More() {
-		r.armed = false
-	}
-	if c.Res > 0 {
-		r.data(c)
-	} else {
-		r.pool.discard(c)
-		r.noData(c)
-	}
-	r.finishIfIdle()
-}
-
-// watchForReset polls for the connection's hang-up. A receive that takes the last
-// data goes to sleep past a reset that came along with it: it looks at the number
-// of bytes left, not at the socket's error (seen on Linux 6.18 and 7.3). Once the
-// connection hung up, a receive is therefore never left asleep: see arm.
-func (r *Receiver) watchForReset() {
-	if r.ended {
-		return
-	}
-	s, err := r.loop.newRequest(completerFunc(func(c *CQE) {
-		r.watching = false
-		if c.Res > 0 && c.Res&pollHup != 0 {
-			r.hungUp = true
-			r.nudge()
-		}
-		r.finishIfIdle()
-	}))
-	if errors.Is(err, ErrQueueFull) {
-		r.loop.retry(r.watchForReset)
-		return
-	}
-	if err != nil {
-		r.end(err)
-		return
-	}
-	s.PrepPollAdd(r.fd, pollHup)
-	r.watch, r.watching = s.UserData, true
-}
-
-func (r *Receiver) data(c *CQE) {
-	b, err := r.pool.take(c)
-	if err != nil {
-		r.end(err)
-		return
-	}
-	if r.ended {
-		_ = b.Release() // late data of a receiver that nobody reads; the lease is new
-		return
-	}
-	r.batch = append(r.batch, b)
-	r.touch()
-	if !r.armed {
-		r.pool.users().rearmedOther.Add(1)
-		r.arm()
-	}
-}
-
-func (r *Receiver) noData(c *CQE) {
-	switch errno := c.Errno(); {
-	case r.ended:
-	case errno == 0:
-		r.end(io.EOF)
-	case errno == syscall.ENOMEM || errno == syscall.ENOBUFS:
-		r.pool.users().rearmedNoBuffer.Add(1)
-		r.pool.users().await(r)
-	case errno == syscall.ENOSPC:
-		// The completion queue is being emptied right now.
-		r.pool.users().rearmedQueueFull.Add(1)
-		r.arm()
-	case errno == syscall.EINTR || errno == syscall.EAGAIN || (errno == syscall.ECANCELED && r.nudged):
-		r.nudged = false
-		r.pool.users().rearmedOther.Add(1)
-		r.arm()
-	default:
-		r.end(receiveError(errno))
-	}
-}
-
-// nudge cancels the receive so that it is armed again.
-func (r *Receiver) nudge() {
-	if r.armed && !r.ended && !r.nudged {
-		r.nudged = true
-		r.cancel(r.request)
-	}
-}
-
-// cancel asks the kernel to end a request in flight.
-func (r *Receiver) cancel(userData uint64) {
-	s, err := r.loop.newRequest(completerFunc(func(*CQE) {}))
-	if errors.Is(err, ErrQueueFull) {
-		r.loop.retry(func() { r.cancel(userData) })
-		return
-	}
-	if err != nil {
-		r.loop.report("cancel receive", err) // the end of the loop will
-		return
-	}
-	s.PrepCancel(userData, 0)
-}
-
-// touch has the turn hand over what is new.
-func (r *Receiver) touch() {
-	if !r.unpublished {
-		r.unpublished = true
-		r.loop.published = append(r.loop.published, r)
-	}
-}
-
-// publish hands over this turn's buffers, and the end.
-func (r *Receiver) publish() {
-	r.unpublished = false
-	r.mu.Lock()
-	closed := r.closed
-	if !closed {
-		r.incoming = append(r.incoming, r.batch...)
-	}
-	if r.ended && r.err == nil {
-		r.err = r.endErr
-	}
-	r.wakeConsumer()
-	r.mu.Unlock()
-	if closed {
-		_ = ReleaseAll(r.batch)
-	}
-	clear(r.batch)
-	r.batch = r.batch[:0]
-}
-
-// end decides what follows the last buffer, and cancels the receive if it is in
-// flight.
-func (r *Receiver) end(err error) {
-	if r.ended {
-		return
-	}
-	r.ended, r.endErr = true, err
-	r.pool.users().forget(r)
-	r.touch()
-	if r.armed {
-		r.cancel(r.request)
-	}
-	if r.watching {
-		r.cancel(r.watch)
-	}
-	r.finishIfIdle()
-}
-
-// finishIfIdle gives up the pool once the end is decided and no completion will
-// come.
-func (r *Receiver) finishIfIdle() {
-	if r.ended && !r.armed && !r.watching {
-		r.finish()
-	}
-}
-
-func (r *Receiver) finish() {
-	if r.finished {
-		return
-	}
-	r.finished = true
-	r.pool.users().remove(r)
-	// A receive that could not be cancelled may still write into the memory:
-	// that stays mapped then.
-	if !r.armed {
-		r.pool.accounts().dropUser()
-	}
-	close(r.done)
-	if r.closeWanted {
-		r.closeSocket()
 	}
 }

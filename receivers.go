@@ -10,7 +10,7 @@ type receiverList struct {
 	closing bool        // no further receiver may come
 	onEmpty func()
 
-	rearmedNoBuffer, rearmedQueueFull, rearmedOther atomic.Uint64
+	rearmedNoBuffer, rearmedQueueFull, rearmedOther, paused atomic.Uint64
 }
 
 func (rl *receiverList) add(r *Receiver)   { rl.all = append(rl.all, r) }
@@ -95,6 +95,7 @@ func (rl *receiverList) addTo(s *PoolStats) {
 	s.RearmedNoBuffer = rl.rearmedNoBuffer.Load()
 	s.RearmedQueueFull = rl.rearmedQueueFull.Load()
 	s.RearmedOther = rl.rearmedOther.Load()
+	s.Paused = rl.paused.Load()
 }
 
 // without removes r, which is in the list at most once.

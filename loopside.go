@@ -1,0 +1,341 @@
+package zcrx
+
+import (
+	"errors"
+	"io"
+	"sync/atomic"
+	"syscall"
+)
+
+// loopSide is the part of a Receiver that belongs to its loop's thread: the
+// requests that it has in the kernel, and what they completed in this turn.
+type loopSide struct {
+	pool BufferPool
+	loop *Loop
+
+	attached bool   // it is one of the pool's users
+	share    *share // of the pool's leases
+	paused   bool   // the share was used up: resume arms the receive again
+
+	request    uint64 // user data of the receive in flight
+	armed      bool   // it is in flight
+	nudged     bool   // it was cancelled only to be armed again
+	limited    bool   // it ends after left more bytes
+	left       uint64
+	supplySeen supply // of buffers, when it was armed
+
+	watch    uint64 // user data of the poll for a hang-up
+	watching bool   // it is in flight
+	hungUp   bool   // the connection is closed; data may be left
+
+	sending sending
+
+	ended       bool  // endErr is decided, no further data is taken
+	endErr      error // what follows the last buffer
+	finished    bool  // the pool was given up
+	closeWanted bool  // the socket is closed once nothing is in flight on it
+	moving      *move // it leaves for another pool once nothing is in flight
+
+	batch       []Buffer // of this turn, not yet handed over
+	unpublished bool     // batch or endErr wait for publish
+	handler     func(buffers []Buffer, err error)
+}
+
+// attach makes r one of the pool's receivers.
+func (r *Receiver) attach(pool BufferPool) error {
+	if pool.users().closing || !pool.accounts().addUser() {
+		return ErrClosed
+	}
+	r.attached = true
+	r.share = &share{limit: pool.accounts().maxLeases, receiver: r}
+	pool.users().add(r)
+	r.arm()
+	r.watchForReset()
+	return nil
+}
+
+// arm puts the receive into the kernel.
+func (r *Receiver) arm() {
+	if r.ended || r.paused || r.moving != nil {
+		return
+	}
+	r.supplySeen = r.pool.supplied()
+	r.pool.accounts().lookUp(r.share)
+	s, err := r.loop.newRequest(r)
+	if errors.Is(err, ErrQueueFull) {
+		r.loop.retry(r.arm)
+		return
+	}
+	if err != nil {
+		r.end(err)
+		return
+	}
+	r.left = r.pool.prepRecv(s, r.socket.fd, max(1, r.share.room()))
+	r.limited = r.left > 0
+	r.request, r.armed, r.nudged = s.UserData, true, false
+	if r.hungUp {
+		// It reads what is there as it is submitted; if it then slept, the
+		// cancellation ends it, and it is armed again until it meets the end.
+		r.nudge()
+	}
+}
+
+// complete takes a completion of the receive.
+func (r *Receiver) complete(c *CQE) {
+	if !c.More() {
+		r.armed = false
+	}
+	if c.Res > 0 {
+		r.data(c)
+	} else {
+		r.pool.discard(c)
+		r.noData(c)
+	}
+	r.settle()
+}
+
+// watchForReset polls for the connection's hang-up. A receive that takes the last
+// data goes to sleep past a reset that came along with it: it looks at the number
+// of bytes left, not at the socket's error (seen on Linux 6.18 and 7.3). Once the
+// connection hung up, a receive is therefore never left asleep: see arm.
+func (r *Receiver) watchForReset() {
+	if r.ended || r.hungUp || r.moving != nil {
+		return
+	}
+	s, err := r.loop.newRequest(completerFunc(func(c *CQE) {
+		r.watching = false
+		if c.Res > 0 && c.Res&pollHup != 0 {
+			r.hungUp = true
+			r.nudge()
+		}
+		r.settle()
+	}))
+	if errors.Is(err, ErrQueueFull) {
+		r.loop.retry(r.watchForReset)
+		return
+	}
+	if err != nil {
+		r.end(err)
+		return
+	}
+	s.PrepPollAdd(r.socket.fd, pollHup)
+	r.watch, r.watching = s.UserData, true
+}
+
+func (r *Receiver) data(c *CQE) {
+	b, err := r.pool.take(c)
+	if err != nil {
+		r.end(err)
+		return
+	}
+	r.left -= min(r.left, uint64(c.Res))
+	if r.ended {
+		_ = b.Release() // late data of a receiver that nobody reads; the lease is new
+		return
+	}
+	r.share.charge(b)
+	r.batch = append(r.batch, b)
+	r.touch()
+	if !r.paused && r.pool.accounts().usedUp(r.share) {
+		r.pause()
+	}
+	if !r.armed {
+		r.rearm(&r.pool.users().rearmedOther)
+	}
+}
+
+func (r *Receiver) noData(c *CQE) {
+	users := r.pool.users()
+	switch errno := c.Errno(); {
+	case r.ended:
+	case errno == 0 && r.limited && r.left == 0:
+		r.arm() // the limit was reached: the kernel tells it like the end
+	case errno == 0:
+		r.end(io.EOF)
+	case errno == syscall.ENOMEM || errno == syscall.ENOBUFS:
+		users.rearmedNoBuffer.Add(1)
+		if !r.paused && r.moving == nil {
+			users.await(r)
+		}
+	case errno == syscall.ENOSPC:
+		r.rearm(&users.rearmedQueueFull) // the completion queue is being emptied right now
+	case errno == syscall.EINTR || errno == syscall.EAGAIN || (errno == syscall.ECANCELED && (r.nudged || r.moving != nil)):
+		r.nudged = false
+		r.rearm(&users.rearmedOther)
+	default:
+		r.end(receiveError(errno))
+	}
+}
+
+// rearm arms the receive that the kernel ended, and counts that, unless it is to
+// stay ended.
+func (r *Receiver) rearm(counter *atomic.Uint64) {
+	if r.paused || r.moving != nil {
+		return
+	}
+	counter.Add(1)
+	r.arm()
+}
+
+// nudge cancels the receive so that it is armed again.
+func (r *Receiver) nudge() {
+	if r.armed && !r.ended && !r.nudged {
+		r.nudged = true
+		r.cancel(r.request)
+	}
+}
+
+// pause cancels the receive, which resume arms again.
+func (r *Receiver) pause() {
+	r.paused = true
+	r.pool.users().paused.Add(1)
+	r.pool.users().forget(r)
+	r.nudge()
+}
+
+func (r *Receiver) resume() {
+	r.paused = false
+	if !r.armed {
+		r.arm()
+	}
+}
+
+// cancel asks the kernel to end a request in flight.
+func (r *Receiver) cancel(userData uint64) {
+	s, err := r.loop.newRequest(completerFunc(func(*CQE) {}))
+	if errors.Is(err, ErrQueueFull) {
+		r.loop.retry(func() { r.cancel(userData) })
+		return
+	}
+	if err != nil {
+		r.loop.report("cancel request", err) // the end of the loop will
+		return
+	}
+	s.PrepCancel(userData, 0)
+}
+
+// touch has the turn hand over what is new.
+func (r *Receiver) touch() {
+	if !r.unpublished {
+		r.unpublished = true
+		r.loop.published = append(r.loop.published, r)
+	}
+}
+
+// publish hands over this turn's buffers, and the end.
+func (r *Receiver) publish() {
+	r.unpublished = false
+	batch := r.batch
+	r.batch = nil
+	if r.handler != nil {
+		r.handle(batch)
+	} else {
+		r.handOver(batch)
+	}
+	if r.batch == nil {
+		clear(batch)
+		r.batch = batch[:0]
+	}
+}
+
+// handOver gives the consumer what is new.
+func (r *Receiver) handOver(batch []Buffer) {
+	r.mu.Lock()
+	unwanted := r.unwanted
+	if !unwanted {
+		r.incoming = append(r.incoming, batch...)
+	}
+	if r.ended && r.err == nil {
+		r.err = r.endErr
+	}
+	r.wakeConsumer()
+	r.mu.Unlock()
+	if unwanted {
+		_ = ReleaseAll(batch)
+	}
+}
+
+// handle has the handler run.
+func (r *Receiver) handle(batch []Buffer) {
+	if len(batch) > 0 {
+		r.handler(batch, nil)
+	}
+	if r.ended {
+		handler := r.handler
+		r.handler = nil // the end is told once
+		if handler != nil {
+			handler(nil, r.endErr)
+		}
+		r.fail(r.endErr)
+	}
+}
+
+// end decides what follows the last buffer, and cancels what is in flight for
+// receiving.
+func (r *Receiver) end(err error) {
+	if r.ended {
+		return
+	}
+	r.ended, r.endErr = true, err
+	r.pool.users().forget(r)
+	r.touch()
+	r.cancelReceiving()
+	r.settle()
+}
+
+func (r *Receiver) cancelReceiving() {
+	if r.armed {
+		r.cancel(r.request)
+	}
+	if r.watching {
+		r.cancel(r.watch)
+	}
+}
+
+// settle goes on once no completion of the receive will come: the pool is given
+// up at the end, or for another one.
+func (r *Receiver) settle() {
+	switch {
+	case r.armed || r.watching:
+	case r.ended:
+		r.finish()
+	case r.moving != nil && r.sending.idle():
+		r.leave()
+	}
+}
+
+func (r *Receiver) finish() {
+	if r.finished {
+		return
+	}
+	r.finished = true
+	r.detach()
+	if r.moving != nil {
+		r.moving.done <- r.endErr
+		r.moving = nil
+	}
+	r.closeIfIdle()
+}
+
+// detach ends the use of the pool.
+func (r *Receiver) detach() {
+	if !r.attached {
+		return
+	}
+	r.attached = false
+	r.pool.users().remove(r)
+	r.pool.accounts().endShare(r.share)
+	// A receive that could not be cancelled may still write into the memory:
+	// that stays mapped then.
+	if !r.armed {
+		r.pool.accounts().dropUser()
+	}
+}
+
+// closeIfIdle closes the socket, if that is wanted, once nothing is in flight on
+// it.
+func (r *Receiver) closeIfIdle() {
+	if r.closeWanted && r.finished && r.sending.idle() {
+		r.closeSocket()
+	}
+}

@@ -1,0 +1,81 @@
+package zcrx
+
+import (
+	"context"
+	"errors"
+)
+
+var errMoving = errors.New("zcrx: the connection is moving already")
+
+// move is a receiver's way to another pool.
+type move struct {
+	to   BufferPool
+	done chan error // takes one answer
+}
+
+// moveTo takes the receiver to another pool, of any loop: what the old one still
+// receives comes first, then what the new one does. Nothing may be written
+// meanwhile. If ctx ends, the move goes on.
+func (r *Receiver) moveTo(ctx context.Context, to BufferPool) error {
+	m := &move{to: to, done: make(chan error, 1)}
+	err := r.do(func() error {
+		switch {
+		case r.ended:
+			return r.endErr
+		case r.moving != nil:
+			return errMoving
+		case r.pool == to:
+			m.done <- nil
+			return nil
+		}
+		r.moving = m
+		r.pool.users().forget(r)
+		r.cancelReceiving()
+		if r.sending.polling {
+			r.cancel(r.sending.poll)
+		}
+		r.settle()
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-m.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// leave is the last thing on the old loop, in its next turn: what this one has
+// received is handed over first.
+func (r *Receiver) leave() { r.loop.retry(r.handOff) }
+
+func (r *Receiver) handOff() {
+	if r.finished {
+		return // it ended meanwhile
+	}
+	m := r.moving
+	r.detach()
+	r.moving, r.paused, r.nudged = nil, false, false
+	r.pool, r.loop = m.to, m.to.Loop()
+	to := r.loop
+	r.home.Store(to)
+	// From here on r is the other loop's.
+	if err := to.Post(func() { m.done <- r.arrive() }); err != nil {
+		r.fail(err)
+		m.done <- err
+	}
+}
+
+func (r *Receiver) arrive() error {
+	if r.ended {
+		return r.endErr // it was closed on the way
+	}
+	err := r.attach(r.pool)
+	if err != nil {
+		r.end(err)
+	}
+	return err
+}

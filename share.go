@@ -1,0 +1,89 @@
+package zcrx
+
+// share bounds the leases that one receiver may have out of its pool. When it has
+// that many, its receive is paused: the data stays in the socket, TCP's window
+// closes, and the pool's other receivers go on.
+type share struct {
+	limit uint64
+
+	// Of the loop's thread:
+	taken uint64 // leases made
+	seen  uint64 // of them returned, as last looked up
+
+	// Guarded by the ledger's lock. receiver is written by the loop's thread alone,
+	// which may therefore read it without.
+	returned uint64
+	resumeAt uint64    // the return that ends the pause; 0 if there is none
+	receiver *Receiver // nil once it takes nothing more from this pool
+}
+
+// note counts a return. It answers true if that ends a pause. It is called with
+// the ledger's lock held.
+func (s *share) note() (resumes bool) {
+	s.returned++
+	if s.returned != s.resumeAt {
+		return false
+	}
+	s.resumeAt = 0
+	return s.receiver != nil
+}
+
+// room is how many leases may still be made, as far as returns were looked up. It
+// is for the loop's thread.
+func (s *share) room() uint64 {
+	if out := s.taken - s.seen; out < s.limit {
+		return s.limit - out
+	}
+	return 0
+}
+
+// charge makes b a lease out of s. It is for the loop's thread, which has handed
+// b to nobody yet.
+func (s *share) charge(b Buffer) {
+	b.lease.share = s
+	s.taken++
+}
+
+// lookUp brings s.room up to date. It is for the loop's thread.
+func (g *ledger) lookUp(s *share) {
+	g.mu.Lock()
+	s.seen = s.returned
+	g.mu.Unlock()
+}
+
+// usedUp tells whether the share has no room left. If so, the return that leaves
+// half of it will have its receiver resumed. It is for the loop's thread.
+func (g *ledger) usedUp(s *share) bool {
+	if s.room() > 0 {
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s.seen = s.returned
+	if s.room() > 0 {
+		return false
+	}
+	s.resumeAt = s.taken - s.limit/2
+	return true
+}
+
+// endShare: nothing more is taken from this pool. It is for the loop's thread.
+func (g *ledger) endShare(s *share) {
+	g.mu.Lock()
+	s.receiver = nil
+	g.mu.Unlock()
+}
+
+// resumePaused resumes the receivers whose pause has ended. It is for the loop's
+// thread.
+func (g *ledger) resumePaused() {
+	g.mu.Lock()
+	resumable := g.resumable
+	g.resumable = nil
+	g.mu.Unlock()
+	for _, s := range resumable {
+		if s.receiver != nil {
+			s.receiver.resume()
+		}
+	}
+}

@@ -1,0 +1,116 @@
+//go:build linux && cgo
+
+package zcrx
+
+import (
+	"bytes"
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestMaxLeases has one consumer that releases nothing, and others that go on.
+func TestMaxLeases(t *testing.T) {
+	inEveryMode(t, func(t *testing.T, mode Mode) {
+		const limit, size = 8, 4 << 20
+		l := newTestLoop(t, LoopConfig{})
+		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 512, MaxLeases: limit})
+		sender, greedy := newTestReceiver(t, p)
+		want := pattern(30, size)
+		send(t, sender, want)
+		var held []Buffer
+		got := 0
+		take := func() bool {
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			b, err := greedy.Recv(ctx)
+			if err != nil {
+				return false
+			}
+			require.True(t, bytes.Equal(want[got:got+b.Len()], b.Bytes()))
+			got += b.Len()
+			held = append(held, b)
+			return true
+		}
+		for take() {
+		}
+		// What one turn brings comes on top; the rest of the stream stays in the socket.
+		require.GreaterOrEqual(t, len(held), limit)
+		require.Less(t, len(held), 256, "it holds what it may, and what came in the last turn")
+		assert.Positive(t, p.Stats().Paused)
+
+		other, r := newTestReceiver(t, p)
+		send(t, other, want)
+		require.True(t, bytes.Equal(want, receiveAll(t, r)), "the others go on")
+
+		// One lease too few is given back: it stays paused.
+		first := len(held) - limit/2
+		require.NoError(t, ReleaseAll(held[:first-1]))
+		held = held[first-1:]
+		for len(held) > 0 {
+			require.NoError(t, held[0].Release())
+			held = held[1:]
+			if !take() && got == size {
+				break
+			}
+		}
+		require.NoError(t, ReleaseAll(held))
+		rest := receiveAll(t, greedy)
+		require.True(t, bytes.Equal(want[got:], rest))
+		assert.Zero(t, p.Stats().Outstanding)
+	})
+}
+
+// TestSmallestShare has at most one lease out at a time.
+func TestSmallestShare(t *testing.T) {
+	inEveryMode(t, func(t *testing.T, mode Mode) {
+		l := newTestLoop(t, LoopConfig{})
+		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 16, MaxLeases: 1})
+		sender, r := newTestReceiver(t, p)
+		want := pattern(31, 1<<19)
+		send(t, sender, want)
+		require.True(t, bytes.Equal(want, receiveAll(t, r)))
+		assert.Zero(t, p.Stats().Outstanding)
+	})
+}
+
+func TestMaxLeasesOutOfRange(t *testing.T) {
+	l := newTestLoop(t, LoopConfig{})
+	for _, n := range []int{-1, MaxNumBuffers + 1} {
+		_, err := NewProvidedPool(l, PoolConfig{MaxLeases: n})
+		assert.ErrorContains(t, err, "PoolConfig.MaxLeases")
+		assert.ErrorContains(t, err, "allowed are 1 to 16777216")
+	}
+}
+
+// TestMove takes a connection round and round between pools on three loops while
+// data comes in.
+func TestMove(t *testing.T) {
+	inEveryMode(t, func(t *testing.T, mode Mode) {
+		var pools []BufferPool
+		for range 3 {
+			pools = append(pools, openTestPool(t, newTestLoop(t, LoopConfig{}), mode, PoolConfig{NumBuffers: 64}))
+		}
+		sender, r := newTestReceiver(t, pools[0])
+		want := pattern(32, 8<<20)
+		send(t, sender, want)
+		moved := make(chan int)
+		go func() {
+			n := 0
+			for ; ; n++ {
+				if err := r.moveTo(context.Background(), pools[(n+1)%3]); err != nil {
+					break // at the end of the stream
+				}
+			}
+			moved <- n
+		}()
+		require.True(t, bytes.Equal(want, receiveAll(t, r)))
+		assert.Greater(t, <-moved, 1)
+		for _, p := range pools {
+			assert.Zero(t, p.Stats().Outstanding)
+		}
+	})
+}
