@@ -125,14 +125,15 @@ func (m *poolMemory) drain() {
 	}
 }
 
-// alert wakes the members that wait for a return, and one, whichever, if the
-// refill queue is full. Called with mu held.
+// alert wakes the members that wait for a return, and one, whichever of those that
+// can flush, if the refill queue is full. Called with mu held.
 func (m *poolMemory) alert(full bool) {
 	if !full && m.starving == 0 {
 		return
 	}
 	for _, p := range m.members {
-		if p.alertLocked(full) {
+		needed := full && !p.flushFailed
+		if p.alertLocked(needed) && needed {
 			full = false
 		}
 	}
@@ -179,6 +180,14 @@ func (m *poolMemory) leave(p *Pool) {
 		p.starving = false
 		m.starving--
 	}
+	m.alert(m.waiting.len() > 0)
+}
+
+// leaveFlushing ends p's part in it: what waits is the others' to flush.
+func (m *poolMemory) leaveFlushing(p *Pool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p.flushFailed = true
 	m.alert(m.waiting.len() > 0)
 }
 
