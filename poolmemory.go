@@ -30,10 +30,12 @@ type poolMemory struct {
 	region      []byte // refill queue and statistics
 	refillQueue refillQueue
 	waiting     offsetQueue
-	members     []*Pool // those that have a ring
-	starving    int     // how many of them wait for a return
-	returns     uint64  // leases given back so far, to all members
-	refs        int     // members that are not freed, and handles
+	members     []*Pool     // those that have a ring
+	starving    int         // how many of them wait for a return
+	returns     uint64      // leases given back so far, to all members
+	refillFull  uint64      // those that found the refill queue full
+	refs        int         // members that are not freed, and handles
+	left        SharedStats // counters of the members that have left
 	copied      *copyStats
 	lastCopied  copyStats // what copied said when region was unmapped
 
@@ -110,6 +112,7 @@ func (m *poolMemory) refill(run *lease, n int) (waited int) {
 		m.refillQueue.write(l.token)
 		room--
 	}
+	m.refillFull += uint64(waited)
 	return waited
 }
 
@@ -175,6 +178,7 @@ func (m *poolMemory) leave(p *Pool) {
 	defer m.mu.Unlock()
 	if i := slices.Index(m.members, p); i >= 0 {
 		m.members = slices.Delete(m.members, i, i+1)
+		m.left.add(p)
 	}
 	if p.starving {
 		p.starving = false
