@@ -50,12 +50,12 @@ const (
 // one size. It is immutable once made; whoever owns it unmaps it.
 type area struct {
 	mem        []byte
-	bufferSize uint64
-	dmabuf     int // the dma-buf's fd, -1 for none
+	bufferSize uint64 // a power of two
+	dmabuf     int    // the dma-buf's fd, -1 for none
 	owned      bool
 }
 
-// newArea maps n buffers, kept out of core dumps and child processes. dmabuf is
+// newArea maps n buffers of a power of two of bytes, kept out of core dumps and child processes. dmabuf is
 // the caller's for MemoryDMABuf, or -1; it stays the caller's.
 func newArea(kind Memory, n int, bufferSize uintptr, dmabuf int) (area, error) {
 	size := uintptr(n) * bufferSize
@@ -108,7 +108,7 @@ func (a *area) describe(req *ifqRequest) {
 func (a *area) locate(offset, n uint64) (unsafe.Pointer, error) {
 	size := uint64(len(a.mem))
 	if n == 0 || n > a.bufferSize || offset > size || n > size-offset ||
-		offset%a.bufferSize > a.bufferSize-n {
+		offset&(a.bufferSize-1) > a.bufferSize-n {
 		return nil, fmt.Errorf("%w: %d bytes at offset %d of %d, buffers of %d", errBadCompletion, n, offset, size, a.bufferSize)
 	}
 	return unsafe.Add(unsafe.Pointer(unsafe.SliceData(a.mem)), offset), nil

@@ -23,7 +23,7 @@ func (b Buffer) Bytes() []byte {
 	if b.lease == nil {
 		return nil
 	}
-	if b.lease.generation.Load() != b.generation {
+	if b.lease.generation.load() != b.generation {
 		b.lease.home.usesAfterRelease.Add(1)
 		return nil
 	}

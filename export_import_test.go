@@ -43,6 +43,7 @@ func TestMembersReceiveIntoOnePool(t *testing.T) {
 		wg.Go(func() { assert.True(t, bytes.Equal(want, receiveAll(t, r)), "connection %d", i) })
 	}
 	wg.Wait()
+	shared := members[1].SharedStats()
 	total := uint64(0)
 	for _, m := range members {
 		s := m.Stats()
@@ -52,6 +53,18 @@ func TestMembersReceiveIntoOnePool(t *testing.T) {
 		total += s.Bytes
 	}
 	assert.Equal(t, uint64(12*300_000+66), total)
+	assert.Equal(t, total, shared.Bytes)
+	assert.Equal(t, shared.Completions, shared.Returned)
+	assert.Zero(t, shared.Outstanding)
+	assert.Equal(t, 4, shared.Members)
+	assert.Equal(t, 5, shared.Holders, "the handle as well")
+	assert.Equal(t, 8, shared.RefillEntries)
+	assert.Positive(t, shared.Flushes)
+	require.NoError(t, members[0].Close())
+	require.NoError(t, members[2].Close())
+	after := members[0].SharedStats()
+	assert.Equal(t, 2, after.Members)
+	assert.Equal(t, total, after.Bytes, "what members counted stays when they go")
 	assert.Equal(t, 32, members[3].NumBuffers())
 	assert.Equal(t, int(pageSize()), members[3].BufferSize())
 	assert.Equal(t, 8, members[3].RefillEntries())

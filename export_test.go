@@ -14,3 +14,8 @@ func setFlushError(f *flushRequest, errno syscall.Errno) {
 	field := reflect.ValueOf(f).Elem().FieldByName("err")
 	*(*int32)(unsafe.Pointer(field.UnsafeAddr())) = -int32(errno)
 }
+
+// setFlushCalls writes how many system calls the flush took.
+func setFlushCalls(f *flushRequest, n uint32) {
+	*(*uint32)(unsafe.Pointer(reflect.ValueOf(f).Elem().FieldByName("calls").UnsafeAddr())) = n
+}

@@ -12,8 +12,8 @@ import (
 type lease struct {
 	// generation counts the record's leases. A Buffer carries that of its own;
 	// ending a lease counts on, under the ledger's lock: of any number of
-	// releases, one wins. It is atomic for Bytes, which takes no lock.
-	generation atomic.Uint64
+	// releases, one wins. Bytes reads it without the lock.
+	generation generation
 	token      uint64 // what goes back to the kernel; set before the Buffer is made
 	home       *ledger
 	share      *share // of the receiver that it was made for, or nil; set before the Buffer is handed over
@@ -22,10 +22,10 @@ type lease struct {
 
 // end is called with the ledger's lock held.
 func (l *lease) end(generation uint64) bool {
-	if l.generation.Load() != generation {
+	if l.generation.load() != generation {
 		return false
 	}
-	l.generation.Store(generation + 1)
+	l.generation.store(generation + 1)
 	return true
 }
 
@@ -110,7 +110,7 @@ func (g *ledger) lease(data unsafe.Pointer, n uint32, token uint64) Buffer {
 	l.token = token
 	g.leased++
 	g.leasedBytes += uint64(n)
-	return Buffer{lease: l, generation: l.generation.Load(), data: data, length: n}
+	return Buffer{lease: l, generation: l.generation.load(), data: data, length: n}
 }
 
 // count shows what was leased so far. The loop calls it before it hands leases

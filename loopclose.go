@@ -92,8 +92,8 @@ func (l *Loop) dropSource(s source) {
 		if other == s {
 			// A new slice: somebody up the stack may be walking the old one.
 			l.sources = slices.Concat(l.sources[:i], l.sources[i+1:])
-			s.detach(l.ring)
 			s.accounts().count()
+			s.detach(l.ring)
 			s.accounts().dropUser()
 			return
 		}

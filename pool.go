@@ -58,7 +58,9 @@ type Pool struct {
 	stuck     bool   // a receive may sleep for want of room for its completion
 	// stopsAsleep says that the kernel's receives do either.
 	stopsAsleep bool
-	flushErr    error // a failed flush: the kernel gets no buffers any more
+	flushErr    error // a failed flush: the kernel gets no buffers from here any more
+
+	flushFailed bool // guarded by memory.mu: flushErr is set, others must flush
 
 	flushes       atomic.Uint64 // system calls
 	flushErrors   atomic.Uint64

@@ -32,21 +32,33 @@ type fakeKernel struct {
 // header laid out as offsets say.
 func newFakePool(t *testing.T, buffers, entries int, offsets refillOffsets) *fakeKernel {
 	t.Helper()
-	a, err := newArea(MemoryAnonymous, buffers, pageSize(), -1)
-	require.NoError(t, err)
-	region, err := mapAnonymous(refillRegionSize(uint32(entries), pageSize()), pageSize())
-	require.NoError(t, err)
-	loop := &Loop{}
-	m := fakeMemory(t, a, region, offsets, entries)
-	p := &Pool{loop: loop, mode: DeviceLess, memory: m, canFlush: true, flushAt: uint32(entries), owner: true}
-	p.ledger.init(&m.mu, p, func() { loop.kick.Store(true) })
-	m.hold()
-	m.join(p)
-	k := &fakeKernel{t: t, pool: p, loop: loop, references: make([]int, buffers)}
+	p := newFakeMember(newFakeMemory(t, buffers, entries, offsets), DeviceLess)
+	p.owner, p.canFlush, p.flushAt = true, true, uint32(entries)
+	k := &fakeKernel{t: t, pool: p, loop: p.loop, references: make([]int, buffers)}
 	for i := range buffers {
 		k.free = append(k.free, i)
 	}
 	return k
+}
+
+// newFakeMemory maps what the members of a pool have in common.
+func newFakeMemory(t *testing.T, buffers, entries int, offsets refillOffsets) *poolMemory {
+	t.Helper()
+	a, err := newArea(MemoryAnonymous, buffers, pageSize(), -1)
+	require.NoError(t, err)
+	region, err := mapAnonymous(refillRegionSize(uint32(entries), pageSize()), pageSize())
+	require.NoError(t, err)
+	return fakeMemory(t, a, region, offsets, entries)
+}
+
+// newFakeMember makes a member on a loop that has no ring, as a registration or an
+// import does.
+func newFakeMember(m *poolMemory, mode Mode) *Pool {
+	p := &Pool{loop: &Loop{}, mode: mode}
+	p.use(m)
+	m.hold()
+	m.join(p)
+	return p
 }
 
 // fakeMemory puts area and region together, as a registration does.
@@ -295,6 +307,56 @@ func TestFullRefillQueueWakesOwnerOnce(t *testing.T) {
 	}
 	assert.Zero(t, k.pool.Stats().Waiting)
 	k.destroy()
+}
+
+// TestReturnWhileTheLoopFallsAsleep has a return come after the loop looked for one
+// and before it says that a receive waits: the loop must look again.
+func TestReturnWhileTheLoopFallsAsleep(t *testing.T) {
+	k := newPool73(t, 16, 16)
+	b := k.completeN(3)
+	seen := k.pool.seenReturns()
+	release(t, b[0])
+	assert.False(t, k.pool.setStarving(true, seen))
+	assert.Zero(t, k.pool.memory.starving)
+	seen = k.pool.seenReturns()
+	assert.True(t, k.pool.setStarving(true, seen))
+	assert.False(t, k.loop.kick.Load())
+	release(t, b[1])
+	assert.True(t, k.loop.kick.Load(), "now the return wakes the loop")
+	k.loop.kick.Store(false)
+	release(t, b[2])
+	assert.False(t, k.loop.kick.Load(), "once a turn")
+	k.destroy()
+}
+
+// TestOtherMembersFlushWhenOneCannot fails one member's flush: what waits, and what
+// will wait, is brought to the other.
+func TestOtherMembersFlushWhenOneCannot(t *testing.T) {
+	k := newPool73(t, 16, 2)
+	other := newFakeMember(k.pool.memory, DeviceLess)
+	other.canFlush = true
+	b := k.completeN(8)
+	release(t, b[:4]...)
+	assert.True(t, k.loop.kick.Swap(false))
+	assert.False(t, other.loop.kick.Load())
+	k.pool.beforeTurn(k.loop)
+	require.Len(t, k.loop.flushes, 1)
+	setFlushError(&k.loop.flushes[0], syscall.EIO)
+	k.pool.flushed(k.loop, &k.loop.flushes[0])
+	assert.True(t, other.loop.kick.Load(), "2 returns wait")
+
+	other.beforeTurn(other.loop)
+	require.Len(t, other.loop.flushes, 1)
+	k.takeEntries(2)
+	other.flushed(other.loop, &other.loop.flushes[0])
+	assert.Zero(t, k.pool.Stats().Waiting)
+	other.loop.kick.Store(false)
+	release(t, b[4:]...)
+	assert.True(t, other.loop.kick.Load())
+	assert.False(t, k.loop.kick.Load())
+	other.dropUser()
+	k.destroy()
+	assert.False(t, k.mapped())
 }
 
 func TestFailedFlushIsNotRepeated(t *testing.T) {

@@ -31,10 +31,12 @@ type poolMemory struct {
 	region      []byte // refill queue and statistics
 	refillQueue refillQueue
 	waiting     offsetQueue
-	members     []*Pool // those that have a ring
-	starving    int     // how many of them wait for a return
-	returns     uint64  // leases given back so far, to all members
-	refs        int     // members that are not freed, and handles
+	members     []*Pool     // those that have a ring
+	starving    int         // how many of them wait for a return
+	returns     uint64      // leases given back so far, to all members
+	refillFull  uint64      // those that found the refill queue full
+	refs        int         // members that are not freed, and handles
+	left        SharedStats // counters of the members that have left
 	copied      *copyStats
 	lastCopied  copyStats // what copied said when region was unmapped
 
@@ -111,6 +113,7 @@ func (m *poolMemory) refill(run *lease, n int) (waited int) {
 		m.refillQueue.write(l.token)
 		room--
 	}
+	m.refillFull += uint64(waited)
 	return waited
 }
 
@@ -126,14 +129,15 @@ func (m *poolMemory) drain() {
 	}
 }
 
-// alert wakes the members that wait for a return, and one, whichever, if the
-// refill queue is full. Called with mu held.
+// alert wakes the members that wait for a return, and one, whichever of those that
+// can flush, if the refill queue is full. Called with mu held.
 func (m *poolMemory) alert(full bool) {
 	if !full && m.starving == 0 {
 		return
 	}
 	for _, p := range m.members {
-		if p.alertLocked(full) {
+		needed := full && !p.flushFailed
+		if p.alertLocked(needed) && needed {
 			full = false
 		}
 	}
@@ -175,11 +179,20 @@ func (m *poolMemory) leave(p *Pool) {
 	defer m.mu.Unlock()
 	if i := slices.Index(m.members, p); i >= 0 {
 		m.members = slices.Delete(m.members, i, i+1)
+		m.left.add(p)
 	}
 	if p.starving {
 		p.starving = false
 		m.starving--
 	}
+	m.alert(m.waiting.len() > 0)
+}
+
+// leaveFlushing ends p's part in it: what waits is the others' to flush.
+func (m *poolMemory) leaveFlushing(p *Pool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p.flushFailed = true
 	m.alert(m.waiting.len() > 0)
 }
 

@@ -96,6 +96,7 @@ func (p *Pool) flushed(l *Loop, f *flushRequest) {
 	if err := flushError(p.id, errno); err != nil {
 		p.flushErrors.Add(1)
 		p.canFlush, p.flushErr = false, err
+		p.memory.leaveFlushing(p)
 		l.report("flush refill queue", err)
 		return
 	}

@@ -61,8 +61,8 @@ func (p *Pool) Plain(n int) (time.Duration, error) {
 	return elapsed(C.cbench_return_plain(p.c, C.longlong(n)))
 }
 
-// Locked does as the library does: a record with a generation per lease, ended by
-// compare-and-swap, a lock, a look for room, an entry, the tail.
+// Locked does as the library does: a lock, under it a record's generation compared
+// and counted on, a look for room, an entry, the tail.
 func (p *Pool) Locked(n int) (time.Duration, error) {
 	return elapsed(C.cbench_return_locked(p.c, C.longlong(n)))
 }

@@ -156,13 +156,16 @@ static inline int take(struct cbench_pool *p, const struct cbench_cqe *c, struct
 	return 1;
 }
 
-/* One of any number of calls for the same lease wins. */
+/*
+ * Called with the lock held: of any number of calls for the same lease, one wins.
+ * touch_lease reads the generation without the lock.
+ */
 static inline int end_lease(const struct cbench_buffer *b)
 {
-	__u64 g = b->generation;
-
-	return __atomic_compare_exchange_n(&b->lease->generation, &g, g + 1, 0,
-					   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+	if (__atomic_load_n(&b->lease->generation, __ATOMIC_RELAXED) != b->generation)
+		return 0;
+	__atomic_store_n(&b->lease->generation, b->generation + 1, __ATOMIC_RELAXED);
+	return 1;
 }
 
 /* Called with the lock held. Answers 0 when the queue has no room. */
@@ -187,10 +190,8 @@ static inline int release(struct cbench_buffer *b)
 	struct cbench_pool *p = b->lease->home;
 	int ok;
 
-	if (!end_lease(b))
-		return 0;
 	pthread_mutex_lock(&p->lock);
-	ok = give_back(p, b->lease);
+	ok = end_lease(b) && give_back(p, b->lease);
 	io_uring_smp_store_release(p->rq.ktail, p->rq.rq_tail);
 	pthread_mutex_unlock(&p->lock);
 	return ok;
