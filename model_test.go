@@ -110,7 +110,7 @@ func (m *model) fill(rt *rapid.T, buffer, n int) modelLease {
 		l.at[i] = l.stamp
 	}
 	var err error
-	l.Buffer, err = m.pool.take(&CQE{Res: int32(n), Flags: CQEMore, Big: [2]uint64{l.token}})
+	l.Buffer, err = takeOne(m.pool, &CQE{Res: int32(n), Flags: CQEMore, Big: [2]uint64{l.token}})
 	require.NoError(rt, err)
 	m.want.Completions++
 	m.want.Bytes += uint64(n)

@@ -194,16 +194,16 @@ func (p *ProvidedPool) beforeTurn(l *Loop) {
 	}
 }
 
-func (p *ProvidedPool) take(c *CQE) (Buffer, error) {
+func (p *ProvidedPool) take(c *CQE, dst []Buffer) ([]Buffer, error) {
 	if c.Flags&CQEBuffer == 0 {
-		return Buffer{}, fmt.Errorf("%w: %d bytes without a buffer", errBadCompletion, c.Res)
+		return dst, fmt.Errorf("%w: %d bytes without a buffer", errBadCompletion, c.Res)
 	}
 	id := uint64(c.BufferID())
 	data, err := p.area.locate(id*p.bufferSize, uint64(c.Res))
 	if err != nil {
-		return Buffer{}, err
+		return dst, err
 	}
-	return p.lease(data, uint32(c.Res), id), nil
+	return append(dst, p.lease(data, uint32(c.Res), id)), nil
 }
 
 // discard puts a buffer that was taken for no data back.

@@ -281,16 +281,17 @@ func (r *Receiver) watchForReset() {
 }
 
 func (r *Receiver) data(c *CQE) {
-	b, err := r.pool.take(c)
+	had := len(r.batch)
+	batch, err := r.pool.take(c, r.batch)
 	if err != nil {
 		r.end(err)
 		return
 	}
 	if r.ended {
-		_ = b.Release() // late data of a receiver that nobody reads; the lease is new
+		_ = ReleaseAll(batch[had:]) // late data of a receiver that nobody reads; the leases are new
 		return
 	}
-	r.batch = append(r.batch, b)
+	r.batch = batch
 	r.touch()
 	if !r.armed {
 		r.pool.users().rearmedOther.Add(1)
