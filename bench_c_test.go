@@ -358,12 +358,20 @@ func openCStream(mode uint32) transfer {
 }
 
 func openGoStream(mode Mode) transfer {
+	return openPoolStream(func(b *testing.B, l *Loop) BufferPool {
+		return openTestPool(b, l, mode, PoolConfig{NumBuffers: streamBuffers, BufferSizeHint: streamBuffer})
+	}, func(LoopStats, PoolStats) {})
+}
+
+// openPoolStream receives into the pool that open makes. count is told the
+// statistics at the end.
+func openPoolStream(open func(*testing.B, *Loop) BufferPool, count func(LoopStats, PoolStats)) transfer {
 	return transfer{open: func(b *testing.B, fd int) (func(int64) error, func()) {
 		l, err := NewLoop(LoopConfig{})
 		if err != nil {
 			b.Fatal(err)
 		}
-		p := openTestPool(b, l, mode, PoolConfig{NumBuffers: streamBuffers, BufferSizeHint: streamBuffer})
+		p := open(b, l)
 		r, err := NewReceiver(p, connOf(b, fd))
 		if err != nil {
 			b.Fatal(err)
@@ -390,6 +398,7 @@ func openGoStream(mode Mode) transfer {
 			if err := errors.Join(r.Close(), l.Close()); err != nil {
 				b.Error(err)
 			}
+			count(l.Stats(), p.Stats())
 		}
 	}}
 }

@@ -239,12 +239,13 @@ func TestGuardedProvidedBuffers(t *testing.T) {
 	page := pageSize()
 	entries := uint32(page / providedEntrySize) // they end with their page
 	p := &ProvidedPool{
-		entries: entries, numBuffers: buffers, bufferSize: uint64(page), ring: guarded(t, page),
+		numBuffers: buffers, bufferSize: uint64(page), owed: make([]int32, buffers),
+		ring: providedRing{mem: guarded(t, page), entries: entries},
 		area: area{mem: guarded(t, buffers*page), bufferSize: uint64(page), dmabuf: -1},
 	}
-	mem, ring := p.area.mem, p.ring
+	mem, ring := p.area.mem, p.ring.mem
 	p.ledger.init(new(sync.Mutex), p, func() {})
-	for id := range uint64(buffers) {
+	for id := range uint16(buffers) {
 		p.put(id)
 	}
 	rapid.Check(t, func(rt *rapid.T) {
@@ -255,9 +256,9 @@ func TestGuardedProvidedBuffers(t *testing.T) {
 				c.Flags &^= CQEBuffer
 			}
 			named := c.Flags&CQEBuffer != 0
-			tail := p.tail
+			tail := p.ring.tail
 			p.discard(&c)
-			require.Equal(rt, named && id < buffers, p.tail != tail, "only a buffer of the pool is put back")
+			require.Equal(rt, named && id < buffers, p.ring.tail != tail, "only a buffer of the pool is put back")
 			b, err := takeOne(p, &c)
 			p.count()
 			require.Equal(rt, named && id < buffers && c.Res > 0 && int(c.Res) <= int(page), err == nil, "buffer %d, %d bytes", id, c.Res)
