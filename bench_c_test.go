@@ -96,15 +96,16 @@ func releaseEach(p *Pool) measurement {
 	return func(n int) (time.Duration, error) {
 		var c CQE
 		var sum byte
+		one := make([]Buffer, 0, 1)
+		var err error
 		start := time.Now()
 		for i := range n {
 			completion(&c, i)
-			buf, err := p.take(&c)
-			if err != nil {
+			if one, err = p.take(&c, one[:0]); err != nil {
 				return 0, err
 			}
-			sum += buf.Bytes()[0]
-			if err := buf.Release(); err != nil {
+			sum += one[0].Bytes()[0]
+			if err := one[0].Release(); err != nil {
 				return 0, err
 			}
 			if i%cbench.Batch == cbench.Batch-1 {
@@ -122,24 +123,22 @@ func releaseBatches(p *Pool) measurement {
 	return func(n int) (time.Duration, error) {
 		var c CQE
 		var sum byte
-		var batch [cbench.Batch]Buffer
-		used := 0
+		batch := make([]Buffer, 0, cbench.Batch)
+		var err error
 		start := time.Now()
 		for i := range n {
 			completion(&c, i)
-			buf, err := p.take(&c)
-			if err != nil {
+			if batch, err = p.take(&c, batch); err != nil {
 				return 0, err
 			}
-			sum += buf.Bytes()[0]
-			batch[used] = buf
-			if used++; used < len(batch) && i < n-1 {
+			sum += batch[len(batch)-1].Bytes()[0]
+			if len(batch) < cap(batch) && i < n-1 {
 				continue
 			}
-			if err := ReleaseAll(batch[:used]); err != nil {
+			if err := ReleaseAll(batch); err != nil {
 				return 0, err
 			}
-			used = 0
+			batch = batch[:0]
 			p.takeAll()
 		}
 		firstBytes += sum
@@ -150,7 +149,7 @@ func releaseBatches(p *Pool) measurement {
 // releaseFromGoroutines has as many goroutines release what the caller leases,
 // in rounds; the releasing alone is timed.
 func releaseFromGoroutines(p *Pool, workers int) measurement {
-	out := make([]Buffer, cbench.Round)
+	out := make([]Buffer, 0, cbench.Round)
 	return func(n int) (time.Duration, error) {
 		begin := make([]chan []Buffer, workers)
 		var round, all sync.WaitGroup
@@ -172,12 +171,11 @@ func releaseFromGoroutines(p *Pool, workers int) measurement {
 		var c CQE
 		var err error
 		for n > 0 && err == nil {
-			share := min((n+workers-1)/workers, len(out)/workers)
-			for i := range out[:share*workers] {
+			share := min((n+workers-1)/workers, cap(out)/workers)
+			out = out[:0]
+			for i := 0; i < share*workers && err == nil; i++ {
 				completion(&c, i)
-				if out[i], err = p.take(&c); err != nil {
-					break
-				}
+				out, err = p.take(&c, out)
 			}
 			p.count() // as the loop does before it hands leases over
 			start := time.Now()
@@ -360,12 +358,20 @@ func openCStream(mode uint32) transfer {
 }
 
 func openGoStream(mode Mode) transfer {
+	return openPoolStream(func(b *testing.B, l *Loop) BufferPool {
+		return openTestPool(b, l, mode, PoolConfig{NumBuffers: streamBuffers, BufferSizeHint: streamBuffer})
+	}, func(LoopStats, PoolStats) {})
+}
+
+// openPoolStream receives into the pool that open makes. count is told the
+// statistics at the end.
+func openPoolStream(open func(*testing.B, *Loop) BufferPool, count func(LoopStats, PoolStats)) transfer {
 	return transfer{open: func(b *testing.B, fd int) (func(int64) error, func()) {
 		l, err := NewLoop(LoopConfig{})
 		if err != nil {
 			b.Fatal(err)
 		}
-		p := openTestPool(b, l, mode, PoolConfig{NumBuffers: streamBuffers, BufferSizeHint: streamBuffer})
+		p := open(b, l)
 		r, err := NewReceiver(p, connOf(b, fd))
 		if err != nil {
 			b.Fatal(err)
@@ -392,6 +398,7 @@ func openGoStream(mode Mode) transfer {
 			if err := errors.Join(r.Close(), l.Close()); err != nil {
 				b.Error(err)
 			}
+			count(l.Stats(), p.Stats())
 		}
 	}}
 }

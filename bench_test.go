@@ -39,18 +39,19 @@ func (p *Pool) takeAll() {
 func BenchmarkLease(b *testing.B) {
 	p := newBenchPool(b, 4096)
 	c := CQE{Res: 4096, Flags: CQEMore}
+	one := make([]Buffer, 0, 1)
+	var err error
 	var sum byte
 	i := uint64(0)
 	b.ReportAllocs()
 	for b.Loop() {
 		c.Big[0] = (i & 4095) << 12
 		i++
-		buf, err := p.take(&c)
-		if err != nil {
+		if one, err = p.take(&c, one[:0]); err != nil {
 			b.Fatal(err)
 		}
-		sum += buf.Bytes()[0]
-		if err := buf.Release(); err != nil {
+		sum += one[0].Bytes()[0]
+		if err := one[0].Release(); err != nil {
 			b.Fatal(err)
 		}
 		p.takeAll()
@@ -62,26 +63,25 @@ func BenchmarkLease(b *testing.B) {
 func BenchmarkLeaseBatch(b *testing.B) {
 	p := newBenchPool(b, 4096)
 	c := CQE{Res: 4096, Flags: CQEMore}
-	var batch [64]Buffer
-	n, i := 0, uint64(0)
+	batch := make([]Buffer, 0, 64)
+	var err error
+	i := uint64(0)
 	b.ReportAllocs()
 	for b.Loop() {
 		c.Big[0] = (i & 4095) << 12
 		i++
-		buf, err := p.take(&c)
-		if err != nil {
+		if batch, err = p.take(&c, batch); err != nil {
 			b.Fatal(err)
 		}
-		batch[n] = buf
-		if n++; n == len(batch) {
-			n = 0
-			if err := ReleaseAll(batch[:]); err != nil {
+		if len(batch) == cap(batch) {
+			if err := ReleaseAll(batch); err != nil {
 				b.Fatal(err)
 			}
+			batch = batch[:0]
 			p.takeAll()
 		}
 	}
-	_ = ReleaseAll(batch[:n])
+	_ = ReleaseAll(batch)
 }
 
 // benchmarkStream feeds a connection without end and has consume take b.N

@@ -125,7 +125,7 @@ func TestGuardedBuffers(t *testing.T) {
 			for id := range areasOf(p) {
 				reached := 0
 				for i := range buffers {
-					b, err := p.take(&CQE{Res: int32(size), Big: [2]uint64{uint64(id)<<areaShift + uint64(i*size)}})
+					b, err := takeOne(p, &CQE{Res: int32(size), Big: [2]uint64{uint64(id)<<areaShift + uint64(i*size)}})
 					require.NoError(t, err)
 					p.count()
 					reached += sum(b.Bytes())
@@ -151,7 +151,7 @@ func TestGuardedLifetime(t *testing.T) {
 	var leases []Buffer
 	for id := range uint64(2) {
 		for i := range uint64(8) {
-			b, err := p.take(&CQE{Res: 100, Big: [2]uint64{id<<areaShift + i*uint64(pageSize())}})
+			b, err := takeOne(p, &CQE{Res: 100, Big: [2]uint64{id<<areaShift + i*uint64(pageSize())}})
 			require.NoError(t, err)
 			leases = append(leases, b)
 		}
@@ -204,7 +204,7 @@ func TestGuardAgainstAnyCompletion(t *testing.T) {
 				offset |= rapid.Uint64().Draw(rt, "area bits") &^ areaMask
 			}
 			n := int32(near(rt, size, 2, "length") & (1<<31 - 1)) // a completion with an error never comes here
-			b, err := p.take(&CQE{Res: n, Big: [2]uint64{offset}})
+			b, err := takeOne(p, &CQE{Res: n, Big: [2]uint64{offset}})
 			p.count()
 			id, inside, length := offset>>areaShift, offset&areaMask, uint64(n)
 			good := id < 2 && n > 0 && inside < buffers*size && inside%size+length <= size
@@ -239,12 +239,13 @@ func TestGuardedProvidedBuffers(t *testing.T) {
 	page := pageSize()
 	entries := uint32(page / providedEntrySize) // they end with their page
 	p := &ProvidedPool{
-		entries: entries, numBuffers: buffers, bufferSize: uint64(page), ring: guarded(t, page),
+		numBuffers: buffers, bufferSize: uint64(page), owed: make([]int32, buffers),
+		ring: providedRing{mem: guarded(t, page), entries: entries},
 		area: area{mem: guarded(t, buffers*page), bufferSize: uint64(page), dmabuf: -1},
 	}
-	mem, ring := p.area.mem, p.ring
+	mem, ring := p.area.mem, p.ring.mem
 	p.ledger.init(new(sync.Mutex), p, func() {})
-	for id := range uint64(buffers) {
+	for id := range uint16(buffers) {
 		p.put(id)
 	}
 	rapid.Check(t, func(rt *rapid.T) {
@@ -255,10 +256,10 @@ func TestGuardedProvidedBuffers(t *testing.T) {
 				c.Flags &^= CQEBuffer
 			}
 			named := c.Flags&CQEBuffer != 0
-			tail := p.tail
+			tail := p.ring.tail
 			p.discard(&c)
-			require.Equal(rt, named && id < buffers, p.tail != tail, "only a buffer of the pool is put back")
-			b, err := p.take(&c)
+			require.Equal(rt, named && id < buffers, p.ring.tail != tail, "only a buffer of the pool is put back")
+			b, err := takeOne(p, &c)
 			p.count()
 			require.Equal(rt, named && id < buffers && c.Res > 0 && int(c.Res) <= int(page), err == nil, "buffer %d, %d bytes", id, c.Res)
 			if err != nil {

@@ -38,8 +38,8 @@ type refiller interface {
 	refill(run *lease, n int) (ownerNeeded bool)
 	// publish shows the kernel what was refilled.
 	publish()
-	// returnCount is the number of leases given back so far, to this ledger and
-	// to those that share its memory.
+	// returnCount counts what came back so far, to this ledger and to those that
+	// share its memory, and may feed a receive that waits: leases, or buffers.
 	returnCount() uint64
 	// starvingChanged tells that the ledger's starving was turned on or off.
 	starvingChanged(on bool)

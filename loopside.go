@@ -123,18 +123,21 @@ func (r *Receiver) watchForReset() {
 }
 
 func (r *Receiver) data(c *CQE) {
-	b, err := r.pool.take(c)
+	had := len(r.batch)
+	batch, err := r.pool.take(c, r.batch)
 	if err != nil {
 		r.end(err)
 		return
 	}
 	r.left -= min(r.left, uint64(c.Res))
 	if r.ended {
-		_ = b.Release() // late data of a receiver that nobody reads; the lease is new
+		_ = ReleaseAll(batch[had:]) // late data of a receiver that nobody reads; the leases are new
 		return
 	}
-	r.share.charge(b)
-	r.batch = append(r.batch, b)
+	for _, b := range batch[had:] {
+		r.share.charge(b)
+	}
+	r.batch = batch
 	r.touch()
 	if !r.paused && r.pool.accounts().usedUp(r.share) {
 		r.pause()

@@ -197,7 +197,7 @@ func (m *model) fill(t require.TestingT, mm *modelMember, buffer, n int) {
 		l.at[i] = l.stamp
 	}
 	var err error
-	l.Buffer, err = mm.pool.take(&CQE{Res: int32(n), Flags: CQEMore, Big: [2]uint64{l.token}})
+	l.Buffer, err = takeOne(mm.pool, &CQE{Res: int32(n), Flags: CQEMore, Big: [2]uint64{l.token}})
 	require.NoError(t, err)
 	mm.want.Completions++
 	mm.want.Bytes += uint64(n)
@@ -338,7 +338,7 @@ func (mm *modelMember) rest() {
 // starve has n receives end for want of a buffer, as seen in a completion.
 func (mm *modelMember) starve(n int) {
 	for range n {
-		r := &Receiver{pool: mm.pool, loop: mm.loop, ended: true, supplySeen: mm.pool.supplied()} // ended: nothing arms it
+		r := &Receiver{loopSide: loopSide{pool: mm.pool, loop: mm.loop, ended: true, supplySeen: mm.pool.supplied()}} // ended: nothing arms it
 		mm.hungry = append(mm.hungry, r.supplySeen)
 		mm.pool.receivers.await(r)
 	}

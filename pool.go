@@ -282,15 +282,14 @@ func (p *Pool) drain() int {
 	return m.waiting.len()
 }
 
-// take turns a data completion into a Buffer.
-func (p *Pool) take(c *CQE) (Buffer, error) {
+func (p *Pool) take(c *CQE, dst []Buffer) ([]Buffer, error) {
 	offset := c.Big[0]
 	data, err := p.memory.locate(offset, uint64(c.Res))
 	if err != nil {
-		return Buffer{}, err
+		return dst, err
 	}
 	// The kernel's own offset goes back verbatim: area and buffer are in it.
-	b := p.lease(data, uint32(c.Res), offset)
+	dst = append(dst, p.lease(data, uint32(c.Res), offset))
 	p.noteDry()
-	return b, nil
+	return dst, nil
 }

@@ -3,6 +3,7 @@
 package zcrx
 
 import (
+	"fmt"
 	"math/rand"
 	"os"
 	"runtime"
@@ -90,10 +91,23 @@ func (k *fakeKernel) complete(buffer, offset, length int) Buffer {
 	k.t.Helper()
 	k.references[buffer]++
 	c := CQE{Res: int32(length), Flags: CQEMore, Big: [2]uint64{uint64(buffer)*uint64(pageSize()) + uint64(offset)}}
-	b, err := k.pool.take(&c)
+	b, err := takeOne(k.pool, &c)
 	require.NoError(k.t, err)
 	k.pool.count()
 	return b
+}
+
+// takeOne is take for a completion that fills one Buffer.
+func takeOne(s source, c *CQE) (Buffer, error) {
+	var room [1]Buffer
+	got, err := s.take(c, room[:0])
+	if err != nil {
+		return Buffer{}, err
+	}
+	if len(got) != 1 {
+		return Buffer{}, fmt.Errorf("%d buffers", len(got))
+	}
+	return got[0], nil
 }
 
 // completeN fills n whole free buffers.
@@ -384,7 +398,7 @@ func TestBadCompletionsAreRefused(t *testing.T) {
 		"unknown area":        {Res: 1, Big: [2]uint64{1 << areaShift}},
 		"no bytes":            {Res: 0},
 	} {
-		_, err := k.pool.take(&c)
+		_, err := takeOne(k.pool, &c)
 		assert.ErrorIs(t, err, errBadCompletion, name)
 	}
 	assert.Zero(t, k.pool.Stats().Outstanding)
@@ -406,7 +420,7 @@ func FuzzCompletion(f *testing.F) {
 		if res < 0 {
 			return // no data completion
 		}
-		b, err := p.take(&CQE{Res: res, Big: [2]uint64{offset}})
+		b, err := takeOne(p, &CQE{Res: res, Big: [2]uint64{offset}})
 		if err != nil {
 			return
 		}

@@ -16,8 +16,9 @@ type source interface {
 	prepRecv(s *SQE, fd int, room uint64) (limit uint64)
 	// supplied is the supply of buffers by now.
 	supplied() supply
-	// take turns a data completion into a Buffer.
-	take(c *CQE) (Buffer, error)
+	// take appends to dst the Buffers that a data completion fills, in the order of
+	// the bytes. With an error it appends none.
+	take(c *CQE, dst []Buffer) ([]Buffer, error)
 	// discard gives back what a completion without data holds.
 	discard(c *CQE)
 	// users lists the receivers, and accounts for their use.

@@ -66,6 +66,7 @@ const (
 	pollHup = 0x10 // POLLHUP
 
 	recvMultishot   = 1 << 1 // IORING_RECV_MULTISHOT, in ioprio
+	recvBundle      = 1 << 4 // IORING_RECVSEND_BUNDLE, in ioprio (Linux 6.10)
 	acceptMultishot = 1 << 0 // IORING_ACCEPT_MULTISHOT, in ioprio
 	pollAddMulti    = 1 << 0 // IORING_POLL_ADD_MULTI, in len
 	cancelFD        = 1 << 1 // IORING_ASYNC_CANCEL_FD

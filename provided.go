@@ -1,12 +1,8 @@
 package zcrx
 
 import (
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"sync"
-	"sync/atomic"
-	"unsafe"
 )
 
 // ProvidedPool is the copying counterpart of a Pool: buffers in a
@@ -26,12 +22,15 @@ type ProvidedPool struct {
 	// pool.
 	reason error
 
-	// ring is the memory shared with the kernel: entries that we write and the
-	// tail, laid over the first entry. Guarded by ledger.mu.
-	ring    []byte
-	entries uint32 // a power of two
-	tail    uint16
-	firstID uint16 // the id in entry 0, which shares a word with the tail
+	consumption consumption
+	progress
+
+	// Guarded by ledger.mu:
+	ring providedRing
+	owed []int32 // by buffer: see settle
+	// supplies counts the buffers that came back into the ring, alerted how many these
+	// were when receivers that wait were last told.
+	supplies, alerted uint64
 
 	receivers receiverList
 }
@@ -41,48 +40,38 @@ var _ BufferPool = (*ProvidedPool)(nil)
 // MaxProvidedBuffers is the largest number of buffers of a ProvidedPool.
 const MaxProvidedBuffers = 32768
 
-// providedEntry mirrors struct io_uring_buf. Its last two bytes are the ring's
-// tail in entry 0, else reserved.
-type providedEntry struct {
-	addr   uint64
-	length uint32
-	id     uint16
-	_      uint16
-}
-
-const providedEntrySize = unsafe.Sizeof(providedEntry{})
-
 // NewProvidedPool makes a pool of cfg.NumBuffers (1 to 32768, by default 16384)
 // buffers of cfg.BufferSizeHint bytes (a power of two of at least a page, else a
 // page) on the loop's ring. The other fields of cfg do not matter. The caller
 // must Close it; closing the loop closes it too. Errors match ErrNotSupported
 // where the kernel or the process cannot do it.
 func NewProvidedPool(loop *Loop, cfg PoolConfig) (*ProvidedPool, error) {
+	return newProvidedPool(loop, cfg, bestConsumption())
+}
+
+func newProvidedPool(loop *Loop, cfg PoolConfig, how consumption) (*ProvidedPool, error) {
 	cfg, err := cfg.withDefaults(MaxProvidedBuffers)
 	if err != nil {
 		return nil, err
 	}
-	p := &ProvidedPool{loop: loop, entries: roundUpPow2(uint32(cfg.NumBuffers))}
-	p.ledger.init(new(sync.Mutex), p, loop.wake)
-	p.maxLeases = uint64(cfg.MaxLeases)
 	if cfg.Memory == MemoryDMABuf {
 		return nil, errors.New("zcrx: a provided pool cannot lie in a dma-buf: the kernel copies into user memory")
 	}
+	p := &ProvidedPool{loop: loop, numBuffers: cfg.NumBuffers, consumption: how, owed: make([]int32, cfg.NumBuffers)}
+	p.ledger.init(new(sync.Mutex), p, loop.wake)
+	p.maxLeases = uint64(cfg.MaxLeases)
 	if p.area, err = newArea(cfg.Memory, cfg.NumBuffers, uintptr(bufferSizeFor(cfg.BufferSizeHint)), -1); err != nil {
 		return nil, err
 	}
-	p.numBuffers, p.bufferSize = cfg.NumBuffers, p.area.bufferSize
-	page := pageSize()
-	size := (uintptr(p.entries)*providedEntrySize + page - 1) &^ (page - 1)
-	if p.ring, err = mapAnonymous(size, page); err != nil {
+	p.bufferSize = p.area.bufferSize
+	if p.ring, err = mapProvidedRing(roundUpPow2(uint32(cfg.NumBuffers))); err != nil {
 		p.free()
-		return nil, fmt.Errorf("zcrx: map provided-buffer ring of %d entries: %w", p.entries, err)
+		return nil, err
 	}
-	adviseReceive(p.ring)
 	for id := range cfg.NumBuffers {
-		p.put(uint64(id))
+		p.put(uint16(id))
 	}
-	p.publish()
+	p.ring.publish()
 	if err := loop.do(func(r *Ring) error { return p.registerOn(r) }); err != nil {
 		p.free()
 		return nil, err
@@ -95,7 +84,11 @@ func (p *ProvidedPool) registerOn(r *Ring) error {
 	if err != nil {
 		return err
 	}
-	if err := r.registerBufRing(sliceAddr(p.ring), p.entries, group, 0); err != nil {
+	var flags uint16
+	if p.consumption.incremental {
+		flags = bufRingIncremental
+	}
+	if err := r.registerBufRing(sliceAddr(p.ring.mem), p.ring.entries, group, flags); err != nil {
 		p.loop.freeBufferGroup(group)
 		return err
 	}
@@ -133,94 +126,47 @@ func (p *ProvidedPool) Stats() PoolStats {
 	return s
 }
 
-func (p *ProvidedPool) refill(run *lease, _ int) (ownerNeeded bool) {
-	for l := run; l != nil; l = l.next {
-		p.put(l.token)
+func (p *ProvidedPool) publish()             { p.ring.publish() }
+func (p *ProvidedPool) returnCount() uint64  { return p.supplies }
+func (p *ProvidedPool) starvingChanged(bool) {}
+
+// alert lets a lease that brought no buffer back pass: it feeds nobody.
+func (p *ProvidedPool) alert(ownerNeeded bool) {
+	if p.supplies != p.alerted {
+		p.alerted = p.supplies
+		p.alertLocked(ownerNeeded)
 	}
-	return false
 }
-
-// put puts the buffer with that id into the ring. It never runs out of room: there
-// are at least as many entries as buffers.
-func (p *ProvidedPool) put(id uint64) {
-	i := uint32(p.tail) & (p.entries - 1)
-	e := (*providedEntry)(unsafe.Pointer(&p.ring[uintptr(i)*providedEntrySize]))
-	e.addr = uint64(uintptr(unsafe.Pointer(&p.area.mem[id*p.bufferSize])))
-	e.length = uint32(p.bufferSize)
-	if i == 0 {
-		p.firstID = uint16(id) // publish writes it, along with the tail
-	} else {
-		e.id = uint16(id)
-	}
-	p.tail++
-}
-
-// publish shows the kernel the new tail. Go has no atomic store of 16 bits, so
-// the aligned word of entry 0's id and the tail is stored as a whole; both are
-// ours to write.
-func (p *ProvidedPool) publish() {
-	var word [4]byte
-	binary.NativeEndian.PutUint16(word[0:], p.firstID)
-	binary.NativeEndian.PutUint16(word[2:], p.tail)
-	at := (*uint32)(unsafe.Pointer(&p.ring[unsafe.Offsetof(providedEntry{}.id)]))
-	atomic.StoreUint32(at, binary.NativeEndian.Uint32(word[:]))
-}
-
-func (p *ProvidedPool) alert(ownerNeeded bool) { p.alertLocked(ownerNeeded) }
-func (p *ProvidedPool) returnCount() uint64    { return p.returns }
-func (p *ProvidedPool) starvingChanged(bool)   {}
 
 func (p *ProvidedPool) free() {
 	p.area.unmap()
-	if p.ring != nil {
-		_ = unmap(p.ring)
-		p.ring = nil
-	}
+	p.ring.unmap()
 }
 
-func (p *ProvidedPool) queueWasFull()        {}
-func (p *ProvidedPool) supplied() supply     { return supply{returns: p.seenReturns()} }
-func (p *ProvidedPool) users() *receiverList { return &p.receivers }
-func (p *ProvidedPool) accounts() *ledger    { return &p.ledger }
+func (p *ProvidedPool) queueWasFull() {}
 
 func (p *ProvidedPool) prepRecv(s *SQE, fd int, _ uint64) (limit uint64) {
 	s.PrepRecvMultishot(fd, p.group, 0)
+	if p.consumption.bundles {
+		s.Ioprio |= recvBundle
+	}
 	return 0
 }
+
+func (p *ProvidedPool) supplied() supply     { return supply{returns: p.seenReturns()} }
+func (p *ProvidedPool) users() *receiverList { return &p.receivers }
+func (p *ProvidedPool) accounts() *ledger    { return &p.ledger }
 
 func (p *ProvidedPool) beforeTurn(l *Loop) {
 	p.resumePaused()
 	p.mu.Lock()
 	p.woken = false
-	now := supply{returns: p.returns}
+	now := supply{returns: p.supplies}
 	p.mu.Unlock()
 	p.receivers.feed(now, false, nil)
 	if !p.setStarving(p.receivers.hungry() > 0, now.returns) {
 		l.again = true
 	}
-}
-
-func (p *ProvidedPool) take(c *CQE) (Buffer, error) {
-	if c.Flags&CQEBuffer == 0 {
-		return Buffer{}, fmt.Errorf("%w: %d bytes without a buffer", errBadCompletion, c.Res)
-	}
-	id := uint64(c.BufferID())
-	data, err := p.area.locate(id*p.bufferSize, uint64(c.Res))
-	if err != nil {
-		return Buffer{}, err
-	}
-	return p.lease(data, uint32(c.Res), id), nil
-}
-
-// discard puts a buffer that was taken for no data back.
-func (p *ProvidedPool) discard(c *CQE) {
-	if c.Flags&CQEBuffer == 0 || int(c.BufferID()) >= p.NumBuffers() {
-		return
-	}
-	p.mu.Lock()
-	p.put(uint64(c.BufferID()))
-	p.publish()
-	p.mu.Unlock()
 }
 
 func (p *ProvidedPool) detach(r *Ring) {

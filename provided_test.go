@@ -1,0 +1,231 @@
+//go:build linux && cgo
+
+package zcrx
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The copying pool against real kernels, in each way in which these use buffers up.
+
+// everyConsumption lists those that this kernel does right, whole buffers first.
+func everyConsumption() []consumption {
+	return []consumption{{}, {incremental: true}, {bundles: true}, {incremental: true, bundles: true}}
+}
+
+func inEveryConsumption(t *testing.T, test func(t *testing.T, how consumption)) {
+	for _, how := range everyConsumption() {
+		t.Run(how.String(), func(t *testing.T) { test(t, how) })
+	}
+}
+
+func newTestProvidedPool(t testing.TB, l *Loop, how consumption, buffers int) *ProvidedPool {
+	t.Helper()
+	p, err := newProvidedPool(l, PoolConfig{NumBuffers: buffers}, how)
+	require.NoError(t, err)
+	return p
+}
+
+// checkAllBack makes sure that every buffer is in the ring once nobody holds a
+// lease and no data comes.
+func checkAllBack(t testing.TB, p *ProvidedPool) {
+	t.Helper()
+	require.NoError(t, p.loop.do(func(*Ring) error {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		assert.False(t, p.lost)
+		if p.consumption.inOrder() {
+			assert.Equal(t, p.numBuffers, int(p.ring.tail-p.head), "buffers in the ring, from %d to %d", p.head, p.ring.tail)
+		}
+		for id, owed := range p.owed {
+			begun := int32(0)
+			if p.consumption.incremental && int(p.ring.id(p.head)) == id {
+				begun = -p.leases
+			}
+			assert.Equal(t, begun, owed, "buffer %d", id)
+		}
+		return nil
+	}))
+	assert.Zero(t, p.Stats().Outstanding)
+	assert.Zero(t, p.Stats().DoubleReleases)
+}
+
+// parking keeps up to limit leases for a while, and gives them back in random
+// order.
+type parking struct {
+	t     testing.TB
+	limit int
+	mu    sync.Mutex
+	rng   *rand.Rand
+	held  []Buffer
+}
+
+func newParking(t testing.TB, limit int) *parking {
+	return &parking{t: t, limit: limit, rng: rand.New(rand.NewSource(int64(limit)))}
+}
+
+func (p *parking) park(b Buffer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held = append(p.held, b)
+	for len(p.held) > p.limit || len(p.held) > 0 && p.rng.Intn(8) == 0 {
+		i, last := p.rng.Intn(len(p.held)), len(p.held)-1
+		assert.NoError(p.t, p.held[i].Release())
+		p.held[i] = p.held[last]
+		p.held = p.held[:last]
+	}
+}
+
+func (p *parking) clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	assert.NoError(p.t, ReleaseAll(p.held))
+	p.held = nil
+}
+
+// chatter sends n bytes in pieces of all sizes, with and without pauses, then ends
+// the stream.
+func (s stream) chatter(t testing.TB, c *net.TCPConn, seed int64, n int) {
+	rng := rand.New(rand.NewSource(seed))
+	for offset := 0; offset < n; {
+		size := 1 + rng.Intn([]int{1, 10, 100, 5000, 30000}[rng.Intn(5)])
+		if rng.Intn(4) == 0 {
+			size = 4096 * (1 + rng.Intn(4))
+		}
+		size = min(size, n-offset)
+		_, err := c.Write(s.at(offset, size))
+		if !assert.NoError(t, err) {
+			return
+		}
+		offset += size
+		if rng.Intn(50) == 0 {
+			time.Sleep(time.Duration(rng.Intn(500)) * time.Microsecond) // bursts of all lengths
+		}
+	}
+	assert.NoError(t, c.CloseWrite())
+}
+
+func TestConsumptionOfOneStream(t *testing.T) {
+	inEveryConsumption(t, func(t *testing.T, how consumption) {
+		for _, buffers := range []int{1, 2, 3, 8, 64, 1000} {
+			t.Run(fmt.Sprintf("%d buffers", buffers), func(t *testing.T) {
+				p := newTestProvidedPool(t, newTestLoop(t, LoopConfig{}), how, buffers)
+				for _, limit := range []int{0, buffers / 2, buffers - 1} {
+					size := min(buffers*1_500_000, 12_000_000) + 1
+					sender, r := newTestReceiver(t, p)
+					s, parked := newStream(int64(limit)), newParking(t, limit)
+					s.send(t, sender, size)
+					got, err := s.receive(t, r, 0, parked.park)
+					assert.ErrorIs(t, err, io.EOF)
+					assert.Equal(t, size, got)
+					parked.clear()
+				}
+				checkAllBack(t, p)
+			})
+		}
+	})
+}
+
+// TestConsumptionOfManyStreams lets connections take turns at the same buffers.
+func TestConsumptionOfManyStreams(t *testing.T) {
+	inEveryConsumption(t, func(t *testing.T, how consumption) {
+		for _, buffers := range []int{1, 2, 8, 64} {
+			for _, cq := range []int{4, 0} {
+				t.Run(fmt.Sprintf("%d buffers, completion queue %d", buffers, cq), func(t *testing.T) {
+					p := newTestProvidedPool(t, newTestLoop(t, LoopConfig{Entries: max(cq, 4), CQEntries: cq}), how, buffers)
+					parked := newParking(t, buffers/2)
+					s := newStream(21)
+					var wg sync.WaitGroup
+					for i := range 24 {
+						sender, r := newTestReceiver(t, p)
+						from, n := s[i:], 300_000+i
+						wg.Go(func() { from.chatter(t, sender, int64(i), n) })
+						wg.Go(func() {
+							got, err := from.receive(t, r, 0, parked.park)
+							assert.ErrorIs(t, err, io.EOF, "connection %d", i)
+							assert.Equal(t, n, got, "connection %d", i)
+						})
+					}
+					wg.Wait()
+					parked.clear()
+					checkAllBack(t, p)
+				})
+			}
+		}
+	})
+}
+
+// TestConsumptionAcrossEnds has connections come, end in every way, and be reset,
+// while others go on.
+func TestConsumptionAcrossEnds(t *testing.T) {
+	inEveryConsumption(t, func(t *testing.T, how consumption) {
+		for _, buffers := range []int{2, 32} {
+			p := newTestProvidedPool(t, newTestLoop(t, LoopConfig{}), how, buffers)
+			parked := newParking(t, buffers/2)
+			s := newStream(22)
+			var wg sync.WaitGroup
+			for i := range 4 {
+				sender, r := newTestReceiver(t, p)
+				wg.Go(func() { s[i:].chatter(t, sender, int64(i), 1_000_000) })
+				wg.Go(func() {
+					got, err := s[i:].receive(t, r, 0, parked.park)
+					assert.ErrorIs(t, err, io.EOF)
+					assert.Equal(t, 1_000_000, got)
+				})
+			}
+			rng := rand.New(rand.NewSource(int64(buffers)))
+			for round := range 150 {
+				sender, conn := tcpPair(t)
+				r, err := NewReceiver(p, conn)
+				require.NoError(t, err)
+				// Whole buffers, with the end right behind them, and others.
+				n := 4096 * (1 + rng.Intn(40))
+				if round%3 == 0 {
+					n += rng.Intn(4096)
+				}
+				reset, closed := round%4 == 1, round%4 == 3
+				wg.Go(func() {
+					_, err := s.write(sender, 0, n)
+					if reset {
+						_ = sender.SetLinger(0)
+						_ = sender.Close()
+						return
+					}
+					endErr := sender.CloseWrite()
+					if !closed { // a close with data left resets the sender
+						assert.NoError(t, err)
+						assert.NoError(t, endErr)
+					}
+				})
+				if closed {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rng.Intn(500))*time.Microsecond)
+					if b, err := r.Recv(ctx); err == nil {
+						parked.park(b)
+					}
+					cancel()
+					require.NoError(t, r.Close()) // in the middle
+					continue
+				}
+				got, err := s.receive(t, r, 0, parked.park)
+				if !reset {
+					assert.ErrorIs(t, err, io.EOF)
+					assert.Equal(t, n, got)
+				}
+				require.NoError(t, r.Close())
+			}
+			wg.Wait()
+			parked.clear()
+			checkAllBack(t, p)
+		}
+	})
+}

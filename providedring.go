@@ -1,0 +1,109 @@
+package zcrx
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync/atomic"
+	"unsafe"
+)
+
+// providedEntry mirrors struct io_uring_buf. Its last two bytes are the ring's
+// tail in entry 0, else reserved.
+type providedEntry struct {
+	addr   uint64
+	length uint32
+	id     uint16
+	_      uint16
+}
+
+const (
+	providedEntrySize = unsafe.Sizeof(providedEntry{})
+	providedEntryTail = unsafe.Offsetof(providedEntry{}.id) // of the word with entry 0's id and the tail
+
+	bufRingIncremental = 1 << 1 // IOU_PBUF_RING_INC
+)
+
+// providedRing is the memory in which the kernel finds provided buffers: entries
+// that we write, and the tail, laid over the first entry. The kernel uses them up
+// in the order in which we wrote them. It may shorten the entry at its head and
+// move it on, but leaves the id as it is.
+//
+// Who writes holds the pool's lock. The loop's thread alone reads, without it:
+// between the kernel's head and the published tail nobody writes.
+type providedRing struct {
+	mem     []byte
+	entries uint32 // a power of two
+	tail    uint16
+	firstID uint16 // the id in entry 0, which shares a word with the tail
+}
+
+func mapProvidedRing(entries uint32) (providedRing, error) {
+	page := pageSize()
+	size := (uintptr(entries)*providedEntrySize + page - 1) &^ (page - 1)
+	mem, err := mapAnonymous(size, page)
+	if err != nil {
+		return providedRing{}, fmt.Errorf("zcrx: map provided-buffer ring of %d entries: %w", entries, err)
+	}
+	adviseReceive(mem)
+	return providedRing{mem: mem, entries: entries}, nil
+}
+
+func (r *providedRing) entry(position uint16) *providedEntry {
+	i := uint32(position) & (r.entries - 1)
+	return (*providedEntry)(unsafe.Pointer(&r.mem[uintptr(i)*providedEntrySize]))
+}
+
+// put writes the next entry. It never runs out of room: there are at least as many
+// entries as buffers.
+func (r *providedRing) put(id uint16, addr uintptr, length uint32) {
+	e := r.entry(r.tail)
+	e.addr, e.length = uint64(addr), length
+	if uint32(r.tail)&(r.entries-1) == 0 {
+		r.firstID = id // publish writes it, along with the tail
+	} else {
+		e.id = id
+	}
+	r.tail++
+}
+
+// publish shows the kernel the new tail. Go has no atomic store of 16 bits, so
+// the aligned word of entry 0's id and the tail is stored as a whole; both are
+// ours to write.
+func (r *providedRing) publish() {
+	var word [4]byte
+	binary.NativeEndian.PutUint16(word[0:], r.firstID)
+	binary.NativeEndian.PutUint16(word[2:], r.tail)
+	atomic.StoreUint32(r.tailWord(), binary.NativeEndian.Uint32(word[:]))
+}
+
+func (r *providedRing) tailWord() *uint32 {
+	return (*uint32)(unsafe.Pointer(&r.mem[providedEntryTail]))
+}
+
+// published is the tail that the kernel sees.
+func (r *providedRing) published() uint16 {
+	_, tail := r.loadTailWord()
+	return tail
+}
+
+// id is the buffer at a position that was published.
+func (r *providedRing) id(position uint16) uint16 {
+	if uint32(position)&(r.entries-1) == 0 {
+		id, _ := r.loadTailWord()
+		return id
+	}
+	return r.entry(position).id
+}
+
+func (r *providedRing) loadTailWord() (firstID, tail uint16) {
+	var word [4]byte
+	binary.NativeEndian.PutUint32(word[:], atomic.LoadUint32(r.tailWord()))
+	return binary.NativeEndian.Uint16(word[0:]), binary.NativeEndian.Uint16(word[2:])
+}
+
+func (r *providedRing) unmap() {
+	if r.mem != nil {
+		_ = unmap(r.mem)
+		r.mem = nil
+	}
+}

@@ -1,0 +1,183 @@
+package zcrx
+
+import "fmt"
+
+// consumption is how the kernel uses up provided buffers.
+type consumption struct {
+	incremental bool // a buffer is filled by any number of completions, one behind the other
+	bundles     bool // a completion may fill any number of buffers, one after the other
+}
+
+// inOrder tells whether a completion leaves out where its bytes lie: behind those
+// of the completion before, of whichever connection.
+func (c consumption) inOrder() bool { return c.incremental || c.bundles }
+
+// progress is how far completions have used up the ring. The loop's thread alone
+// touches it.
+type progress struct {
+	head   uint16 // the position of the buffer that the next bytes lie in
+	used   uint64 // bytes of that buffer
+	leases int32  // made of these
+	// lost says that a completion did not fit: where later ones have their bytes
+	// is not known.
+	lost bool
+}
+
+// A buffer's last lease carries in its token how many leases were made of it. The
+// others carry 0. Whichever comes back last, the sum of what they carry, less one
+// for each, is 0 then and not before: see settle.
+
+func leaseToken(id uint16, leases int32) uint64 { return uint64(leases)<<32 | uint64(id) }
+
+func splitLeaseToken(token uint64) (id uint16, leases int32) {
+	return uint16(token), int32(token >> 32)
+}
+
+// refill takes leases back, and puts the buffers into the ring that the kernel has
+// used up and nobody holds.
+func (p *ProvidedPool) refill(run *lease, _ int) (ownerNeeded bool) {
+	for l := run; l != nil; l = l.next {
+		id, leases := splitLeaseToken(l.token)
+		p.settle(id, leases-1)
+	}
+	return false
+}
+
+// settle adds to what a buffer owes, and puts it into the ring if that is 0. A
+// buffer in the ring owes nothing; while the kernel fills it every lease that comes
+// back counts -1. Called with the lock held.
+func (p *ProvidedPool) settle(id uint16, change int32) {
+	p.owed[id] += change
+	if p.owed[id] == 0 {
+		p.put(id)
+		p.supplies++
+	}
+}
+
+// put is called with the lock held.
+func (p *ProvidedPool) put(id uint16) {
+	p.ring.put(id, sliceAddr(p.area.mem[uint64(id)*p.bufferSize:]), uint32(p.bufferSize))
+}
+
+func (p *ProvidedPool) take(c *CQE, dst []Buffer) ([]Buffer, error) {
+	if c.Flags&CQEBuffer == 0 || c.Res <= 0 {
+		return dst, fmt.Errorf("%w: %d bytes, flags %#x", errBadCompletion, c.Res, uint32(c.Flags))
+	}
+	if p.consumption.inOrder() {
+		return p.takeInOrder(c, dst)
+	}
+	id, n := c.BufferID(), uint32(c.Res)
+	data, err := p.area.locate(uint64(id)*p.bufferSize, uint64(n))
+	if err != nil {
+		return dst, err
+	}
+	return append(dst, p.lease(data, n, leaseToken(id, 1))), nil
+}
+
+// takeInOrder cuts a completion's bytes into leases, one for each buffer that they
+// lie in. A completion that does not follow the one before is the end: from then
+// on none is believed.
+func (p *ProvidedPool) takeInOrder(c *CQE, dst []Buffer) ([]Buffer, error) {
+	had := len(dst)
+	at := p.progress
+	err := p.fits(c)
+	for left := uint64(c.Res); left > 0 && err == nil; {
+		if dst, left, err = p.takePart(c, dst, left); err == nil && left > 0 && !p.consumption.bundles {
+			err = errBadCompletion
+		}
+	}
+	if err == nil && c.Flags&CQEBufMore != 0 && p.used == 0 {
+		err = errBadCompletion // the kernel goes on in a buffer that is full
+	}
+	if err == nil {
+		return dst, nil
+	}
+	p.lost = true
+	_ = ReleaseAll(dst[had:]) // nobody had them
+	return dst[:had], fmt.Errorf("%w: %d bytes from buffer %d on, flags %#x, do not follow byte %d of entry %d",
+		err, c.Res, c.BufferID(), uint32(c.Flags), at.used, at.head)
+}
+
+// fits tells whether a completion begins where the one before ended.
+func (p *ProvidedPool) fits(c *CQE) error {
+	if p.lost || p.head == p.ring.published() || p.ring.id(p.head) != c.BufferID() {
+		return errBadCompletion
+	}
+	return nil
+}
+
+// takePart leases what lies in one buffer of the left bytes of a completion.
+func (p *ProvidedPool) takePart(c *CQE, dst []Buffer, left uint64) ([]Buffer, uint64, error) {
+	if p.head == p.ring.published() {
+		return dst, left, errBadCompletion
+	}
+	room := p.bufferSize - p.used
+	if !p.consumption.incremental {
+		// Before Linux 7.1 the kernel shortens the last entry of a bundle before it
+		// knows whether it comes to fill it.
+		room = uint64(p.ring.entry(p.head).length)
+	}
+	id, n := p.ring.id(p.head), min(left, room)
+	data, err := p.area.locate(uint64(id)*p.bufferSize+p.used, n)
+	if err != nil {
+		return dst, left, err
+	}
+	left -= n
+	p.used += n
+	p.leases++
+	goesOn := p.consumption.incremental && p.used < p.bufferSize && c.Flags&CQEBufMore != 0
+	token := leaseToken(id, 0)
+	if !goesOn {
+		token = leaseToken(id, p.leases)
+		p.advance()
+	}
+	return append(dst, p.lease(data, uint32(n), token)), left, nil
+}
+
+// advance goes on to the next buffer.
+func (p *ProvidedPool) advance() { p.progress = progress{head: p.head + 1, lost: p.lost} }
+
+// discard puts a buffer that was taken for no data back, unless leases of it are
+// out.
+func (p *ProvidedPool) discard(c *CQE) {
+	id := c.BufferID()
+	if c.Flags&CQEBuffer == 0 || int(id) >= p.numBuffers {
+		return
+	}
+	leases := int32(0)
+	if p.consumption.inOrder() {
+		if c.Flags&CQEBufMore != 0 {
+			return
+		}
+		if p.fits(c) != nil {
+			p.lost = true
+			return
+		}
+		leases = p.leases
+		p.advance()
+	}
+	p.mu.Lock()
+	p.settle(id, leases)
+	p.ring.publish()
+	p.mu.Unlock()
+}
+
+// bestConsumption is how the buffers of a pool are used up on this kernel.
+func bestConsumption() consumption {
+	return consumption{
+		incremental: have(FeatureIncrementalBuffers) == nil,
+		bundles:     have(FeatureBundles) == nil,
+	}
+}
+
+func (c consumption) String() string {
+	switch c {
+	case consumption{incremental: true, bundles: true}:
+		return "incremental bundles"
+	case consumption{incremental: true}:
+		return "incremental"
+	case consumption{bundles: true}:
+		return "bundles"
+	}
+	return "whole"
+}
