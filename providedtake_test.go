@@ -61,6 +61,9 @@ func (k *ringKernel) receive(n int) (c CQE, ok bool) {
 	k.stamp++
 	how := k.pool.consumption
 	c = CQE{Flags: CQEBuffer | CQEMore | CQEFlags(k.pool.ring.id(k.head))<<cqeBufferShift}
+	if how.incremental && how.bundles && k.stamp%3 == 0 {
+		defer func() { c.Flags ^= CQEBufMore }() // kernels that lose the flag, or leave it set
+	}
 	for n > 0 && k.free() > 0 {
 		e := k.pool.ring.entry(k.head)
 		used := min(n, int(e.length))
@@ -236,7 +239,6 @@ func TestCompletionsOutOfOrderAreRefused(t *testing.T) {
 		"another buffer":         {consumption{incremental: true}, CQE{Res: 1, Flags: named(1) | CQEBufMore}},
 		"no buffer":              {consumption{incremental: true}, CQE{Res: 1}},
 		"over the end":           {consumption{incremental: true}, CQE{Res: page + 1, Flags: named(0)}},
-		"goes on in a full one":  {consumption{incremental: true}, CQE{Res: page, Flags: named(0) | CQEBufMore}},
 		"bundle from the middle": {consumption{bundles: true}, CQE{Res: 1, Flags: named(2)}},
 		"bundle over the end":    {consumption{bundles: true}, CQE{Res: 4*page + 1, Flags: named(0)}},
 		"both over the end":      {consumption{true, true}, CQE{Res: 4*page + 1, Flags: named(0)}},
