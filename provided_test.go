@@ -246,3 +246,27 @@ func TestConsumptionAcrossEnds(t *testing.T) {
 		}
 	})
 }
+
+// TestOrderLostEndsReceivers: bytes of unknown place are nobody's.
+func TestOrderLostEndsReceivers(t *testing.T) {
+	for _, how := range everyConsumption() {
+		if !how.inOrder() {
+			continue
+		}
+		l := newTestLoop(t, LoopConfig{})
+		p := newTestProvidedPool(t, l, how, 4)
+		sender, r := newTestReceiver(t, p)
+		_, err := sender.Write([]byte("good"))
+		require.NoError(t, err)
+		b, err := r.Recv(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, l.do(func(*Ring) error { p.head++; return nil }))
+		_, err = sender.Write([]byte("of an unknown place"))
+		require.NoError(t, err)
+		_, err = r.Recv(t.Context())
+		assert.ErrorIs(t, err, errBadCompletion)
+		assert.Equal(t, "good", string(b.Bytes()))
+		require.NoError(t, b.Release())
+		assert.Zero(t, p.Stats().Outstanding)
+	}
+}

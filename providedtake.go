@@ -1,6 +1,9 @@
 package zcrx
 
-import "fmt"
+import (
+	"fmt"
+	"unsafe"
+)
 
 // consumption is how the kernel uses up provided buffers.
 type consumption struct {
@@ -67,11 +70,19 @@ func (p *ProvidedPool) take(c *CQE, dst []Buffer) ([]Buffer, error) {
 		return p.takeInOrder(c, dst)
 	}
 	id, n := c.BufferID(), uint32(c.Res)
-	data, err := p.area.locate(uint64(id)*p.bufferSize, uint64(n))
+	data, err := p.locate(id, 0, uint64(n))
 	if err != nil {
 		return dst, err
 	}
 	return append(dst, p.lease(data, n, leaseToken(id, 1))), nil
+}
+
+// locate finds n bytes in a buffer. Huge pages may hold more than the pool has.
+func (p *ProvidedPool) locate(id uint16, used, n uint64) (unsafe.Pointer, error) {
+	if int(id) >= p.numBuffers {
+		return nil, fmt.Errorf("%w: buffer %d of %d", errBadCompletion, id, p.numBuffers)
+	}
+	return p.area.locate(uint64(id)*p.bufferSize+used, n)
 }
 
 // takeInOrder cuts a completion's bytes into leases, one for each buffer that they
@@ -116,7 +127,7 @@ func (p *ProvidedPool) takePart(c *CQE, dst []Buffer, left uint64) ([]Buffer, ui
 		room = uint64(p.ring.entry(p.head).length)
 	}
 	id, n := p.ring.id(p.head), min(left, room)
-	data, err := p.area.locate(uint64(id)*p.bufferSize+p.used, n)
+	data, err := p.locate(id, p.used, n)
 	if err != nil {
 		return dst, left, err
 	}
