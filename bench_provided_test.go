@@ -3,6 +3,7 @@
 package zcrx
 
 import (
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -38,29 +39,33 @@ func benchmarkConsumption(b *testing.B, unit string, measure func(how consumptio
 func BenchmarkConsumptionStream(b *testing.B) {
 	const n = 64 // MiB
 	for _, buffers := range []int{64, 1024, streamBuffers} {
-		cfg := PoolConfig{NumBuffers: buffers, BufferSizeHint: streamBuffer}
-		stream := func(how consumption, count func(LoopStats, PoolStats)) time.Duration {
-			return openPoolStream(func(b *testing.B, l *Loop) BufferPool {
-				p, err := newProvidedPool(l, cfg, how)
-				if err != nil {
-					b.Fatal(err)
-				}
-				return p
-			}, count).run(b, n, func() {})
-		}
-		name := map[int]string{64: "64", 1024: "1024", streamBuffers: "16384"}[buffers]
-		b.Run("speed/"+name, func(b *testing.B) {
+		b.Run(fmt.Sprintf("speed/%d-buffers", buffers), func(b *testing.B) {
 			benchmarkConsumption(b, "MB/s", func(how consumption) float64 {
-				return n << 20 / 1e6 / stream(how, func(LoopStats, PoolStats) {}).Seconds()
+				took := openProvidedStream(how, buffers, func(LoopStats, PoolStats) {}).run(b, n, func() {})
+				return n << 20 / 1e6 / took.Seconds()
 			})
 		})
-		b.Run("turns/"+name, func(b *testing.B) {
+		b.Run(fmt.Sprintf("turns/%d-buffers", buffers), func(b *testing.B) {
 			benchmarkConsumption(b, "kB/turn", func(how consumption) (kB float64) {
-				stream(how, func(l LoopStats, p PoolStats) { kB = float64(p.Bytes) / 1e3 / float64(l.Turns) })
+				openProvidedStream(how, buffers, func(l LoopStats, p PoolStats) {
+					kB = float64(p.Bytes) / 1e3 / float64(l.Turns)
+				}).run(b, n, func() {})
 				return kB
 			})
 		})
 	}
+}
+
+// openProvidedStream receives into a copying pool whose buffers are used up like
+// that.
+func openProvidedStream(how consumption, buffers int, count func(LoopStats, PoolStats)) transfer {
+	return openPoolStream(func(b *testing.B, l *Loop) BufferPool {
+		p, err := newProvidedPool(l, PoolConfig{NumBuffers: buffers, BufferSizeHint: streamBuffer}, how)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return p
+	}, count)
 }
 
 // BenchmarkConsumptionMessages receives one byte at a time from each of many

@@ -241,7 +241,7 @@ func TestGuardedProvidedBuffers(t *testing.T) {
 	p := &ProvidedPool{
 		numBuffers: buffers, bufferSize: uint64(page), owed: make([]int32, buffers),
 		ring: providedRing{mem: guarded(t, page), entries: entries},
-		area: area{mem: guarded(t, buffers*page), bufferSize: uint64(page), dmabuf: -1},
+		area: area{mem: guarded(t, (buffers+1)*page), bufferSize: uint64(page), dmabuf: -1}, // one more than the pool's
 	}
 	mem, ring := p.area.mem, p.ring.mem
 	p.ledger.init(new(sync.Mutex), p, func() {})

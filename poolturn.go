@@ -109,7 +109,7 @@ func (p *Pool) flushed(l *Loop, f *flushRequest) {
 
 // PoolStats is a snapshot of a pool's counters. Reading changes nothing.
 type PoolStats struct {
-	Completions uint64 `json:"completions"` // data completions, each leased as a Buffer
+	Completions uint64 `json:"completions"` // data completions, each leased as a Buffer; of a bundle each Buffer
 	Bytes       uint64 `json:"bytes"`       // in them
 	Returned    uint64 `json:"returned"`    // leases given back
 	Outstanding int    `json:"outstanding"` // leases that are out

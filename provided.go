@@ -7,7 +7,10 @@ import (
 
 // ProvidedPool is the copying counterpart of a Pool: buffers in a
 // provided-buffer ring (Linux 5.19), into which the kernel copies received data.
-// It needs no privilege and no particular interface.
+// It needs no privilege and no particular interface. Where the kernel does it right
+// (Linux 6.16, and 6.12 from 6.12.107 on), small messages share a buffer, which goes
+// back to the kernel once all of them are released, and large ones come as several
+// buffers at once.
 //
 // All methods are safe from any goroutine.
 type ProvidedPool struct {

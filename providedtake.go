@@ -1,6 +1,9 @@
 package zcrx
 
-import "fmt"
+import (
+	"fmt"
+	"unsafe"
+)
 
 // consumption is how the kernel uses up provided buffers.
 type consumption struct {
@@ -67,11 +70,19 @@ func (p *ProvidedPool) take(c *CQE, dst []Buffer) ([]Buffer, error) {
 		return p.takeInOrder(c, dst)
 	}
 	id, n := c.BufferID(), uint32(c.Res)
-	data, err := p.area.locate(uint64(id)*p.bufferSize, uint64(n))
+	data, err := p.locate(id, 0, uint64(n))
 	if err != nil {
 		return dst, err
 	}
 	return append(dst, p.lease(data, n, leaseToken(id, 1))), nil
+}
+
+// locate finds n bytes in a buffer. Huge pages may hold more than the pool has.
+func (p *ProvidedPool) locate(id uint16, used, n uint64) (unsafe.Pointer, error) {
+	if int(id) >= p.numBuffers {
+		return nil, fmt.Errorf("%w: buffer %d of %d", errBadCompletion, id, p.numBuffers)
+	}
+	return p.area.locate(uint64(id)*p.bufferSize+used, n)
 }
 
 // takeInOrder cuts a completion's bytes into leases, one for each buffer that they
@@ -80,14 +91,12 @@ func (p *ProvidedPool) take(c *CQE, dst []Buffer) ([]Buffer, error) {
 func (p *ProvidedPool) takeInOrder(c *CQE, dst []Buffer) ([]Buffer, error) {
 	had := len(dst)
 	at := p.progress
-	err := p.fits(c)
+	err := p.follows(c)
 	for left := uint64(c.Res); left > 0 && err == nil; {
-		if dst, left, err = p.takePart(c, dst, left); err == nil && left > 0 && !p.consumption.bundles {
+		dst, left, err = p.takePart(c, dst, left)
+		if left > 0 && !p.consumption.bundles && err == nil {
 			err = errBadCompletion
 		}
-	}
-	if err == nil && c.Flags&CQEBufMore != 0 && p.used == 0 {
-		err = errBadCompletion // the kernel goes on in a buffer that is full
 	}
 	if err == nil {
 		return dst, nil
@@ -98,8 +107,8 @@ func (p *ProvidedPool) takeInOrder(c *CQE, dst []Buffer) ([]Buffer, error) {
 		err, c.Res, c.BufferID(), uint32(c.Flags), at.used, at.head)
 }
 
-// fits tells whether a completion begins where the one before ended.
-func (p *ProvidedPool) fits(c *CQE) error {
+// follows tells whether a completion begins where the one before ended.
+func (p *ProvidedPool) follows(c *CQE) error {
 	if p.lost || p.head == p.ring.published() || p.ring.id(p.head) != c.BufferID() {
 		return errBadCompletion
 	}
@@ -113,25 +122,34 @@ func (p *ProvidedPool) takePart(c *CQE, dst []Buffer, left uint64) ([]Buffer, ui
 	}
 	room := p.bufferSize - p.used
 	if !p.consumption.incremental {
-		// Before Linux 7.1 the kernel shortens the last entry of a bundle before it
-		// knows whether it comes to fill it.
+		// Some kernels shorten the last entry of a bundle before they know whether
+		// they come to fill it.
 		room = uint64(p.ring.entry(p.head).length)
 	}
 	id, n := p.ring.id(p.head), min(left, room)
-	data, err := p.area.locate(uint64(id)*p.bufferSize+p.used, n)
+	data, err := p.locate(id, p.used, n)
 	if err != nil {
 		return dst, left, err
 	}
-	left -= n
 	p.used += n
 	p.leases++
-	goesOn := p.consumption.incremental && p.used < p.bufferSize && c.Flags&CQEBufMore != 0
 	token := leaseToken(id, 0)
-	if !goesOn {
+	if p.usedUp(c) {
 		token = leaseToken(id, p.leases)
 		p.advance()
 	}
-	return append(dst, p.lease(data, uint32(n), token)), left, nil
+	return append(dst, p.lease(data, uint32(n), token)), left - n, nil
+}
+
+// usedUp tells whether the kernel is done with the buffer at the head: it is full,
+// or the kernel says so. In an incremental bundle what it says does not count: before
+// Linux 6.12.94, 6.18.36 and 7.0.13 it may mean another of the bundle's buffers
+// (CVE-2026-53191; seen on 6.16.12 both ways).
+func (p *ProvidedPool) usedUp(c *CQE) bool {
+	if !p.consumption.incremental || p.used == p.bufferSize {
+		return true
+	}
+	return !p.consumption.bundles && c.Flags&CQEBufMore == 0
 }
 
 // advance goes on to the next buffer.
@@ -149,7 +167,7 @@ func (p *ProvidedPool) discard(c *CQE) {
 		if c.Flags&CQEBufMore != 0 {
 			return
 		}
-		if p.fits(c) != nil {
+		if p.follows(c) != nil {
 			p.lost = true
 			return
 		}
@@ -162,14 +180,6 @@ func (p *ProvidedPool) discard(c *CQE) {
 	p.mu.Unlock()
 }
 
-// bestConsumption is how the buffers of a pool are used up on this kernel.
-func bestConsumption() consumption {
-	return consumption{
-		incremental: have(FeatureIncrementalBuffers) == nil,
-		bundles:     have(FeatureBundles) == nil,
-	}
-}
-
 func (c consumption) String() string {
 	switch c {
 	case consumption{incremental: true, bundles: true}:
@@ -180,4 +190,29 @@ func (c consumption) String() string {
 		return "bundles"
 	}
 	return "whole"
+}
+
+// bestConsumption is how pools use buffers up on a kernel. Bundles receive large
+// streams one and a half to two times as fast, and small messages share buffers where
+// these are used up incrementally.
+func bestConsumption() consumption {
+	features, err := ProbeFeatures()
+	if err != nil || !completesInOrder(features.Kernel) {
+		return consumption{}
+	}
+	return consumption{
+		incremental: features.Have(FeatureIncrementalBuffers) == nil,
+		bundles:     features.Have(FeatureBundles) == nil,
+	}
+}
+
+// completesInOrder tells whether a kernel's completions come in the order in which
+// it used up the buffers, and each fills these without a gap. Seen to be so on 6.12.107
+// and on every series from 6.16 to 7.3. The kernels between and before were being
+// mended: the last completion of a receive could be overtaken by those of others
+// (until 6.15), and a bundle could go on behind a buffer that it had filled half, or
+// take too much of an incremental one (until 6.16).
+func completesInOrder(release string) bool {
+	return !olderKernel(release, 6, 16, 0) ||
+		!olderKernel(release, 6, 12, 107) && olderKernel(release, 6, 13, 0)
 }

