@@ -1,6 +1,7 @@
 package zcrx
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -58,6 +59,10 @@ const providedEntrySize = unsafe.Sizeof(providedEntry{})
 // must Close it; closing the loop closes it too. Errors match ErrNotSupported
 // where the kernel or the process cannot do it.
 func NewProvidedPool(loop *Loop, cfg PoolConfig) (*ProvidedPool, error) {
+	return newProvidedPool(context.Background(), loop, cfg)
+}
+
+func newProvidedPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*ProvidedPool, error) {
 	cfg, err := cfg.withDefaults(MaxProvidedBuffers)
 	if err != nil {
 		return nil, err
@@ -82,7 +87,7 @@ func NewProvidedPool(loop *Loop, cfg PoolConfig) (*ProvidedPool, error) {
 		p.put(uint64(id))
 	}
 	p.publish()
-	if err := loop.do(func(r *Ring) error { return p.registerOn(r) }); err != nil {
+	if err := loop.Do(ctx, p.registerOn); err != nil {
 		p.free()
 		return nil, err
 	}
