@@ -194,6 +194,11 @@ func (cfg *GroupConfig) checkLoops() error {
 func openGroup(ctx context.Context, cfg *GroupConfig, mode Mode, reason error) (*Group, error) {
 	g := &Group{mode: mode, reason: reason, template: cfg.Pool}
 	g.arrange(cfg)
+	if mode == ZeroCopy {
+		if err := g.checkQueues(); err != nil {
+			return nil, err
+		}
+	}
 	if len(g.queues) > 0 && len(g.queues) < len(g.members) {
 		if err := errors.Join(HaveExport(), HaveImport()); err != nil {
 			return nil, err
@@ -208,6 +213,18 @@ func openGroup(ctx context.Context, cfg *GroupConfig, mode Mode, reason error) (
 		g.occupy(m, m.loop, pool)
 	}
 	return g, nil
+}
+
+// checkQueues refuses an interface or a queue that does not exist.
+func (g *Group) checkQueues() error {
+	for _, q := range g.queues {
+		cfg := g.template
+		cfg.Queue = q.number
+		if _, err := cfg.resolveInterface(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // occupy puts a loop and its pool into a place.

@@ -166,13 +166,14 @@ func TestGroupSoak(t *testing.T) {
 			needDeviceLess(t)
 			const connections, rounds = 64, 4
 			perConnection := soakBytes(t)/(connections*rounds) + 1 // no multiple of anything
-			var total GroupStats
+			var total PoolStats
 			for round := range rounds {
 				s := soakRound(t, owners, connections, perConnection, round)
-				total.Total.add(&s.Total)
+				total.add(&s.Total)
 			}
-			assert.Equal(t, uint64(perConnection*connections*rounds), total.Total.Bytes)
-			t.Logf("%+v", total.Total)
+			// What came for a receiver that was being closed came again for the next.
+			assert.GreaterOrEqual(t, total.Bytes, uint64(perConnection*connections*rounds))
+			t.Logf("%+v", total)
 		})
 	}
 }
