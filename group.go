@@ -193,6 +193,7 @@ func (cfg *GroupConfig) checkLoops() error {
 // openGroup makes a group whose mode is decided.
 func openGroup(ctx context.Context, cfg *GroupConfig, mode Mode, reason error) (*Group, error) {
 	g := &Group{mode: mode, reason: reason, template: cfg.Pool}
+	g.template.DeviceLess = mode == DeviceLess
 	g.arrange(cfg)
 	if mode == ZeroCopy {
 		if err := g.checkQueues(); err != nil {
@@ -285,7 +286,6 @@ func (g *Group) open(ctx context.Context, m *groupMember, l *Loop) (BufferPool, 
 		return pool, nil
 	}
 	cfg := g.template
-	cfg.DeviceLess = g.mode == DeviceLess
 	if g.mode == ZeroCopy {
 		cfg.Queue = q.number
 	}

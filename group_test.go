@@ -129,7 +129,7 @@ func TestGroupRefusals(t *testing.T) {
 // TestGroupOfRealInterface asks for what the loopback interface does not have.
 func TestGroupOfRealInterface(t *testing.T) {
 	loops := []*Loop{newTestLoop(t, LoopConfig{}), newTestLoop(t, LoopConfig{})}
-	cfg := GroupConfig{Mode: ZeroCopy, Loops: loops, Queues: []int{0}, Pool: PoolConfig{Interface: "lo", NumBuffers: 8}}
+	cfg := GroupConfig{Mode: ZeroCopy, Loops: loops, Queues: []int{0}, Pool: PoolConfig{Interface: "lo", NumBuffers: 8, DeviceLess: true}}
 	_, err := NewGroup(t.Context(), cfg)
 	require.ErrorIs(t, err, ErrNotSupported) // the kernel cannot share, or the loopback device has no queues
 	cfg.Mode = Auto
