@@ -17,7 +17,7 @@ import (
 
 // newTestGroup makes a group over n new loops and the queues 0 to queues-1. It
 // answers the loops in the order of the group.
-func newTestGroup(t testing.TB, mode Mode, n, queues int, pool PoolConfig) (*Group, []*Loop) {
+func newTestGroup(t testing.TB, mode Mode, n, queues int, pool PoolConfig) (g *Group, loops []*Loop) {
 	t.Helper()
 	cfg := GroupConfig{Mode: mode, Pool: pool}
 	for range n {
@@ -29,7 +29,8 @@ func newTestGroup(t testing.TB, mode Mode, n, queues int, pool PoolConfig) (*Gro
 	g, err := NewGroup(t.Context(), cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, g.Close()) })
-	return g, g.Loops()
+	loops = g.Loops()
+	return g, loops
 }
 
 // receiveOn has the pool receive what is sent over a new connection.
