@@ -23,7 +23,8 @@ type Group struct {
 	queues   []*groupQueue  // by number; in Provided mode none
 	members  []*groupMember // owners by queue number, then importers
 
-	changing sync.Mutex // held by Replace and Close, while they wait for loops
+	changing   sync.Mutex // held by Replace and Close, while they wait for loops
+	registered bool       // guarded by changing: a pool was registered on a loop
 
 	mu     sync.Mutex
 	turn   rotation // guarded by mu: over members
@@ -32,9 +33,9 @@ type Group struct {
 
 // GroupConfig says what group to make.
 type GroupConfig struct {
-	// Mode is ZeroCopy, DeviceLess, Provided, or Auto, which is ZeroCopy where the
-	// whole group can have it and Provided else. In Provided mode each loop has a
-	// pool of its own: the kernel shares none.
+	// Mode is ZeroCopy, DeviceLess, Provided, or Auto, which is ZeroCopy where that
+	// can be had and Provided else. In Provided mode each loop has a pool of its own:
+	// the kernel shares none.
 	Mode Mode
 
 	// Loops are the group's loops, which stay the caller's. Queues are the hardware
@@ -123,7 +124,9 @@ func (m *groupMember) queueNumber() int {
 // NewGroup makes the pools of a group: the owners' first, then the importers'.
 // Each step runs on the loop concerned and is waited for as long as ctx allows.
 // If one fails, all are undone, the loops can be used as before, and the error is a
-// *GroupError.
+// *GroupError. The kernel alone keeps what was registered on a loop until that is
+// closed: a hardware queue stays taken as long. For that reason Auto does not copy
+// instead once a queue was taken, but answers the error.
 //
 // Sharing a pool needs Linux 6.19. The caller must Close the group.
 func NewGroup(ctx context.Context, cfg GroupConfig) (*Group, error) {
@@ -131,17 +134,20 @@ func NewGroup(ctx context.Context, cfg GroupConfig) (*Group, error) {
 		return nil, err
 	}
 	if cfg.Mode != Auto {
-		return openGroup(ctx, &cfg, cfg.Mode, nil)
+		return openGroup(ctx, newGroup(&cfg, cfg.Mode))
 	}
 	reason := errNoInterface
 	if cfg.Pool.Interface != "" && len(cfg.Queues) > 0 {
-		g, err := openGroup(ctx, &cfg, ZeroCopy, nil)
-		if err == nil || !calledOff(err) {
+		zeroCopy := newGroup(&cfg, ZeroCopy)
+		g, err := openGroup(ctx, zeroCopy)
+		if err == nil || zeroCopy.registered || !calledOff(err) {
 			return g, err
 		}
 		reason = err
 	}
-	return openGroup(ctx, &cfg, Provided, reason)
+	g := newGroup(&cfg, Provided)
+	g.reason = reason
+	return openGroup(ctx, g)
 }
 
 // check refuses what can be seen to be wrong before anything is tried.
@@ -190,12 +196,17 @@ func (cfg *GroupConfig) checkLoops() error {
 	return nil
 }
 
-// openGroup makes a group whose mode is decided.
-func openGroup(ctx context.Context, cfg *GroupConfig, mode Mode, reason error) (*Group, error) {
-	g := &Group{mode: mode, reason: reason, template: cfg.Pool}
+// newGroup makes a group whose mode is decided, without pools.
+func newGroup(cfg *GroupConfig, mode Mode) *Group {
+	g := &Group{mode: mode, template: cfg.Pool}
 	g.template.DeviceLess = mode == DeviceLess
 	g.arrange(cfg)
-	if mode == ZeroCopy {
+	return g
+}
+
+// openGroup makes the pools of a group.
+func openGroup(ctx context.Context, g *Group) (*Group, error) {
+	if g.mode == ZeroCopy {
 		if err := g.checkQueues(); err != nil {
 			return nil, err
 		}
@@ -293,9 +304,10 @@ func (g *Group) open(ctx context.Context, m *groupMember, l *Loop) (BufferPool, 
 	if err != nil {
 		return nil, failed(GroupCreate, err)
 	}
+	g.registered = true
 	if len(q.members) > 1 {
 		if q.handle, err = pool.Export(ctx); err != nil {
-			_ = pool.Close() // its loop runs, or closes it itself
+			_ = pool.Close() // its loop runs, or closed it
 			return nil, failed(GroupExport, err)
 		}
 	}
@@ -317,9 +329,7 @@ func (g *Group) Replace(ctx context.Context, old, next *Loop) error {
 		return err
 	}
 	if pool != nil {
-		if err := pool.Close(); err != nil {
-			return err
-		}
+		_ = pool.Close() // its loop runs, or closed it
 	}
 	if pool, err = g.open(ctx, m, next); err != nil {
 		return err
@@ -361,8 +371,9 @@ func (g *Group) find(l *Loop) *groupMember {
 	return nil
 }
 
-// Close closes every pool of the group, and lets go of the queues. The loops stay
-// open. Leases that are out stay valid until they are released. It is idempotent.
+// Close closes every pool of the group. The loops stay open; in ZeroCopy mode the
+// kernel frees a hardware queue once the loops are closed that had a pool on it.
+// Leases that are out stay valid until they are released. It is idempotent.
 func (g *Group) Close() error {
 	g.changing.Lock()
 	defer g.changing.Unlock()

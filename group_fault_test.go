@@ -26,6 +26,10 @@ type registrations struct {
 	errno syscall.Errno      // what it answers then, if not 0
 	then  func()             // what is done before it, if not nil
 	spoil func(a *ifqAnswer) // what is done to the kernel's answer, if not nil
+
+	// withoutDevice has what would be registered on a hardware queue registered
+	// without one.
+	withoutDevice bool
 }
 
 // interfere puts r before the calls into C until the test ends. The loops' threads
@@ -40,6 +44,10 @@ func (r *registrations) interfere(t *testing.T) {
 		hit, errno := r.step(GroupCreate)
 		if errno != 0 {
 			return ifqAnswer{}, errno
+		}
+		if r.withoutDevice {
+			req.ifindex, req.queue = 0, 0
+			req.flags |= regDeviceLess
 		}
 		a, errno := registerIfq(h, req)
 		if hit && r.spoil != nil {
@@ -267,6 +275,54 @@ func TestGroupWhoseLoopEnds(t *testing.T) {
 			before.assertBack(t)
 		})
 		worksAgain(t, faultyGroup(loops, DeviceLess))
+	}
+}
+
+// TestGroupOnAHardwareQueue plays a hardware queue of the loopback interface.
+func TestGroupOnAHardwareQueue(t *testing.T) {
+	needDeviceLess(t)
+	cfg := GroupConfig{
+		Mode: Auto, Loops: newFaultyLoops(t, 3), Queues: []int{0},
+		Pool: PoolConfig{Interface: "lo", NumBuffers: 8},
+	}
+	t.Run("works", func(t *testing.T) {
+		r := &registrations{at: -1, withoutDevice: true}
+		r.interfere(t)
+		g, err := NewGroup(t.Context(), cfg)
+		require.NoError(t, err)
+		assert.Equal(t, ZeroCopy, g.Mode())
+		require.NoError(t, g.Reason())
+		assert.Equal(t, []int{0}, g.Queues())
+		for i, p := range g.Pools() {
+			assert.Equal(t, ZeroCopy, p.Mode(), "member %d", i)
+			receiveOn(t, p, "hello")
+		}
+		require.NoError(t, g.Close())
+	})
+	t.Run("copies if the queue cannot be had", func(t *testing.T) {
+		r := &registrations{at: 0, errno: syscall.EBUSY, withoutDevice: true}
+		r.interfere(t)
+		g, err := NewGroup(t.Context(), cfg)
+		require.NoError(t, err)
+		assert.Equal(t, Provided, g.Mode())
+		assert.ErrorIs(t, g.Reason(), syscall.EBUSY)
+		require.NoError(t, g.Close())
+	})
+	for at, step := range []GroupStep{1: GroupExport, GroupImport, GroupImport} {
+		if at == 0 {
+			continue
+		}
+		t.Run(fmt.Sprintf("does not copy once it is taken, %d", at), func(t *testing.T) {
+			before := ownedNow(t)
+			r := &registrations{at: at, errno: syscall.EBUSY, withoutDevice: true}
+			r.interfere(t)
+			_, err := NewGroup(t.Context(), cfg)
+			assert.ErrorIs(t, err, syscall.EBUSY)
+			e, ok := errors.AsType[*GroupError](err)
+			require.True(t, ok)
+			assert.Equal(t, GroupError{Loop: max(0, at-1), Queue: 0, Step: step, Err: e.Err}, *e)
+			before.assertBack(t)
+		})
 	}
 }
 

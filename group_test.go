@@ -69,8 +69,7 @@ func TestGroupArrangement(t *testing.T) {
 				cfg.Loops = append(cfg.Loops, &Loop{})
 			}
 			require.NoError(t, cfg.check())
-			g := &Group{mode: c.mode}
-			g.arrange(&cfg)
+			g := newGroup(&cfg, c.mode)
 			var got []place
 			on := map[*groupQueue]int{}
 			for i, m := range g.members {
@@ -331,8 +330,7 @@ func TestGroupPick(t *testing.T) {
 		loops[i] = newTestLoop(t, LoopConfig{})
 	}
 	cfg := GroupConfig{Mode: ZeroCopy, Loops: loops, Queues: []int{1, 2}}
-	g := &Group{mode: ZeroCopy}
-	g.arrange(&cfg)
+	g := newGroup(&cfg, ZeroCopy)
 	for i, m := range g.members {
 		p, err := NewProvidedPool(loops[i], PoolConfig{NumBuffers: 8})
 		require.NoError(t, err)
