@@ -37,30 +37,36 @@ func benchmark(b *testing.B, measure measurement) {
 	b.ReportMetric(float64(took.Nanoseconds())/float64(b.N), "ns/op")
 }
 
-// benchmarkRatio runs both sides in turns: a slow moment of the machine is one of
-// both. A turn is n operations; where that is less than a time slice, most turns
-// are not interrupted on a busy machine either. It reports the median of the turns' ratios, and of each side's
-// nanoseconds. An operation is one turn.
+// benchmarkRatio is benchmarkInTurns of Go and C.
 func benchmarkRatio(b *testing.B, n int, inGo, inC measurement) {
 	b.Helper()
-	var ratios, goTimes, cTimes []float64
+	benchmarkInTurns(b, n, "go", inGo, "c", inC)
+}
+
+// benchmarkInTurns runs both sides in turns: a slow moment of the machine is one of
+// both. A turn is n operations; where that is less than a time slice, most turns
+// are not interrupted on a busy machine either. It reports the median of the turns'
+// ratios, and of each side's nanoseconds. An operation is one turn.
+func benchmarkInTurns(b *testing.B, n int, name string, measure measurement, otherName string, measureOther measurement) {
+	b.Helper()
+	var ratios, times, otherTimes []float64
 	for range b.N {
-		g, err := inGo(n)
+		took, err := measure(n)
 		if err != nil {
 			b.Fatal(err)
 		}
-		c, err := inC(n)
+		otherTook, err := measureOther(n)
 		if err != nil {
 			b.Fatal(err)
 		}
-		ratios = append(ratios, float64(g)/float64(c))
-		goTimes = append(goTimes, float64(g.Nanoseconds())/float64(n))
-		cTimes = append(cTimes, float64(c.Nanoseconds())/float64(n))
+		ratios = append(ratios, float64(took)/float64(otherTook))
+		times = append(times, float64(took.Nanoseconds())/float64(n))
+		otherTimes = append(otherTimes, float64(otherTook.Nanoseconds())/float64(n))
 	}
 	b.ReportMetric(0, "ns/op") // of a turn: says nothing
-	b.ReportMetric(median(ratios), "go/c")
-	b.ReportMetric(median(goTimes), "go-ns")
-	b.ReportMetric(median(cTimes), "c-ns")
+	b.ReportMetric(median(ratios), name+"/"+otherName)
+	b.ReportMetric(median(times), name+"-ns")
+	b.ReportMetric(median(otherTimes), otherName+"-ns")
 }
 
 func median(x []float64) float64 {
@@ -146,9 +152,11 @@ func releaseBatches(p *Pool) measurement {
 	}
 }
 
-// releaseFromGoroutines has as many goroutines release what the caller leases,
-// in rounds; the releasing alone is timed.
-func releaseFromGoroutines(p *Pool, workers int) measurement {
+// releaseFromGoroutines has one goroutine for each pool release what the caller
+// leases from it, in rounds; the releasing alone is timed. A pool may be there
+// several times, and pools may share their memory.
+func releaseFromGoroutines(pools ...*Pool) measurement {
+	workers := len(pools)
 	out := make([]Buffer, 0, cbench.Round)
 	return func(n int) (time.Duration, error) {
 		begin := make([]chan []Buffer, workers)
@@ -175,9 +183,11 @@ func releaseFromGoroutines(p *Pool, workers int) measurement {
 			out = out[:0]
 			for i := 0; i < share*workers && err == nil; i++ {
 				completion(&c, i)
-				out, err = p.take(&c, out)
+				out, err = pools[i/share].take(&c, out)
 			}
-			p.count() // as the loop does before it hands leases over
+			for _, p := range pools {
+				p.count() // as the loop does before it hands leases over
+			}
 			start := time.Now()
 			round.Add(workers)
 			for w := range begin {
@@ -185,7 +195,9 @@ func releaseFromGoroutines(p *Pool, workers int) measurement {
 			}
 			round.Wait()
 			took += time.Since(start)
-			p.takeAll()
+			for _, p := range pools {
+				p.takeAll()
+			}
 			n -= share * workers
 		}
 		for _, ch := range begin {
@@ -220,7 +232,7 @@ func BenchmarkReturnBatch64(b *testing.B) {
 // at once. An operation is one buffer.
 func BenchmarkReturnParallel8(b *testing.B) {
 	p, c := newBenchPool(b, cbench.Round), newCPool(b, cbench.Round)
-	inGo := releaseFromGoroutines(p, cbench.Workers)
+	inGo := releaseFromGoroutines(slices.Repeat([]*Pool{p}, cbench.Workers)...)
 	b.Run("go", func(b *testing.B) { benchmark(b, inGo) })
 	b.Run("c", func(b *testing.B) { benchmark(b, c.Parallel) })
 	b.Run("ratio", func(b *testing.B) { benchmarkRatio(b, 8*cbench.Round, inGo, c.Parallel) })

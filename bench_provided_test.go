@@ -3,6 +3,7 @@
 package zcrx
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"strings"
@@ -60,7 +61,7 @@ func BenchmarkConsumptionStream(b *testing.B) {
 // that.
 func openProvidedStream(how consumption, buffers int, count func(LoopStats, PoolStats)) transfer {
 	return openPoolStream(func(b *testing.B, l *Loop) BufferPool {
-		p, err := newProvidedPool(l, PoolConfig{NumBuffers: buffers, BufferSizeHint: streamBuffer}, how)
+		p, err := newProvidedPool(context.Background(), l, PoolConfig{NumBuffers: buffers, BufferSizeHint: streamBuffer}, how)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -59,6 +59,7 @@ type deviceFacts struct {
 	ringsErr  error
 
 	queue                    int
+	napiID                   uint32
 	ioUring, dmabuf, xsk     bool
 	binding                  uint32 // of dmabuf
 	leased, leaseElsewhere   bool   // elsewhere: in another network namespace

@@ -16,6 +16,7 @@ const (
 	netdevQueueID      = 1 // NETDEV_A_QUEUE_*
 	netdevQueueIfindex = 2
 	netdevQueueType    = 3 // 0: receive
+	netdevQueueNAPI    = 4 // absent while none serves it
 	netdevQueueDMABuf  = 5 // number of a devmem binding (Linux 6.12)
 	netdevQueueIOUring = 6 // empty nest (Linux 6.15)
 	netdevQueueXSK     = 7 // empty nest (Linux 6.15)
@@ -41,6 +42,21 @@ func readDevice(ifindex, queue int) *deviceFacts {
 	f.ringsErr = f.readRings(c, uint32(ifindex))
 	f.queueErr = f.readQueue(c, uint32(ifindex))
 	return f
+}
+
+// queueNAPI is the number of the NAPI instance that serves a receive queue, 0 if
+// kernel or driver do not tell.
+func queueNAPI(ifindex, queue int) uint32 {
+	f := &deviceFacts{queue: queue}
+	c, err := openNetlink(unix.NETLINK_GENERIC)
+	if err != nil {
+		return 0
+	}
+	defer c.close()
+	if f.readQueue(c, uint32(ifindex)) != nil {
+		return 0
+	}
+	return f.napiID
 }
 
 // readLink reads what rtnetlink tells of the interface: its name, state and
@@ -137,6 +153,7 @@ func (f *deviceFacts) readQueue(c *netlinkConn, ifindex uint32) error {
 }
 
 func (f *deviceFacts) parseQueue(queue *netlinkAttrs) error {
+	f.napiID = queue.number(netdevQueueNAPI, 4)
 	f.dmabuf = queue.has(netdevQueueDMABuf)
 	f.binding = queue.number(netdevQueueDMABuf, 4)
 	f.ioUring = queue.has(netdevQueueIOUring)

@@ -228,9 +228,9 @@ func TestParseQueue(t *testing.T) {
 		err = f.parseQueue(a)
 		return f, err
 	}
-	f, err := parse(attr32(netdevQueueID, 3), attr(netdevQueueIOUring, nil), attr(netdevQueueXSK|unix.NLA_F_NESTED, nil), attr32(netdevQueueDMABuf, 6))
+	f, err := parse(attr32(netdevQueueID, 3), attr32(netdevQueueNAPI, 8194), attr(netdevQueueIOUring, nil), attr(netdevQueueXSK|unix.NLA_F_NESTED, nil), attr32(netdevQueueDMABuf, 6))
 	require.NoError(t, err)
-	assert.Equal(t, &deviceFacts{ioUring: true, xsk: true, dmabuf: true, binding: 6}, f)
+	assert.Equal(t, &deviceFacts{napiID: 8194, ioUring: true, xsk: true, dmabuf: true, binding: 6}, f)
 	f, err = parse(attr(netdevQueueLease, join(attr32(netdevLeaseIfindex, 8),
 		attr(netdevLeaseQueue, join(attr32(netdevQueueID, 1), attr32(netdevQueueType, 0))), attr32(netdevLeaseNetNS, 0))))
 	require.NoError(t, err)

@@ -10,6 +10,7 @@
 //     the ring happens there.
 //   - A [Pool] is a buffer area and a refill queue, registered on a loop's
 //     ring. A [ProvidedPool] is its copying counterpart.
+//   - A [Group] is the pools of many loops over few hardware queues.
 //   - A [Receiver] takes over a TCP connection and hands out what arrives as
 //     leased [Buffer] values, in order.
 //   - [ProbeFeatures] says what this kernel, this process and this build can do.

@@ -67,6 +67,58 @@ func Example() {
 	// Output: hello, zero copy
 }
 
+// Four loops over the hardware queues 4 and 5: two own the pool of a queue, two
+// import one. Where zero copy cannot be had, Auto gives each a copying pool.
+func ExampleNewGroup() {
+	ctx := context.Background()
+	var loops []*zcrx.Loop
+	for range 4 {
+		loop, err := zcrx.NewLoop(zcrx.LoopConfig{})
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer loop.Close()
+		loops = append(loops, loop)
+	}
+	group, err := zcrx.NewGroup(ctx, zcrx.GroupConfig{
+		Mode: zcrx.Auto, Loops: loops, Queues: []int{4, 5},
+		Pool: zcrx.PoolConfig{Interface: "eth0"},
+	})
+	if err != nil {
+		log.Fatal(err) // a *zcrx.GroupError names loop, queue and step
+	}
+	defer group.Close()
+
+	listener, err := net.Listen("tcp", ":9000")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			log.Fatal(err)
+		}
+		pool, err := group.Pick(conn.(*net.TCPConn)) // on the queue that it arrives on
+		if err != nil {
+			log.Fatal(err)
+		}
+		receiver, err := zcrx.NewReceiver(pool, conn.(*net.TCPConn))
+		if err != nil {
+			log.Fatal(err)
+		}
+		go func() {
+			defer receiver.Close()
+			for {
+				buf, err := receiver.Recv(ctx)
+				if err != nil {
+					return
+				}
+				buf.Release()
+			}
+		}()
+	}
+}
+
 func ExampleProbeFeatures() {
 	features, err := zcrx.ProbeFeatures()
 	if err != nil {

@@ -86,6 +86,9 @@ func (h *PoolHandle) Interface() string { return h.device.iface }
 // Queue is the number of the hardware receive queue.
 func (h *PoolHandle) Queue() int { return h.device.queue }
 
+// NAPIID is the owner's Pool.NAPIID.
+func (h *PoolHandle) NAPIID() int { return int(h.device.napiID) }
+
 // ImportPool makes a pool on loop that uses the buffers and the hardware queue of
 // the handle's pool (Linux 6.19). Receivers on it work as on the owner's; its
 // counters are its own. It needs CAP_NET_ADMIN in the initial user namespace, and a

@@ -4,8 +4,11 @@ package zcrx
 
 import (
 	"bytes"
-	"math/rand"
+	"os"
 	"runtime"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -70,12 +73,26 @@ func TestMembersReceiveIntoOnePool(t *testing.T) {
 	assert.Equal(t, 8, members[3].RefillEntries())
 }
 
-// TestMembersCloseInAnyOrder ends loops in random order while data comes in,
-// leases are out, and other goroutines release them.
+// permutations lists every order of the numbers below n.
+func permutations(n int) [][]int {
+	if n == 0 {
+		return [][]int{nil}
+	}
+	var all [][]int
+	for _, p := range permutations(n - 1) {
+		for i := range n {
+			all = append(all, slices.Insert(slices.Clone(p), i, n-1))
+		}
+	}
+	return all
+}
+
+// TestMembersCloseInAnyOrder ends loops in every order while data comes in, leases
+// are out, and other goroutines release them. Every other time the pools are closed
+// first, in the opposite order.
 func TestMembersCloseInAnyOrder(t *testing.T) {
 	needDeviceLess(t)
-	rng := rand.New(rand.NewSource(11))
-	for range 10 {
+	for round, order := range permutations(4) {
 		loops, members, h := newSharedPool(t, PoolConfig{NumBuffers: 64, RefillEntries: 16}, 3)
 		require.NoError(t, h.Close())
 		require.NoError(t, h.Close(), "idempotent")
@@ -96,13 +113,18 @@ func TestMembersCloseInAnyOrder(t *testing.T) {
 			receivers = append(receivers, r)
 		}
 		var wg sync.WaitGroup
-		for i, order := range rng.Perm(4) {
+		if round%2 == 1 {
+			for _, at := range slices.Backward(order) {
+				require.NoError(t, members[at].Close())
+			}
+		}
+		for i, at := range order {
 			if i == 2 { // half of the leases come back from elsewhere meanwhile
 				for _, b := range held[:2] {
 					wg.Go(func() { assert.NoError(t, ReleaseAll(b)) })
 				}
 			}
-			require.NoError(t, loops[order].Close())
+			require.NoError(t, loops[at].Close())
 		}
 		wg.Wait()
 		for _, r := range receivers {
@@ -157,6 +179,32 @@ func TestImporterOutlivesOwner(t *testing.T) {
 	assert.Equal(t, "late", string(receiveAll(t, r)))
 }
 
+// TestDeadMembersBuffersComeBack lets an importer end with all of the pool's
+// buffers delivered to a receiver that nobody read from.
+func TestDeadMembersBuffersComeBack(t *testing.T) {
+	const buffers = 16
+	loops, members, _ := newSharedPool(t, PoolConfig{NumBuffers: buffers}, 1)
+	sender, dead := newTestReceiver(t, members[1])
+	go func() { _, _ = sender.Write(pattern(1, 1<<20)) }() // the close ends it
+	for members[1].Stats().Outstanding < buffers {
+		runtime.Gosched()
+	}
+	sender, r := newTestReceiver(t, members[0])
+	want := pattern(2, 300_000)
+	send(t, sender, want)
+	require.NoError(t, loops[1].Close())
+	require.NoError(t, dead.Close())
+	assert.Zero(t, members[1].Stats().Outstanding)
+	held := takeBuffers(t, r, buffers/2)
+	var got []byte
+	for _, b := range held {
+		got = append(got, b.Bytes()...)
+	}
+	got = append(got, receiveAll(t, r)...)
+	require.True(t, bytes.Equal(want, got))
+	require.NoError(t, ReleaseAll(held))
+}
+
 func TestExportAndImportRefusals(t *testing.T) {
 	loops, members, h := newSharedPool(t, PoolConfig{NumBuffers: 8}, 1)
 	ctx := t.Context()
@@ -187,6 +235,50 @@ func TestExportAndImportRefusals(t *testing.T) {
 	assert.LessOrEqual(t, openFDs(t), fds+2, "the last loop of the test is open")
 }
 
+// sharingRounds is how often TestSharingLeaksNothing shares a pool: 300 times, or
+// ZCRX_SHARING_ROUNDS.
+func sharingRounds(t *testing.T) int {
+	t.Helper()
+	s := os.Getenv("ZCRX_SHARING_ROUNDS")
+	if s == "" {
+		return 300
+	}
+	n, err := strconv.Atoi(s)
+	require.NoError(t, err)
+	require.Positive(t, n)
+	return n
+}
+
+// heap is the number of bytes of the objects that are in use.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC() // what finalizers kept alive
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// machineMemory is how many bytes the machine has left: what is available, and free
+// pages that a processor keeps for itself, which the kernel does not count there.
+// Other programs change it, so it is only told, not judged.
+func machineMemory(t *testing.T) (bytes int64) {
+	t.Helper()
+	sum := func(file, key string, unit int64) {
+		b, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for line := range strings.Lines(string(b)) {
+			if fields := strings.Fields(line); len(fields) > 1 && fields[0] == key {
+				n, err := strconv.ParseInt(fields[1], 10, 64)
+				require.NoError(t, err)
+				bytes += n * unit
+			}
+		}
+	}
+	sum("/proc/meminfo", "MemAvailable:", 1<<10)
+	sum("/proc/zoneinfo", "count:", int64(pageSize()))
+	return bytes
+}
+
 // TestSharingLeaksNothing makes, exports, imports and closes many times.
 func TestSharingLeaksNothing(t *testing.T) {
 	needDeviceLess(t)
@@ -205,15 +297,19 @@ func TestSharingLeaksNothing(t *testing.T) {
 		require.NoError(t, owner.Close())
 		require.NoError(t, importer.Close())
 	}
-	for range 10 {
+	for range 20 {
 		cycle()
 	}
-	fds, goroutines, maps := openFDs(t), runtime.NumGoroutine(), mappings(t)
-	for range 300 {
+	before, maps, heapBefore, left := ownedNow(t), mappings(t), heap(), machineMemory(t)
+	n := sharingRounds(t)
+	for range n {
 		cycle()
 	}
-	settled(t, fds, goroutines)
+	before.assertBack(t)
 	assert.Less(t, mappings(t), maps+100) // the runtime maps on its own now and then
+	heapAfter := heap()
+	assert.Less(t, heapAfter, heapBefore+1<<20)
+	t.Logf("%d rounds: heap %d, was %d bytes; left to the machine %d, were %d", n, heapAfter, heapBefore, machineMemory(t), left)
 }
 
 // TestDroppedHandleIsClosed forgets a handle.

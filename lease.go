@@ -235,6 +235,13 @@ func (g *ledger) addUser() bool {
 	return true
 }
 
+// inUse tells whether anybody may lease still.
+func (g *ledger) inUse() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.users > 0
+}
+
 func (g *ledger) dropUser() {
 	g.mu.Lock()
 	g.users--

@@ -94,11 +94,23 @@ func (l *Loop) run(cfg RingConfig, started chan<- error) {
 		return
 	}
 	started <- nil
-	defer close(l.done)
+	stopped := false
+	defer func() {
+		if stopped {
+			return
+		}
+		// Who waits for the loop would wait for ever.
+		if v := recover(); v != nil {
+			panic(v)
+		}
+		panic("zcrx: runtime.Goexit on a loop")
+	}()
 	for l.err == nil && !l.heardClosing() {
 		l.err = l.turn(-1)
 	}
 	l.stop()
+	stopped = true
+	close(l.done)
 }
 
 // start makes and enables the ring on the loop's thread.
@@ -335,7 +347,8 @@ func (l *Loop) wake() {
 
 // Post has fn run on the loop and does not wait. Functions run in the order in
 // which they were posted. Answers ErrClosed once the loop is closing: then fn
-// does not run. A panic in fn ends the program, as in any goroutine.
+// does not run. A panic in fn ends the program, as in any goroutine, and so does
+// runtime.Goexit (for instance a test's FailNow).
 func (l *Loop) Post(fn func()) error {
 	l.mu.Lock()
 	if l.closing {
@@ -361,7 +374,8 @@ func (e *PanicError) Error() string {
 // Do runs fn on the loop and answers what it answers. On the loop itself it runs
 // at once. If ctx ends before fn has begun, fn does not run and Do answers ctx's
 // error; once begun, it is waited for. A panic in fn becomes a *PanicError and
-// the loop lives on. Answers ErrClosed once the loop is closing.
+// the loop lives on; runtime.Goexit ends the program. Answers ErrClosed once the
+// loop is closing.
 //
 // The ring that fn gets must not be kept.
 func (l *Loop) Do(ctx context.Context, fn func(*Ring) error) error {

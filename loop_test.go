@@ -5,9 +5,12 @@ package zcrx
 import (
 	"context"
 	"errors"
+	"math/rand"
 	"net"
 	"os"
+	"os/exec"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -148,7 +151,7 @@ func TestPostAgainstClose(t *testing.T) {
 		l, err := NewLoop(LoopConfig{Entries: 8})
 		require.NoError(t, err)
 		var wg sync.WaitGroup
-		for range 8 {
+		for range 64 {
 			wg.Go(func() {
 				for {
 					ran := false
@@ -165,6 +168,139 @@ func TestPostAgainstClose(t *testing.T) {
 		runtime.Gosched()
 		require.NoError(t, l.Close())
 		wg.Wait()
+	}
+}
+
+// TestDoAndPostUnderFire has 64 goroutines give a loop functions in every way at
+// once: each runs exactly once, in its goroutine's order, or its Do says why not.
+func TestDoAndPostUnderFire(t *testing.T) {
+	l := newTestLoop(t, LoopConfig{})
+	const goroutines, rounds = 64, 100
+	var posted [goroutines][]int // of the loop's thread
+	var calledOff, panicked, ran atomic.Int64
+	var wg sync.WaitGroup
+	for g := range goroutines {
+		wg.Go(func() {
+			rng := rand.New(rand.NewSource(int64(g)))
+			for i := range rounds {
+				assert.NoError(t, l.Post(func() { posted[g] = append(posted[g], i) }))
+				switch rng.Intn(4) {
+				case 0:
+					var done bool
+					assert.NoError(t, l.do(func(*Ring) error { done = true; return nil }))
+					assert.True(t, done)
+				case 1:
+					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rng.Intn(100))*time.Microsecond)
+					done := false
+					err := l.Do(ctx, func(*Ring) error { done = true; return nil })
+					cancel()
+					if err != nil {
+						assert.ErrorIs(t, err, context.DeadlineExceeded)
+						calledOff.Add(1)
+					}
+					assert.Equal(t, err == nil, done, "it ran, or it was called off")
+				case 2:
+					err := l.do(func(*Ring) error { panic(i) })
+					p, ok := errors.AsType[*PanicError](err)
+					if assert.True(t, ok, "%v", err) {
+						assert.Equal(t, i, p.Value)
+						panicked.Add(1)
+					}
+				case 3: // from the loop itself
+					assert.NoError(t, l.do(func(*Ring) error {
+						err := l.Post(func() { ran.Add(1) })
+						return errors.Join(err, l.do(func(*Ring) error { ran.Add(1); return nil }))
+					}))
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.NoError(t, l.do(func(*Ring) error {
+		for g := range posted {
+			assert.Len(t, posted[g], rounds)
+			assert.IsIncreasing(t, posted[g])
+		}
+		return nil
+	}))
+	assert.Positive(t, panicked.Load())
+	assert.Positive(t, ran.Load())
+	assert.Zero(t, ran.Load()%2)
+	t.Logf("%d called off, %d panicked, %d on the loop", calledOff.Load(), panicked.Load(), ran.Load())
+}
+
+// TestDoOnClosingLoop: what was given to the loop before Close runs, also while
+// others are refused.
+func TestDoOnClosingLoop(t *testing.T) {
+	l, err := NewLoop(LoopConfig{})
+	require.NoError(t, err)
+	hold, held := make(chan struct{}), make(chan struct{})
+	require.NoError(t, l.Post(func() { close(held); <-hold }))
+	<-held
+	before := make(chan error)
+	go func() { before <- l.do(func(*Ring) error { return l.do(func(*Ring) error { return nil }) }) }()
+	for waiting := 0; waiting == 0; runtime.Gosched() {
+		l.mu.Lock()
+		waiting = len(l.posted)
+		l.mu.Unlock()
+	}
+	closed := make(chan error)
+	go func() { closed <- l.Close() }()
+	for !l.isClosing() {
+		runtime.Gosched()
+	}
+	assert.ErrorIs(t, l.do(func(*Ring) error { return nil }), ErrClosed)
+	assert.ErrorIs(t, l.Post(func() {}), ErrClosed)
+	close(hold)
+	assert.NoError(t, <-before)
+	assert.NoError(t, <-closed)
+	assert.ErrorIs(t, l.do(func(*Ring) error { return nil }), ErrClosed)
+}
+
+const loopChild = "ZCRX_TEST_LOOP_CHILD"
+
+// What ends the program, by the name that the child is given.
+var loopEnds = map[string]func(l *Loop) error{
+	"panic in Post":  func(l *Loop) error { return l.Post(func() { panic("boom") }) },
+	"goexit in Post": func(l *Loop) error { return l.Post(runtime.Goexit) },
+	"goexit in Do":   func(l *Loop) error { return l.do(func(*Ring) error { runtime.Goexit(); return nil }) },
+	"panic in Start": func(l *Loop) error {
+		return l.do(func(*Ring) error {
+			return l.Start(func(s *SQE) { s.PrepNop() }, func(*CQE) { panic("boom") })
+		})
+	},
+}
+
+// TestLoopChild is what TestFunctionsThatEndTheProgram starts.
+func TestLoopChild(t *testing.T) {
+	end := loopEnds[os.Getenv(loopChild)]
+	if end == nil {
+		return
+	}
+	l, err := NewLoop(LoopConfig{})
+	require.NoError(t, err)
+	require.NoError(t, end(l))
+	select {} // nothing but the loop can end this
+}
+
+func TestFunctionsThatEndTheProgram(t *testing.T) {
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	for name := range loopEnds {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, exe, "-test.run=^TestLoopChild$")
+		cmd.Env = append(os.Environ(), loopChild+"="+name)
+		out, err := cmd.CombinedOutput()
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		require.True(t, ok, "%s: %v: %s", name, err, out)
+		assert.Equal(t, 2, exit.ExitCode(), "%s: %s", name, out)
+		if strings.HasPrefix(name, "panic") {
+			assert.Contains(t, string(out), "panic: boom", name)
+			assert.Contains(t, string(out), "loop_test.go", "the stack leads to the function")
+		} else {
+			assert.Contains(t, string(out), "panic: zcrx: runtime.Goexit on a loop", name)
+		}
 	}
 }
 

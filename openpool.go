@@ -19,7 +19,7 @@ func OpenPool(ctx context.Context, loop *Loop, mode Mode, cfg PoolConfig) (Buffe
 		cfg.DeviceLess = true
 		return asBufferPool(NewPool(ctx, loop, cfg))
 	case Provided:
-		return asBufferPool(NewProvidedPool(loop, cfg))
+		return asBufferPool(newProvidedPool(ctx, loop, cfg, bestConsumption()))
 	case Auto:
 		return openBest(ctx, loop, cfg)
 	case Socket:
@@ -27,20 +27,30 @@ func OpenPool(ctx context.Context, loop *Loop, mode Mode, cfg PoolConfig) (Buffe
 	return nil, fmt.Errorf("zcrx: mode %v has no pool: allowed are %v, %v, %v and %v", mode, Auto, ZeroCopy, DeviceLess, Provided)
 }
 
+// errNoInterface is Auto's reason where zero copy was not asked for.
+var errNoInterface = errors.New("no interface was named for zero copy")
+
+// calledOff tells whether zero copy failed for a reason for which Auto copies:
+// kernel, process or device cannot, or the kernel refused.
+func calledOff(err error) bool {
+	_, refused := errors.AsType[*KernelError](err)
+	return refused || errors.Is(err, ErrNotSupported)
+}
+
 func openBest(ctx context.Context, loop *Loop, cfg PoolConfig) (BufferPool, error) {
 	cfg.DeviceLess = false
-	reason := errors.New("no interface was named for zero copy")
+	reason := errNoInterface
 	if cfg.Interface != "" {
 		pool, err := NewPool(ctx, loop, cfg)
 		if err == nil {
 			return pool, nil
 		}
-		if _, refused := errors.AsType[*KernelError](err); !refused && !errors.Is(err, ErrNotSupported) {
+		if !calledOff(err) {
 			return nil, err
 		}
 		reason = err
 	}
-	pool, err := NewProvidedPool(loop, cfg)
+	pool, err := newProvidedPool(ctx, loop, cfg, bestConsumption())
 	if err != nil {
 		return nil, err
 	}

@@ -70,8 +70,9 @@ type Pool struct {
 
 // poolDevice is the hardware queue that a pool is registered on.
 type poolDevice struct {
-	iface string // empty: device-less
-	queue int
+	iface  string // empty: device-less
+	queue  int
+	napiID uint32 // of the NAPI instance that serves it, 0 if the kernel does not tell
 }
 
 var _ BufferPool = (*Pool)(nil)
@@ -123,6 +124,9 @@ func NewPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if mode == ZeroCopy {
+		p.device.napiID = queueNAPI(ifindex, cfg.Queue)
 	}
 	return p, nil
 }
@@ -215,6 +219,7 @@ func (p *Pool) registerOn(r *Ring, req ifqRequest) error {
 	p.id, p.events = a.id, events
 	m := p.memory
 	if m.refillQueue, err = newRefillQueue(m.region, a.offsets, m.entries); err != nil {
+		p.loop.ops.mute(events)
 		return err // the kernel has pinned the memory: unmapping it is safe
 	}
 	if req.statsOffset > 0 {
@@ -237,6 +242,12 @@ func (p *Pool) Loop() *Loop { return p.loop }
 
 // ID names the pool in RECV_ZC requests on its loop's ring.
 func (p *Pool) ID() ZCRXID { return p.id }
+
+// NAPIID is the number of the NAPI instance that served the pool's hardware queue
+// when the pool was made (Linux 6.8; SO_INCOMING_NAPI_ID of a socket tells whose
+// packets came through it). It is 0 if driver or kernel do not tell, and for a
+// device-less pool.
+func (p *Pool) NAPIID() int { return int(p.device.napiID) }
 
 // NumBuffers is the number of buffers; Grow adds to it.
 func (p *Pool) NumBuffers() int { return int(p.memory.numBuffers.Load()) }

@@ -50,6 +50,9 @@ const (
 	MaxBufferSize     = 1 << 30
 	MaxRefillEntries  = maxRefillEntries
 
+	// maxQueue is the highest number that a receive queue can have.
+	maxQueue = 1<<16 - 1
+
 	// Several completions may lie in one buffer, each with a refill entry of its
 	// own: a packet of 1500 bytes fills a third of a page.
 	refillEntriesPerBuffer = 4
@@ -114,7 +117,7 @@ func (cfg *PoolConfig) resolveInterface() (ifindex int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("zcrx: interface %q: no such interface in this network namespace: %w", cfg.Interface, syscall.ENODEV)
 	}
-	last := int64(1<<16 - 1)
+	last := int64(maxQueue)
 	if n := receiveQueues(cfg.Interface); n > 0 {
 		last = int64(n - 1)
 	}

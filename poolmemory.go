@@ -211,6 +211,13 @@ func (m *poolMemory) drop() {
 	}
 }
 
+// inUse tells whether a member or a handle needs the memory still.
+func (m *poolMemory) inUse() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.refs > 0
+}
+
 // readCopied is called with mu held, which keeps the region mapped.
 func (m *poolMemory) readCopied() copyStats {
 	if m.copied == nil {

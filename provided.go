@@ -1,6 +1,7 @@
 package zcrx
 
 import (
+	"context"
 	"errors"
 	"sync"
 )
@@ -49,10 +50,11 @@ const MaxProvidedBuffers = 32768
 // must Close it; closing the loop closes it too. Errors match ErrNotSupported
 // where the kernel or the process cannot do it.
 func NewProvidedPool(loop *Loop, cfg PoolConfig) (*ProvidedPool, error) {
-	return newProvidedPool(loop, cfg, bestConsumption())
+	return newProvidedPool(context.Background(), loop, cfg, bestConsumption())
 }
 
-func newProvidedPool(loop *Loop, cfg PoolConfig, how consumption) (*ProvidedPool, error) {
+// newProvidedPool waits for the loop as long as ctx allows.
+func newProvidedPool(ctx context.Context, loop *Loop, cfg PoolConfig, how consumption) (*ProvidedPool, error) {
 	cfg, err := cfg.withDefaults(MaxProvidedBuffers)
 	if err != nil {
 		return nil, err
@@ -75,7 +77,7 @@ func newProvidedPool(loop *Loop, cfg PoolConfig, how consumption) (*ProvidedPool
 		p.put(uint16(id))
 	}
 	p.ring.publish()
-	if err := loop.do(func(r *Ring) error { return p.registerOn(r) }); err != nil {
+	if err := loop.Do(ctx, p.registerOn); err != nil {
 		p.free()
 		return nil, err
 	}

@@ -48,7 +48,7 @@ func inEveryConsumption(t *testing.T, test func(t *testing.T, how consumption)) 
 
 func newTestProvidedPool(t testing.TB, l *Loop, how consumption, buffers int) *ProvidedPool {
 	t.Helper()
-	p, err := newProvidedPool(l, PoolConfig{NumBuffers: buffers}, how)
+	p, err := newProvidedPool(context.Background(), l, PoolConfig{NumBuffers: buffers}, how)
 	require.NoError(t, err)
 	return p
 }

@@ -105,26 +105,9 @@ func (k *ringKernel) take(t require.TestingT, n int) []Buffer {
 	return got
 }
 
-// permutations calls fn with every order of n things.
-func permutations(n int, fn func(order []int)) {
-	var next func(order []int)
-	next = func(order []int) {
-		if len(order) == n {
-			fn(order)
-			return
-		}
-		for i := range n {
-			if !slices.Contains(order, i) {
-				next(append(slices.Clone(order), i))
-			}
-		}
-	}
-	next(nil)
-}
-
 func TestBufferReturnsWithItsLastLease(t *testing.T) {
 	page := int(pageSize())
-	permutations(4, func(order []int) {
+	for _, order := range permutations(4) {
 		k := newRingKernel(t, consumption{incremental: true}, 1)
 		leases := slices.Concat(k.take(t, 10), k.take(t, 20), k.take(t, 30), k.take(t, page))
 		require.Equal(t, page-60, leases[3].Len(), "what was left of the buffer")
@@ -137,7 +120,7 @@ func TestBufferReturnsWithItsLastLease(t *testing.T) {
 		require.Equal(t, 1, k.free(), "order %v", order)
 		require.Zero(t, k.pool.owed[0])
 		k.take(t, page)
-	})
+	}
 }
 
 // TestBufferReturnsWhenTheKernelIsDoneWithIt has leases come back while the kernel

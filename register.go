@@ -46,7 +46,7 @@ func (r *Ring) registerBufRing(addr uintptr, entries uint32, bgid, flags uint16)
 	if err := r.check(op); err != nil {
 		return err
 	}
-	errno := cRingRegisterBufRing(r.h, addr, entries, bgid, flags)
+	errno := callRegisterBufRing(r.h, addr, entries, bgid, flags)
 	if errno == syscall.EINVAL {
 		return &UnsupportedError{
 			Feature: FeatureProvidedBuffers.String(), Layer: LayerKernel, MinKernel: FeatureProvidedBuffers.MinKernel(),

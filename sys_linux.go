@@ -100,6 +100,23 @@ func setNonblock(fd int, nonblocking bool) error {
 	return os.NewSyscallError("fcntl", unix.SetNonblock(fd, nonblocking))
 }
 
+// incomingNAPI is the number of the NAPI instance that the connection's packets
+// come through, 0 if it has none or that is not known.
+func incomingNAPI(conn *net.TCPConn) uint32 {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	id := 0
+	err = raw.Control(func(fd uintptr) {
+		id, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_INCOMING_NAPI_ID) // 0 on an error
+	})
+	if err != nil {
+		return 0
+	}
+	return uint32(id)
+}
+
 // receiveQueues is the number of receive queues of an interface, 0 if unknown.
 func receiveQueues(iface string) int {
 	found, _ := filepath.Glob(filepath.Join("/sys/class/net", iface, "queues", "rx-*"))

@@ -80,6 +80,14 @@ type copyStats struct {
 
 const copyStatsSize = unsafe.Sizeof(copyStats{})
 
+// The calls into C that tests make fail.
+var (
+	callRegisterIfq     = cRingRegisterIfq
+	callImportIfq       = cRingImportIfq
+	callExport          = cRingExport
+	callRegisterBufRing = cRingRegisterBufRing
+)
+
 // features lists what a registration needs of the kernel.
 func (req *ifqRequest) features() []Feature {
 	need := []Feature{FeatureZeroCopy}
@@ -118,7 +126,7 @@ func (r *Ring) registerIfq(req ifqRequest) (ifqAnswer, error) {
 	if err := r.gate(op, req.features()...); err != nil {
 		return ifqAnswer{}, err
 	}
-	a, errno := cRingRegisterIfq(r.h, req)
+	a, errno := callRegisterIfq(r.h, req)
 	if errno != 0 {
 		return ifqAnswer{}, registerIfqError(op, req, errno)
 	}
@@ -133,7 +141,7 @@ func (r *Ring) importIfq(fd int) (ifqAnswer, error) {
 	if err := r.gate(op, FeatureImport); err != nil {
 		return ifqAnswer{}, err
 	}
-	a, errno := cRingImportIfq(r.h, fd)
+	a, errno := callImportIfq(r.h, fd)
 	if errno != 0 {
 		return ifqAnswer{}, importError(op, fd, errno)
 	}
@@ -147,7 +155,7 @@ func (r *Ring) exportIfq(id ZCRXID) (int, error) {
 	if err := r.gate(op, FeatureExport); err != nil {
 		return -1, err
 	}
-	fd, errno := cRingExport(r.h, id)
+	fd, errno := callExport(r.h, id)
 	if errno != 0 {
 		return -1, ctrlError(op, FeatureExport, id, errno)
 	}

@@ -1,0 +1,393 @@
+//go:build linux && cgo
+
+package zcrx
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// registrations counts the calls that register something on a ring, and lets one
+// of them fail.
+type registrations struct {
+	steps []GroupStep
+	at    int                // index of the call that is interfered with, -1: none
+	errno syscall.Errno      // what it answers then, if not 0
+	then  func()             // what is done before it, if not nil
+	spoil func(a *ifqAnswer) // what is done to the kernel's answer, if not nil
+
+	// withoutDevice has what would be registered on a hardware queue registered
+	// without one.
+	withoutDevice bool
+}
+
+// interfere puts r before the calls into C until the test ends. The loops' threads
+// call them one after the other: the group waits for each.
+func (r *registrations) interfere(t *testing.T) {
+	t.Helper()
+	registerIfq, importIfq, export, bufRing := callRegisterIfq, callImportIfq, callExport, callRegisterBufRing
+	t.Cleanup(func() {
+		callRegisterIfq, callImportIfq, callExport, callRegisterBufRing = registerIfq, importIfq, export, bufRing
+	})
+	callRegisterIfq = func(h ringHandle, req ifqRequest) (ifqAnswer, syscall.Errno) {
+		hit, errno := r.step(GroupCreate)
+		if errno != 0 {
+			return ifqAnswer{}, errno
+		}
+		if r.withoutDevice {
+			req.ifindex, req.queue = 0, 0
+			req.flags |= regDeviceLess
+		}
+		a, errno := registerIfq(h, req)
+		if hit && r.spoil != nil {
+			r.spoil(&a)
+		}
+		return a, errno
+	}
+	callImportIfq = func(h ringHandle, fd int) (ifqAnswer, syscall.Errno) {
+		if _, errno := r.step(GroupImport); errno != 0 {
+			return ifqAnswer{}, errno
+		}
+		return importIfq(h, fd)
+	}
+	callExport = func(h ringHandle, id ZCRXID) (int, syscall.Errno) {
+		if _, errno := r.step(GroupExport); errno != 0 {
+			return -1, errno
+		}
+		return export(h, id)
+	}
+	callRegisterBufRing = func(h ringHandle, addr uintptr, entries uint32, bgid, flags uint16) syscall.Errno {
+		if _, errno := r.step(GroupCreate); errno != 0 {
+			return errno
+		}
+		return bufRing(h, addr, entries, bgid, flags)
+	}
+}
+
+func (r *registrations) step(s GroupStep) (hit bool, errno syscall.Errno) {
+	r.steps = append(r.steps, s)
+	if len(r.steps)-1 != r.at {
+		return false, 0
+	}
+	if r.then != nil {
+		r.then()
+	}
+	return true, r.errno
+}
+
+// owned is what a group may leave behind: fds, goroutines, and mappings that a
+// child would not inherit, which pools' are and the runtime's are not.
+type owned struct{ fds, goroutines, mappings int }
+
+func ownedNow(t *testing.T) owned {
+	t.Helper()
+	f, err := os.Open("/proc/self/smaps")
+	require.NoError(t, err)
+	defer f.Close()
+	o := owned{fds: openFDs(t), goroutines: runtime.NumGoroutine()}
+	o.fds-- // f
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		if flags, ok := strings.CutPrefix(lines.Text(), "VmFlags:"); ok && strings.Contains(flags+" ", " dc ") {
+			o.mappings++
+		}
+	}
+	require.NoError(t, lines.Err())
+	return o
+}
+
+// assertBack waits until no more is there than before.
+func (before owned) assertBack(t *testing.T) {
+	t.Helper()
+	settled(t, before.fds, before.goroutines)
+	assert.Equal(t, before.mappings, ownedNow(t).mappings)
+}
+
+// newFaultyLoops makes the loops for a group. They are small: a ring keeps what was
+// registered on it as long as it lives.
+func newFaultyLoops(t *testing.T, n int) []*Loop {
+	t.Helper()
+	var loops []*Loop
+	for range n {
+		loops = append(loops, newTestLoop(t, LoopConfig{Entries: 8, CQEntries: 16}))
+	}
+	return loops
+}
+
+// What a group of four loops over two queues does, one step after the other.
+var (
+	groupSteps = []GroupStep{GroupCreate, GroupExport, GroupCreate, GroupExport, GroupImport, GroupImport}
+	stepLoops  = []int{0, 0, 1, 1, 2, 3}
+	stepQueues = []int{4, 4, 7, 7, 4, 7}
+)
+
+func faultyGroup(loops []*Loop, mode Mode) GroupConfig {
+	return GroupConfig{Mode: mode, Loops: loops, Queues: []int{4, 7}, Pool: PoolConfig{NumBuffers: 8}}
+}
+
+var plausibleErrnos = []syscall.Errno{
+	syscall.EPERM, syscall.ENXIO, syscall.E2BIG, syscall.EBADF, syscall.ENOMEM, syscall.EFAULT, syscall.EBUSY,
+	syscall.EEXIST, syscall.ENODEV, syscall.EINVAL, syscall.ENFILE, syscall.EMFILE, syscall.ERANGE,
+	syscall.EOPNOTSUPP, syscall.EOVERFLOW,
+}
+
+// worksAgain makes a group on loops on which one failed, and receives with it.
+func worksAgain(t *testing.T, cfg GroupConfig) {
+	t.Helper()
+	before := ownedNow(t)
+	g, err := NewGroup(t.Context(), cfg)
+	require.NoError(t, err)
+	require.Greater(t, ownedNow(t).mappings, before.mappings)
+	for i, p := range g.Pools() {
+		sender, conn := tcpPair(t)
+		r, err := NewReceiver(p, conn)
+		require.NoError(t, err)
+		send(t, sender, []byte("hello"))
+		require.Equal(t, "hello", string(receiveAll(t, r)), "member %d", i)
+		require.NoError(t, r.Close())
+		require.NoError(t, sender.Close())
+	}
+	require.NoError(t, g.Close())
+	before.assertBack(t)
+}
+
+// TestGroupRollsBack has each registration of a group fail with each errno.
+func TestGroupRollsBack(t *testing.T) {
+	needDeviceLess(t)
+	loops := newFaultyLoops(t, 4)
+	cfg := faultyGroup(loops, DeviceLess)
+	worksAgain(t, cfg)
+	for at, step := range groupSteps {
+		for _, errno := range plausibleErrnos {
+			if step == GroupCreate && errno == syscall.EEXIST {
+				continue // it is tried again: see below
+			}
+			t.Run(fmt.Sprintf("%d-%s-%s", at, step, errnoName(errno)), func(t *testing.T) {
+				before := ownedNow(t)
+				r := &registrations{at: at, errno: errno}
+				r.interfere(t)
+				g, err := NewGroup(t.Context(), cfg)
+				assert.Nil(t, g)
+				e, ok := errors.AsType[*GroupError](err)
+				require.True(t, ok, "%v", err)
+				assert.Equal(t, GroupError{Loop: stepLoops[at], Queue: stepQueues[at], Step: step, Err: e.Err}, *e)
+				assert.ErrorIs(t, err, errno)
+				assert.Contains(t, err.Error(), fmt.Sprintf("zcrx: group: loop %d, queue %d: %s pool: ", stepLoops[at], stepQueues[at], step))
+				assert.Equal(t, groupSteps[:at+1], r.steps, "nothing is tried after a failure")
+				before.assertBack(t)
+			})
+			for _, l := range loops {
+				require.NoError(t, l.do(func(*Ring) error {
+					assert.Empty(t, l.sources)
+					return nil
+				}))
+			}
+		}
+		worksAgain(t, cfg)
+	}
+}
+
+// TestGroupWaitsForAnEarlierOwner: a queue whose registration ends by and by
+// answers EEXIST for a while.
+func TestGroupWaitsForAnEarlierOwner(t *testing.T) {
+	needDeviceLess(t)
+	cfg := faultyGroup(newFaultyLoops(t, 4), DeviceLess)
+	t.Run("a moment", func(t *testing.T) {
+		r := &registrations{at: 2, errno: syscall.EEXIST}
+		r.interfere(t)
+		g, err := NewGroup(t.Context(), cfg)
+		require.NoError(t, err)
+		assert.Len(t, r.steps, len(groupSteps)+1)
+		require.NoError(t, g.Close())
+	})
+	t.Run("longer than the caller", func(t *testing.T) {
+		before := ownedNow(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		r := &registrations{at: 2, errno: syscall.EEXIST}
+		r.then = func() { r.at++ } // the next one fails as well
+		r.interfere(t)
+		_, err := NewGroup(ctx, cfg)
+		assert.ErrorIs(t, err, syscall.EEXIST)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		e, ok := errors.AsType[*GroupError](err)
+		require.True(t, ok)
+		assert.Equal(t, 7, e.Queue)
+		before.assertBack(t)
+	})
+}
+
+// TestGroupCalledOff ends the context in the middle of each step: this is waited
+// for, and the next one does not begin.
+func TestGroupCalledOff(t *testing.T) {
+	needDeviceLess(t)
+	cfg := faultyGroup(newFaultyLoops(t, 4), DeviceLess)
+	for at := range groupSteps {
+		t.Run(fmt.Sprint(at), func(t *testing.T) {
+			before := ownedNow(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			r := &registrations{at: at, then: cancel}
+			r.interfere(t)
+			g, err := NewGroup(ctx, cfg)
+			if at == len(groupSteps)-1 {
+				require.NoError(t, err)
+				require.NoError(t, g.Close())
+				return
+			}
+			assert.ErrorIs(t, err, context.Canceled)
+			e, ok := errors.AsType[*GroupError](err)
+			require.True(t, ok)
+			assert.Equal(t, GroupError{Loop: stepLoops[at+1], Queue: stepQueues[at+1], Step: groupSteps[at+1], Err: e.Err}, *e)
+			assert.Equal(t, groupSteps[:at+1], r.steps)
+			before.assertBack(t)
+		})
+	}
+	worksAgain(t, cfg)
+}
+
+// TestGroupWhoseLoopEnds closes a loop in the middle of each step of another.
+func TestGroupWhoseLoopEnds(t *testing.T) {
+	needDeviceLess(t)
+	for at := range groupSteps[:len(groupSteps)-1] {
+		loops := newFaultyLoops(t, 4)
+		t.Run(fmt.Sprint(at), func(t *testing.T) {
+			before := ownedNow(t)
+			last := newFaultyLoops(t, 1)[0]
+			cfg := faultyGroup([]*Loop{loops[0], loops[1], loops[2], last}, DeviceLess)
+			r := &registrations{at: at, then: func() { assert.NoError(t, last.Close()) }}
+			r.interfere(t)
+			_, err := NewGroup(t.Context(), cfg)
+			assert.ErrorIs(t, err, ErrClosed)
+			e, ok := errors.AsType[*GroupError](err)
+			require.True(t, ok)
+			assert.Equal(t, GroupError{Loop: 3, Queue: 7, Step: GroupImport, Err: e.Err}, *e)
+			before.assertBack(t)
+		})
+		worksAgain(t, faultyGroup(loops, DeviceLess))
+	}
+}
+
+// TestGroupOnAHardwareQueue plays a hardware queue of the loopback interface.
+func TestGroupOnAHardwareQueue(t *testing.T) {
+	needDeviceLess(t)
+	cfg := GroupConfig{
+		Mode: Auto, Loops: newFaultyLoops(t, 3), Queues: []int{0},
+		Pool: PoolConfig{Interface: "lo", NumBuffers: 8},
+	}
+	t.Run("works", func(t *testing.T) {
+		r := &registrations{at: -1, withoutDevice: true}
+		r.interfere(t)
+		g, err := NewGroup(t.Context(), cfg)
+		require.NoError(t, err)
+		assert.Equal(t, ZeroCopy, g.Mode())
+		require.NoError(t, g.Reason())
+		assert.Equal(t, []int{0}, g.Queues())
+		for i, p := range g.Pools() {
+			assert.Equal(t, ZeroCopy, p.Mode(), "member %d", i)
+			receiveOn(t, p, "hello")
+		}
+		require.NoError(t, g.Close())
+	})
+	t.Run("copies if the queue cannot be had", func(t *testing.T) {
+		r := &registrations{at: 0, errno: syscall.EBUSY, withoutDevice: true}
+		r.interfere(t)
+		g, err := NewGroup(t.Context(), cfg)
+		require.NoError(t, err)
+		assert.Equal(t, Provided, g.Mode())
+		assert.ErrorIs(t, g.Reason(), syscall.EBUSY)
+		require.NoError(t, g.Close())
+	})
+	for at, step := range []GroupStep{1: GroupExport, GroupImport, GroupImport} {
+		if at == 0 {
+			continue
+		}
+		t.Run(fmt.Sprintf("does not copy once it is taken, %d", at), func(t *testing.T) {
+			before := ownedNow(t)
+			r := &registrations{at: at, errno: syscall.EBUSY, withoutDevice: true}
+			r.interfere(t)
+			_, err := NewGroup(t.Context(), cfg)
+			assert.ErrorIs(t, err, syscall.EBUSY)
+			e, ok := errors.AsType[*GroupError](err)
+			require.True(t, ok)
+			assert.Equal(t, GroupError{Loop: max(0, at-1), Queue: 0, Step: step, Err: e.Err}, *e)
+			before.assertBack(t)
+		})
+	}
+}
+
+// TestGroupGivenNonsense has the kernel answer offsets that lie outside the refill
+// queue: the registration is there, and cannot be used.
+func TestGroupGivenNonsense(t *testing.T) {
+	needDeviceLess(t)
+	cfg := faultyGroup(newFaultyLoops(t, 4), DeviceLess)
+	t.Run("offsets", func(t *testing.T) {
+		before := ownedNow(t)
+		r := &registrations{at: 2, spoil: func(a *ifqAnswer) { a.offsets.entries = 1 << 30 }}
+		r.interfere(t)
+		_, err := NewGroup(t.Context(), cfg)
+		e, ok := errors.AsType[*GroupError](err)
+		require.True(t, ok, "%v", err)
+		assert.Equal(t, GroupError{Loop: 1, Queue: 7, Step: GroupCreate, Err: e.Err}, *e)
+		before.assertBack(t)
+	})
+	worksAgain(t, cfg)
+}
+
+// TestCopyingGroupRollsBack is TestGroupRollsBack for Provided mode.
+func TestCopyingGroupRollsBack(t *testing.T) {
+	loops := newFaultyLoops(t, 3)
+	cfg := faultyGroup(loops, Provided)
+	worksAgain(t, cfg)
+	for at := range loops {
+		for _, errno := range plausibleErrnos {
+			t.Run(fmt.Sprintf("%d-%s", at, errnoName(errno)), func(t *testing.T) {
+				before := ownedNow(t)
+				r := &registrations{at: at, errno: errno}
+				r.interfere(t)
+				_, err := NewGroup(t.Context(), cfg)
+				e, ok := errors.AsType[*GroupError](err)
+				require.True(t, ok, "%v", err)
+				assert.Equal(t, GroupError{Loop: at, Queue: -1, Step: GroupCreate, Err: e.Err}, *e)
+				assert.ErrorIs(t, err, errno)
+				assert.Contains(t, err.Error(), fmt.Sprintf("zcrx: group: loop %d: create pool: ", at))
+				assert.Len(t, r.steps, at+1)
+				before.assertBack(t)
+			})
+		}
+		worksAgain(t, cfg)
+	}
+	t.Run("called off", func(t *testing.T) {
+		before := ownedNow(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		r := &registrations{at: 1, then: cancel}
+		r.interfere(t)
+		_, err := NewGroup(ctx, cfg)
+		assert.ErrorIs(t, err, context.Canceled)
+		e, ok := errors.AsType[*GroupError](err)
+		require.True(t, ok)
+		assert.Equal(t, 2, e.Loop)
+		before.assertBack(t)
+	})
+	t.Run("no memory", func(t *testing.T) {
+		before := ownedNow(t)
+		large := cfg
+		large.Pool = PoolConfig{NumBuffers: 2048, Memory: MemoryHugeTLB, BufferSizeHint: 2 << 20}
+		_, err := NewGroup(t.Context(), large) // 4 GiB of pages that nobody reserved
+		e, ok := errors.AsType[*GroupError](err)
+		require.True(t, ok, "%v", err)
+		assert.Equal(t, GroupCreate, e.Step)
+		before.assertBack(t)
+	})
+	worksAgain(t, cfg)
+}

@@ -1,0 +1,117 @@
+package zcrx
+
+// GroupStats is a snapshot of a group's counters.
+type GroupStats struct {
+	Members []GroupMemberStats `json:"members"` // in the order of Group.Loops
+	// Total is the sum of the members' counters. Buffers that wait for room in a
+	// refill queue count once.
+	Total PoolStats `json:"total"`
+}
+
+// GroupMemberStats is the part of one place in a group, whichever loops were there.
+type GroupMemberStats struct {
+	Queue       int       `json:"queue"`         // number of the queue, -1 for a pool without
+	Owner       bool      `json:"owner"`         // it registered its pool; else it imported
+	Live        bool      `json:"live"`          // neither pool nor loop is closed
+	PicksByNAPI uint64    `json:"picks_by_napi"` // connections that arrived on the queue
+	PicksByTurn uint64    `json:"picks_by_turn"` // others
+	Pool        PoolStats `json:"pool"`
+}
+
+// Stats is a snapshot of the group's counters.
+func (g *Group) Stats() GroupStats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var s GroupStats
+	waiting := make(map[*groupQueue]int) // all members of a queue tell of the same
+	for _, m := range g.members {
+		pool := m.stats()
+		s.Members = append(s.Members, GroupMemberStats{
+			Queue: m.queueNumber(), Owner: m.owner, Live: m.live(),
+			PicksByNAPI: m.picksByNAPI, PicksByTurn: m.picksByTurn, Pool: pool,
+		})
+		s.Total.add(&pool)
+		waiting[m.queue] = max(waiting[m.queue], pool.Waiting)
+	}
+	s.Total.Waiting = 0
+	for _, n := range waiting {
+		s.Total.Waiting += n
+	}
+	return s
+}
+
+// stats sums up the pools that the member had. It is called with the group's lock
+// held.
+func (m *groupMember) stats() PoolStats {
+	m.settle()
+	sum := m.gone
+	for _, p := range m.former {
+		s := p.Stats()
+		s.Waiting = 0 // its successor tells
+		sum.add(&s)
+	}
+	if m.pool != nil {
+		s := m.pool.Stats()
+		sum.add(&s)
+	}
+	return sum
+}
+
+// retire makes the member's pool a former one. It is called with the group's lock
+// held.
+func (m *groupMember) retire() {
+	m.settle()
+	if m.pool != nil {
+		m.former = append(m.former, m.pool)
+		m.pool = nil
+	}
+}
+
+// settle forgets former pools whose counters will not change any more.
+func (m *groupMember) settle() {
+	kept := m.former[:0]
+	for _, p := range m.former {
+		if !countersFinal(p) {
+			kept = append(kept, p)
+			continue
+		}
+		s := p.Stats()
+		s.Waiting = 0
+		m.gone.add(&s)
+	}
+	clear(m.former[len(kept):])
+	m.former = kept
+}
+
+// countersFinal tells whether a pool can neither lease nor get leases back any
+// more. An owner's counters tell besides what the kernel copied for all members.
+func countersFinal(pool BufferPool) bool {
+	if p, ok := pool.(*Pool); ok && p.owner {
+		return !p.memory.inUse()
+	}
+	g := pool.accounts()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.freed
+}
+
+// add adds another pool's counters.
+func (s *PoolStats) add(o *PoolStats) {
+	s.Completions += o.Completions
+	s.Bytes += o.Bytes
+	s.Returned += o.Returned
+	s.Outstanding += o.Outstanding
+	s.Waiting += o.Waiting
+	s.RefillFull += o.RefillFull
+	s.Flushes += o.Flushes
+	s.FlushErrors += o.FlushErrors
+	s.RearmedNoBuffer += o.RearmedNoBuffer
+	s.RearmedQueueFull += o.RearmedQueueFull
+	s.RearmedOther += o.RearmedOther
+	s.AllocFailures += o.AllocFailures
+	s.CopyEvents += o.CopyEvents
+	s.CopiedFragments += o.CopiedFragments
+	s.CopiedBytes += o.CopiedBytes
+	s.DoubleReleases += o.DoubleReleases
+	s.UsesAfterRelease += o.UsesAfterRelease
+}
