@@ -32,17 +32,20 @@ func TestPrepMatchesLiburing(t *testing.T) {
 		"read":             {cprep.Read, func(s *SQE) { s.PrepRead(7, buf, 5) }},
 		"recv":             {cprep.Recv, func(s *SQE) { s.PrepRecv(7, buf, 0x40) }},
 		"recv multishot":   {cprep.RecvMultishot, func(s *SQE) { s.PrepRecvMultishot(7, 9, 0x40) }},
-		"send":             {cprep.Send, func(s *SQE) { s.PrepSend(7, buf, 0x4000) }},
-		"send zc":          {cprep.SendZC, func(s *SQE) { s.PrepSendZC(7, buf, 0x4000, 8) }},
-		"poll add":         {cprep.PollAdd, func(s *SQE) { s.PrepPollAdd(7, 0x201) }},
-		"poll multishot":   {cprep.PollMultishot, func(s *SQE) { s.PrepPollMultishot(7, 0x201) }},
-		"timeout":          {cprep.Timeout, func(s *SQE) { s.PrepTimeout(ts, 3, 1) }},
-		"cancel":           {cprep.Cancel, func(s *SQE) { s.PrepCancel(0x1122334455667788, CancelAll) }},
-		"cancel fd":        {cprep.CancelFD, func(s *SQE) { s.PrepCancelFD(7, CancelAll) }},
-		"shutdown":         {cprep.Shutdown, func(s *SQE) { s.PrepShutdown(7, 1) }},
-		"close":            {cprep.Close, func(s *SQE) { s.PrepClose(7) }},
-		"msg ring":         {cprep.MsgRing, func(s *SQE) { s.PrepMsgRing(7, 33, 44, 1) }},
-		"recv zc":          {cprep.RecvZC, func(s *SQE) { s.PrepRecvZC(7, 3, 4096) }},
+		"recv bundle": {cprep.RecvBundle, func(s *SQE) {
+			(&ProvidedPool{group: 9, consumption: consumption{bundles: true}}).prepRecv(s, 7)
+		}},
+		"send":           {cprep.Send, func(s *SQE) { s.PrepSend(7, buf, 0x4000) }},
+		"send zc":        {cprep.SendZC, func(s *SQE) { s.PrepSendZC(7, buf, 0x4000, 8) }},
+		"poll add":       {cprep.PollAdd, func(s *SQE) { s.PrepPollAdd(7, 0x201) }},
+		"poll multishot": {cprep.PollMultishot, func(s *SQE) { s.PrepPollMultishot(7, 0x201) }},
+		"timeout":        {cprep.Timeout, func(s *SQE) { s.PrepTimeout(ts, 3, 1) }},
+		"cancel":         {cprep.Cancel, func(s *SQE) { s.PrepCancel(0x1122334455667788, CancelAll) }},
+		"cancel fd":      {cprep.CancelFD, func(s *SQE) { s.PrepCancelFD(7, CancelAll) }},
+		"shutdown":       {cprep.Shutdown, func(s *SQE) { s.PrepShutdown(7, 1) }},
+		"close":          {cprep.Close, func(s *SQE) { s.PrepClose(7) }},
+		"msg ring":       {cprep.MsgRing, func(s *SQE) { s.PrepMsgRing(7, 33, 44, 1) }},
+		"recv zc":        {cprep.RecvZC, func(s *SQE) { s.PrepRecvZC(7, 3, 4096) }},
 	} {
 		var s SQE
 		c.prep(&s)

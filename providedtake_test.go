@@ -368,7 +368,7 @@ func TestAnyProvidedCompletion(t *testing.T) {
 			id := rapid.OneOf(rapid.Uint16Max(4), rapid.Just(p.ring.id(p.head)), rapid.Uint16()).Draw(rt, "id")
 			c := CQE{
 				Res:   int32(near(rt, page, 4, "length") & (1<<31 - 1)),
-				Flags: CQEBuffer | CQEFlags(id)<<cqeBufferShift | CQEFlags(rapid.SampledFrom([]CQEFlags{0, CQEBufMore}).Draw(rt, "flag")),
+				Flags: CQEBuffer | CQEFlags(id)<<cqeBufferShift | rapid.SampledFrom([]CQEFlags{0, CQEBufMore}).Draw(rt, "flag"),
 			}
 			got, err := p.take(&c, nil)
 			p.count()

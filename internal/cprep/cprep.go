@@ -45,6 +45,12 @@ static void prep(int which, struct io_uring_sqe *s)
 		s->ioprio |= IORING_RECV_MULTISHOT;
 		s->zcrx_ifq_idx = 3;
 		break;
+	case 18:
+		io_uring_prep_recv_multishot(s, 7, NULL, 0, 0);
+		s->flags |= IOSQE_BUFFER_SELECT;
+		s->ioprio |= IORING_RECVSEND_BUNDLE;
+		s->buf_group = 9;
+		break;
 	}
 }
 */
@@ -74,6 +80,7 @@ const (
 	Close
 	MsgRing
 	RecvZC
+	RecvBundle
 
 	Buffer   = 0x1000
 	Timespec = 0x2000
