@@ -414,7 +414,7 @@ func TestAdversityConsumerThatNeverReads(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		const size, other = 64 << 20, 4 << 20
 		l := newTestLoop(t, LoopConfig{})
-		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 64})
+		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 64, MaxLeases: 1 << 20})
 		sender, r := newTestReceiver(t, p)
 		s := newStream(7)
 		// It blocks for certain when nothing is taken for a while.

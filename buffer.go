@@ -9,7 +9,7 @@ import "unsafe"
 // Bytes and Release are safe from any goroutine, also after the pool, its loop
 // and its ring are closed: the memory stays until the last lease is back.
 type Buffer struct {
-	lease      *lease
+	lease      *lease // nil for bytes that a Conn copied together: they need no release
 	generation uint64
 	data       unsafe.Pointer // into the area; valid while the lease is out
 	length     uint32
@@ -20,14 +20,21 @@ type Buffer struct {
 // Release the answer is nil, and the pool counts a use after release; slices
 // taken before must not be used any more.
 func (b Buffer) Bytes() []byte {
-	if b.lease == nil {
-		return nil
-	}
-	if b.lease.generation.load() != b.generation {
+	if b.lease != nil && b.lease.generation.load() != b.generation {
 		b.lease.home.usesAfterRelease.Add(1)
 		return nil
 	}
 	return unsafe.Slice((*byte)(b.data), b.length)[:b.length:b.length]
+}
+
+// after is the same lease on the bytes behind the first n.
+func (b Buffer) after(n int) Buffer {
+	if n == int(b.length) {
+		n = 0 // nothing is left: do not point behind the memory
+		b.length = 0
+	}
+	b.data, b.length = unsafe.Add(b.data, n), b.length-uint32(n)
+	return b
 }
 
 // Len is the number of bytes, also after Release.

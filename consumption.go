@@ -32,9 +32,14 @@ func bestConsumption() consumption {
 	}
 	return consumption{
 		incremental: features.Have(FeatureIncrementalBuffers) == nil,
-		bundles:     features.Have(FeatureBundles) == nil,
+		bundles:     features.Have(FeatureBundles) == nil && limitsBundles(features.Kernel),
 	}
 }
+
+// limitsBundles tells whether a receive in bundles can be given the number of bytes
+// after which it ends (Linux 6.17). Without, a single completion may take every
+// buffer of the pool, whatever the receiver's share.
+func limitsBundles(release string) bool { return !olderKernel(release, 6, 17, 0) }
 
 // completesInOrder tells whether a kernel's completions come in the order in which
 // it used up the buffers, and each fills these without a gap. Seen to be so on 6.12.107

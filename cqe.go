@@ -6,6 +6,10 @@ import (
 	"unsafe"
 )
 
+// notifCopied in the Res of a CQENotif says that the bytes were copied after all
+// (IORING_NOTIF_USAGE_ZC_COPIED).
+const notifCopied int32 = -1 << 31
+
 // CQEFlags are the IORING_CQE_F_* flags of a completion.
 type CQEFlags uint32
 

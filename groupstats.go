@@ -108,6 +108,7 @@ func (s *PoolStats) add(o *PoolStats) {
 	s.RearmedNoBuffer += o.RearmedNoBuffer
 	s.RearmedQueueFull += o.RearmedQueueFull
 	s.RearmedOther += o.RearmedOther
+	s.Paused += o.Paused
 	s.AllocFailures += o.AllocFailures
 	s.CopyEvents += o.CopyEvents
 	s.CopiedFragments += o.CopiedFragments

@@ -47,7 +47,6 @@ func (r *Receiver) attach(pool BufferPool) error {
 		return ErrClosed
 	}
 	r.attached = true
-	r.share = &share{limit: pool.accounts().maxLeases, receiver: r}
 	pool.users().add(r)
 	r.arm()
 	r.watchForReset()
@@ -191,6 +190,7 @@ func (r *Receiver) nudge() {
 // pause cancels the receive, which resume arms again.
 func (r *Receiver) pause() {
 	r.paused = true
+	r.isPaused.Store(true)
 	r.pool.users().paused.Add(1)
 	r.pool.users().forget(r)
 	r.nudge()
@@ -198,6 +198,7 @@ func (r *Receiver) pause() {
 
 func (r *Receiver) resume() {
 	r.paused = false
+	r.isPaused.Store(false)
 	if !r.armed {
 		r.arm()
 	}
@@ -262,6 +263,9 @@ func (r *Receiver) handOver(batch []Buffer) {
 func (r *Receiver) handle(batch []Buffer) {
 	if len(batch) > 0 {
 		r.handler(batch, nil)
+	}
+	if r.paused {
+		r.pool.accounts().hasten(r.share)
 	}
 	if r.ended {
 		handler := r.handler

@@ -59,11 +59,10 @@ func (r *Receiver) handOff() {
 	m := r.moving
 	r.detach()
 	r.moving, r.paused, r.nudged = nil, false, false
-	r.pool, r.loop = m.to, m.to.Loop()
-	to := r.loop
-	r.home.Store(to)
+	r.isPaused.Store(false)
+	r.settleAt(newHome(m.to, r))
 	// From here on r is the other loop's.
-	if err := to.Post(func() { m.done <- r.arrive() }); err != nil {
+	if err := m.to.Loop().Post(func() { m.done <- r.arrive() }); err != nil {
 		r.fail(err)
 		m.done <- err
 	}

@@ -65,11 +65,12 @@ const (
 	pollOut = 0x4  // POLLOUT
 	pollHup = 0x10 // POLLHUP
 
-	recvMultishot   = 1 << 1 // IORING_RECV_MULTISHOT, in ioprio
-	recvBundle      = 1 << 4 // IORING_RECVSEND_BUNDLE, in ioprio (Linux 6.10)
-	acceptMultishot = 1 << 0 // IORING_ACCEPT_MULTISHOT, in ioprio
-	pollAddMulti    = 1 << 0 // IORING_POLL_ADD_MULTI, in len
-	cancelFD        = 1 << 1 // IORING_ASYNC_CANCEL_FD
+	recvMultishot     = 1 << 1 // IORING_RECV_MULTISHOT, in ioprio
+	recvBundle        = 1 << 4 // IORING_RECVSEND_BUNDLE, in ioprio (Linux 6.10)
+	acceptMultishot   = 1 << 0 // IORING_ACCEPT_MULTISHOT, in ioprio
+	pollAddMulti      = 1 << 0 // IORING_POLL_ADD_MULTI, in len
+	sendZCReportUsage = 1 << 3 // IORING_SEND_ZC_REPORT_USAGE, in ioprio
+	cancelFD          = 1 << 1 // IORING_ASYNC_CANCEL_FD
 )
 
 // CancelFlags are the IORING_ASYNC_CANCEL_* flags.
@@ -161,6 +162,10 @@ func (s *SQE) PrepRecvZC(fd int, id ZCRXID, limit uint32) {
 	s.Ioprio |= recvMultishot
 	s.FileIndex = uint32(id)
 }
+
+// limitMultishot ends a multishot receive in bundles after so many bytes, with the
+// completion that has the last of them (Linux 6.17: sqe->optlen).
+func (s *SQE) limitMultishot(bytes uint32) { s.FileIndex = bytes }
 
 // PrepSend prepares to send b. flags are MSG_* flags.
 //

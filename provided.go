@@ -26,7 +26,8 @@ type ProvidedPool struct {
 	// pool.
 	reason error
 
-	consumption consumption
+	consumption   consumption
+	limitsBundles bool // see limitsBundles
 	progress
 
 	// Guarded by ledger.mu:
@@ -62,7 +63,7 @@ func newProvidedPool(ctx context.Context, loop *Loop, cfg PoolConfig, how consum
 	if cfg.Memory == MemoryDMABuf {
 		return nil, errors.New("zcrx: a provided pool cannot lie in a dma-buf: the kernel copies into user memory")
 	}
-	p := &ProvidedPool{loop: loop, numBuffers: cfg.NumBuffers, consumption: how, owed: make([]int32, cfg.NumBuffers)}
+	p := &ProvidedPool{loop: loop, numBuffers: cfg.NumBuffers, consumption: how, limitsBundles: limitsBundles(kernelRelease()), owed: make([]int32, cfg.NumBuffers)}
 	p.ledger.init(new(sync.Mutex), p, loop.wake)
 	p.maxLeases = uint64(cfg.MaxLeases)
 	if p.area, err = newArea(cfg.Memory, cfg.NumBuffers, uintptr(bufferSizeFor(cfg.BufferSizeHint)), -1); err != nil {
@@ -150,12 +151,18 @@ func (p *ProvidedPool) free() {
 
 func (p *ProvidedPool) queueWasFull() {}
 
-func (p *ProvidedPool) prepRecv(s *SQE, fd int, _ uint64) (limit uint64) {
+func (p *ProvidedPool) prepRecv(s *SQE, fd int, room uint64) (limit uint64) {
 	s.PrepRecvMultishot(fd, p.group, 0)
-	if p.consumption.bundles {
-		s.Ioprio |= recvBundle
+	if !p.consumption.bundles {
+		return 0
 	}
-	return 0
+	s.Ioprio |= recvBundle
+	if !p.limitsBundles {
+		return 0
+	}
+	limit = min(room*p.bufferSize, maxReceive)
+	s.limitMultishot(uint32(limit))
+	return limit
 }
 
 func (p *ProvidedPool) supplied() supply     { return supply{returns: p.seenReturns()} }

@@ -23,8 +23,11 @@ import (
 // retransmission after buffers came back.
 type Receiver struct {
 	socket socketFD
-	home   atomic.Pointer[Loop] // the loop that it is on; stored by the one that it leaves
+	home   atomic.Pointer[home] // stored by the loop that it leaves
 	closed chan struct{}        // closed with the socket
+	// isPaused says that the share was used up. It is set before the data is handed
+	// over that did that.
+	isPaused atomic.Bool
 
 	loopSide // of the loop's thread
 
@@ -38,6 +41,17 @@ type Receiver struct {
 	consumer sync.Mutex
 	taken    []Buffer // guarded by consumer: swapped with incoming when used up
 	next     int      // guarded by consumer: index of the first not given out
+}
+
+// home is where a receiver is, for other goroutines than its loop's.
+type home struct {
+	pool  BufferPool
+	loop  *Loop
+	share *share // of the pool's leases
+}
+
+func newHome(pool BufferPool, r *Receiver) *home {
+	return &home{pool: pool, loop: pool.Loop(), share: &share{limit: pool.accounts().maxLeases, receiver: r}}
 }
 
 // NewReceiver takes over conn and starts to receive from it into the pool's
@@ -70,24 +84,29 @@ func NewReceiver(pool BufferPool, conn *net.TCPConn) (*Receiver, error) {
 func newReceiver(pool BufferPool, fd int) *Receiver {
 	r := &Receiver{closed: make(chan struct{}), notify: make(chan struct{}, 1)}
 	r.socket.fd = fd
-	r.pool, r.loop = pool, pool.Loop()
 	r.sending.writable = make(chan struct{}, 1)
-	r.home.Store(r.loop)
+	r.settleAt(newHome(pool, r))
 	return r
+}
+
+// settleAt makes h the receiver's home. From then on it belongs to h's loop.
+func (r *Receiver) settleAt(h *home) {
+	r.pool, r.loop, r.share = h.pool, h.loop, h.share
+	r.home.Store(h)
 }
 
 // do runs fn on the loop that the receiver is on, wherever that moves meanwhile.
 func (r *Receiver) do(fn func() error) error {
 	for {
-		loop := r.home.Load()
+		here := r.home.Load()
 		moved := false
-		err := loop.do(func(*Ring) error {
-			if moved = r.home.Load() != loop; moved {
+		err := here.loop.do(func(*Ring) error {
+			if moved = r.home.Load() != here; moved {
 				return nil
 			}
 			return fn()
 		})
-		if moved || (errors.Is(err, ErrClosed) && r.home.Load() != loop) {
+		if moved || (errors.Is(err, ErrClosed) && r.home.Load() != here) {
 			continue
 		}
 		return err
@@ -145,6 +164,10 @@ func (r *Receiver) await(ctx context.Context, expired <-chan struct{}) error {
 		}
 		r.asleep = true
 		r.mu.Unlock()
+		if r.isPaused.Load() {
+			here := r.home.Load()
+			here.pool.accounts().hasten(here.share)
+		}
 
 		var err error
 		r.consumer.Unlock()
@@ -178,7 +201,7 @@ func (r *Receiver) Close() error {
 	if err != nil && !errors.Is(err, ErrClosed) {
 		return err
 	}
-	if loop := r.home.Load(); !loop.onLoop() {
+	if loop := r.home.Load().loop; !loop.onLoop() {
 		select {
 		case <-r.closed:
 		case <-loop.done: // nothing is in flight any more

@@ -9,6 +9,7 @@ type sending struct {
 	polling  bool   // it is in flight
 	request  uint64 // user data of a zero-copy send
 	inFlight bool   // its first completion has not come
+	pinned   bool   // its last completion has not come: the kernel uses the writer's memory
 	writable chan struct{}
 }
 
@@ -55,12 +56,16 @@ func (s *sending) wake() {
 	}
 }
 
-// endSending cancels what the writer has in flight.
+// endSending ends what the writer has in flight.
 func (r *Receiver) endSending() {
 	if r.sending.polling {
 		r.cancel(r.sending.poll)
 	}
 	if r.sending.inFlight {
 		r.cancel(r.sending.request)
+	}
+	if r.sending.pinned {
+		// Bytes that the writer gets back must not be sent any more.
+		abortSocket(r.socket.fd)
 	}
 }

@@ -13,9 +13,13 @@ type share struct {
 	// Guarded by the ledger's lock. receiver is written by the loop's thread alone,
 	// which may therefore read it without.
 	returned uint64
-	resumeAt uint64    // the return that ends the pause; 0 if there is none
-	receiver *Receiver // nil once it takes nothing more from this pool
+	resumeAt uint64  // the return that ends the pause; 0 if there is none
+	earliest uint64  // the return that would leave room for one
+	receiver resumer // nil once it takes nothing more from this pool
 }
+
+// resumer is paused while its share is used up.
+type resumer interface{ resume() }
 
 // note counts a return. It answers true if that ends a pause. It is called with
 // the ledger's lock held.
@@ -52,7 +56,8 @@ func (g *ledger) lookUp(s *share) {
 }
 
 // usedUp tells whether the share has no room left. If so, the return that leaves
-// half of it will have its receiver resumed. It is for the loop's thread.
+// half of it will have its receiver resumed, or the first that makes room if there is nothing
+// that the consumer could still take: see hasten. It is for the loop's thread.
 func (g *ledger) usedUp(s *share) bool {
 	if s.room() > 0 {
 		return false
@@ -63,8 +68,25 @@ func (g *ledger) usedUp(s *share) bool {
 	if s.room() > 0 {
 		return false
 	}
+	s.earliest = s.taken - s.limit + 1
 	s.resumeAt = s.taken - s.limit/2
 	return true
+}
+
+// hasten has a paused receiver resumed by the first return that makes room: its
+// consumer took all there is, and waits. Any goroutine may call it.
+func (g *ledger) hasten(s *share) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s.resumeAt == 0 || s.receiver == nil {
+		return
+	}
+	s.resumeAt = s.earliest
+	if s.returned >= s.earliest {
+		s.resumeAt = 0
+		g.resumable = append(g.resumable, s)
+		g.alertLocked(true)
+	}
 }
 
 // endShare: nothing more is taken from this pool. It is for the loop's thread.

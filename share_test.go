@@ -5,6 +5,8 @@ package zcrx
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"testing"
 	"time"
 
@@ -40,6 +42,7 @@ func TestMaxLeases(t *testing.T) {
 		// What one turn brings comes on top; the rest of the stream stays in the socket.
 		require.GreaterOrEqual(t, len(held), limit)
 		require.Less(t, len(held), 256, "it holds what it may, and what came in the last turn")
+		t.Logf("%d leases, %d may be out", len(held), limit)
 		assert.Positive(t, p.Stats().Paused)
 
 		other, r := newTestReceiver(t, p)
@@ -112,5 +115,36 @@ func TestMove(t *testing.T) {
 		for _, p := range pools {
 			assert.Zero(t, p.Stats().Outstanding)
 		}
+	})
+}
+
+// TestConsumerThatHoldsAllButOne may do so: it is resumed for every lease that it
+// gives back.
+func TestConsumerThatHoldsAllButOne(t *testing.T) {
+	inEveryMode(t, func(t *testing.T, mode Mode) {
+		const limit = 32
+		l := newTestLoop(t, LoopConfig{})
+		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 256, MaxLeases: limit})
+		sender, r := newTestReceiver(t, p)
+		want := pattern(33, 2<<20)
+		send(t, sender, want)
+		var held []Buffer
+		got := 0
+		for {
+			b, err := r.Recv(t.Context())
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(want[got:got+b.Len()], b.Bytes()))
+			got += b.Len()
+			if held = append(held, b); len(held) == limit {
+				require.NoError(t, held[0].Release())
+				held = held[1:]
+			}
+		}
+		assert.Equal(t, len(want), got)
+		require.NoError(t, ReleaseAll(held))
+		assert.Zero(t, p.Stats().Outstanding)
 	})
 }

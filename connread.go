@@ -1,0 +1,219 @@
+package zcrx
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"net"
+	"os"
+)
+
+// readBatch is the number of buffers that are taken from the socket at a time.
+const readBatch = 32
+
+var errHandled = errors.New("a Handler takes the connection's bytes")
+
+// startReading takes the turn and sees that there is something in the inbox. The
+// caller leaves, unless there is an error.
+func (c *Conn) startReading(ctx context.Context) error {
+	expired := c.readLimit.done()
+	if err := c.reading.enter(ctx, expired); err != nil {
+		return err
+	}
+	err := c.mayRead(ctx)
+	if err == nil && c.inbox.empty() {
+		err = c.fill(ctx)
+	}
+	if err != nil {
+		c.reading.leave()
+	}
+	return err
+}
+
+// mayRead is called by whose turn it is.
+func (c *Conn) mayRead(ctx context.Context) error {
+	if c.handled {
+		return errHandled
+	}
+	if c.readLimit.hasPassed() {
+		return os.ErrDeadlineExceeded
+	}
+	return ctx.Err()
+}
+
+// fill waits for more, and adds it to the inbox. It is called by whose turn it is.
+func (c *Conn) fill(ctx context.Context) error {
+	var batch [readBatch]Buffer
+	n, err := c.socket.recv(ctx, batch[:], c.readLimit.done())
+	c.inbox.add(batch[:n])
+	return err
+}
+
+// Recv answers the next buffer, which the caller must release, waiting for it as
+// long as ctx and the read deadline allow. After the last one it answers io.EOF
+// when the peer ended the stream, else what went wrong. An ended ctx loses
+// nothing.
+func (c *Conn) Recv(ctx context.Context) (Buffer, error) {
+	var one [1]Buffer
+	_, err := c.RecvBatch(ctx, one[:])
+	return one[0], err
+}
+
+// RecvBatch is Recv for as many buffers as are there, up to len(dst). It answers
+// at least one, or an error.
+func (c *Conn) RecvBatch(ctx context.Context, dst []Buffer) (int, error) {
+	if len(dst) == 0 {
+		return 0, nil
+	}
+	if err := c.startReading(ctx); err != nil {
+		return 0, c.opError("read", err)
+	}
+	defer c.reading.leave()
+	return c.inbox.take(dst), nil
+}
+
+// Buffers ranges over the buffers up to the end of the stream; the body must
+// release each. An error, also ctx's, comes as the last pair, with an empty
+// Buffer; the end of the stream is none.
+func (c *Conn) Buffers(ctx context.Context) iter.Seq2[Buffer, error] {
+	return func(yield func(Buffer, error) bool) {
+		for {
+			b, err := c.Recv(ctx)
+			if err == io.EOF {
+				return
+			}
+			if !yield(b, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Read copies what is there, as io.Reader's.
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if err := c.startReading(context.Background()); err != nil {
+		return 0, c.opError("read", err)
+	}
+	defer c.reading.leave()
+	return c.inbox.read(p), nil
+}
+
+// Peek answers the next n bytes without taking them. Where they lie in one buffer
+// they are not copied. They are read-only, and valid until the next call that
+// takes bytes. If the stream ends before, Peek answers what there is and the
+// error: io.EOF, a context's, or another.
+func (c *Conn) Peek(ctx context.Context, n int) ([]byte, error) {
+	if n < 0 {
+		return nil, c.opError("read", rangeError("number of bytes to peek at,", int64(n), 0, maxPeek))
+	}
+	if n > maxPeek {
+		return nil, c.opError("read", rangeError("number of bytes to peek at,", int64(n), 0, maxPeek))
+	}
+	if err := c.reading.enter(ctx, c.readLimit.done()); err != nil {
+		return nil, c.opError("read", err)
+	}
+	defer c.reading.leave()
+	err := c.mayRead(ctx)
+	for err == nil && c.inbox.bytes < n {
+		if c.inbox.leases() >= c.socket.mergeAt() {
+			c.inbox.merge(c.inbox.bytes)
+		}
+		err = c.fill(ctx)
+	}
+	n = min(n, c.inbox.bytes)
+	c.inbox.merge(n)
+	return c.inbox.front()[:n:n], c.opError("read", err)
+}
+
+// maxPeek bounds what a peer can make a parser hold: 1 GiB.
+const maxPeek = 1 << 30
+
+// Discard takes the next n bytes and drops them. It answers how many these were
+// if there is an error.
+func (c *Conn) Discard(ctx context.Context, n int) (int, error) {
+	dropped := 0
+	for chunk, err := range c.Chunks(ctx, n) {
+		if err != nil {
+			return dropped, err
+		}
+		dropped += len(chunk)
+	}
+	return dropped, nil
+}
+
+// Chunks takes the next n bytes as slices that lie in the buffers, without
+// copying: a message of known length. Each is valid, and read-only, in its round of
+// the loop; leaving the loop early keeps the chunk of that round taken, and what
+// follows in the connection. An error, io.EOF included, comes as the last pair.
+// The body must not read from the connection.
+func (c *Conn) Chunks(ctx context.Context, n int) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for n > 0 {
+			if err := c.startReading(ctx); err != nil {
+				yield(nil, c.opError("read", err))
+				return
+			}
+			front := c.inbox.front()
+			front = front[:min(n, len(front)):min(n, len(front))]
+			n -= len(front)
+			more := c.consume(front, yield)
+			if !more {
+				return
+			}
+		}
+	}
+}
+
+// consume yields a chunk and takes it, also if the body panics.
+func (c *Conn) consume(chunk []byte, yield func([]byte, error) bool) bool {
+	defer func() {
+		c.inbox.discard(len(chunk))
+		c.reading.leave()
+	}()
+	return yield(chunk, nil)
+}
+
+// WriteTo writes everything up to the end of the stream to w, many buffers at a
+// time where w takes them (a *Conn, or what net.Buffers knows). What w did not take
+// stays in the connection.
+func (c *Conn) WriteTo(w io.Writer) (written int64, err error) {
+	for {
+		err := c.startReading(context.Background())
+		if err == io.EOF {
+			return written, nil
+		}
+		if err != nil {
+			return written, c.opError("read", err)
+		}
+		n, err := c.drainTo(w)
+		written += n
+		if err != nil {
+			return written, err
+		}
+	}
+}
+
+// drainTo writes the inbox to w, and takes what was written.
+func (c *Conn) drainTo(w io.Writer) (n int64, err error) {
+	defer c.reading.leave()
+	var slices [readBatch]([]byte)
+	v := slices[:0]
+	for _, b := range c.inbox.buffers[c.inbox.first:] {
+		if len(v) == cap(v) {
+			break
+		}
+		v = append(v, b.Bytes())
+	}
+	if to, ok := w.(*Conn); ok {
+		n, err = to.WriteBuffers(v)
+	} else {
+		buffers := net.Buffers(v)
+		n, err = buffers.WriteTo(w)
+	}
+	c.inbox.discard(int(n))
+	return n, err
+}

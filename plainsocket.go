@@ -1,0 +1,183 @@
+package zcrx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// plainSocket is a connection's socket in Socket mode: read and written through
+// Go's own poller, on any system.
+type plainSocket struct {
+	*net.TCPConn
+	pool    *plainPool
+	share   *share        // of the pool's leases; taken by the one reader
+	resumed chan struct{} // holds one wake-up: the share has room again
+	closed  chan struct{}
+
+	// A context that ends moves the socket's own read deadline, for a while.
+	mu           sync.Mutex
+	readDeadline time.Time // guarded by mu: what it shall be else
+}
+
+func newPlainSocket(pool *plainPool, conn *net.TCPConn) *plainSocket {
+	s := &plainSocket{TCPConn: conn, pool: pool, resumed: make(chan struct{}, 1), closed: make(chan struct{})}
+	s.share = &share{limit: pool.maxLeases, receiver: s}
+	return s
+}
+
+func (s *plainSocket) mode() Mode   { return Socket }
+func (s *plainSocket) mergeAt() int { return int(max(1, min(16, s.pool.maxLeases/4))) }
+
+// resume is called with the ledger's lock held.
+func (s *plainSocket) resume() {
+	select {
+	case s.resumed <- struct{}{}:
+	default: // one wake-up is there already
+	}
+}
+
+// recv reads into one buffer: a second could only wait.
+func (s *plainSocket) recv(ctx context.Context, dst []Buffer, expired <-chan struct{}) (int, error) {
+	if err := s.awaitShare(ctx, expired); err != nil {
+		return 0, err
+	}
+	id, mem, err := s.pool.borrow(ctx, expired, s.closed)
+	if err != nil {
+		return 0, err
+	}
+	n, err := s.readUntil(ctx, mem)
+	if n <= 0 {
+		s.pool.giveBack(id)
+		return 0, err
+	}
+	// An error that came along comes again.
+	dst[0] = s.pool.leaseTo(s.share, id, n)
+	return 1, nil
+}
+
+// awaitShare waits while the connection has as many leases out as it may.
+func (s *plainSocket) awaitShare(ctx context.Context, expired <-chan struct{}) error {
+	for s.pool.usedUp(s.share) {
+		s.pool.paused.Add(1)
+		s.pool.hasten(s.share)
+		select {
+		case <-s.resumed:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-expired:
+			return os.ErrDeadlineExceeded
+		case <-s.closed:
+			return ErrClosed
+		}
+	}
+	return nil
+}
+
+// longAgo is a deadline that has passed.
+var longAgo = time.Unix(1, 0)
+
+// readUntil is Read that ends with ctx.
+func (s *plainSocket) readUntil(ctx context.Context, p []byte) (int, error) {
+	if ctx.Done() == nil {
+		return s.Read(p)
+	}
+	interrupted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		_ = s.TCPConn.SetReadDeadline(longAgo) // fails for a closed socket, which ends the read as well
+		s.mu.Unlock()
+		close(interrupted)
+	})
+	n, err := s.Read(p)
+	if stop() {
+		return n, err
+	}
+	<-interrupted
+	s.mu.Lock()
+	_ = s.TCPConn.SetReadDeadline(s.readDeadline)
+	s.mu.Unlock()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = ctx.Err()
+	}
+	return n, err
+}
+
+func (s *plainSocket) setReadDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readDeadline = t
+	return s.TCPConn.SetReadDeadline(t)
+}
+
+func (s *plainSocket) setWriteDeadline(t time.Time) error { return s.SetWriteDeadline(t) }
+
+// handle has a goroutine receive for fn.
+func (s *plainSocket) handle(first []Buffer, fn func(buffers []Buffer, err error)) error {
+	go func() {
+		if len(first) > 0 {
+			fn(first, nil)
+		}
+		var one [1]Buffer
+		for {
+			n, err := s.recv(context.Background(), one[:], nil)
+			if err != nil {
+				fn(nil, plainError(err))
+				return
+			}
+			fn(one[:n], nil)
+		}
+	}()
+	return nil
+}
+
+// plainError is err as a ring's receiver tells it.
+func plainError(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return ErrClosed
+	}
+	return err
+}
+
+// send: the socket's own deadline is the one that expired tells of.
+func (s *plainSocket) send(v [][]byte, _ <-chan struct{}) (int, error) {
+	buffers := append(net.Buffers(nil), v...) // WriteTo uses them up
+	n, err := buffers.WriteTo(s.TCPConn)
+	return int(n), err
+}
+
+func (s *plainSocket) readFrom(r io.Reader) (n int64, handled bool, err error) {
+	n, err = s.ReadFrom(r)
+	return n, true, err
+}
+
+func (s *plainSocket) shutdown(how int) error {
+	if how == syscall.SHUT_RD {
+		return s.CloseRead()
+	}
+	return s.CloseWrite()
+}
+
+func (s *plainSocket) control(fn func(fd uintptr)) error {
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Control(fn)
+}
+
+func (s *plainSocket) close() error {
+	close(s.closed)
+	s.pool.endShare(s.share)
+	return s.Close()
+}
+
+func (s *plainSocket) moveTo(context.Context, BufferPool) error {
+	return fmt.Errorf("zcrx: a connection in mode %v is on no loop", Socket)
+}

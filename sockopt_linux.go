@@ -1,0 +1,108 @@
+package zcrx
+
+import (
+	"net"
+	"os"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+func (s *ringSocket) setOption(level, option, value int) error {
+	return s.socket.use(func(fd int) error {
+		return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, level, option, value))
+	})
+}
+
+func (s *ringSocket) SetNoDelay(noDelay bool) error {
+	return s.setOption(unix.IPPROTO_TCP, unix.TCP_NODELAY, boolInt(noDelay))
+}
+
+func (s *ringSocket) SetKeepAlive(keepAlive bool) error {
+	return s.setOption(unix.SOL_SOCKET, unix.SO_KEEPALIVE, boolInt(keepAlive))
+}
+
+func (s *ringSocket) SetReadBuffer(bytes int) error {
+	return s.setOption(unix.SOL_SOCKET, unix.SO_RCVBUF, bytes)
+}
+
+func (s *ringSocket) SetWriteBuffer(bytes int) error {
+	return s.setOption(unix.SOL_SOCKET, unix.SO_SNDBUF, bytes)
+}
+
+func (s *ringSocket) SetLinger(sec int) error {
+	return s.socket.use(func(fd int) error { return setLinger(fd, sec) })
+}
+
+func setLinger(fd, sec int) error {
+	l := unix.Linger{Onoff: int32(boolInt(sec >= 0)), Linger: int32(max(0, sec))}
+	return os.NewSyscallError("setsockopt", unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &l))
+}
+
+// SetKeepAliveConfig: as in package net, 0 means 15 s and 9 probes, and negative
+// values leave the system's.
+func (s *ringSocket) SetKeepAliveConfig(config net.KeepAliveConfig) error {
+	if err := s.SetKeepAlive(config.Enable); err != nil {
+		return err
+	}
+	count := config.Count
+	if count == 0 {
+		count = 9
+	}
+	for _, o := range []struct{ option, value int }{
+		{unix.TCP_KEEPIDLE, keepAliveSeconds(config.Idle)},
+		{unix.TCP_KEEPINTVL, keepAliveSeconds(config.Interval)},
+		{unix.TCP_KEEPCNT, count},
+	} {
+		if o.value < 0 {
+			continue
+		}
+		if err := s.setOption(unix.IPPROTO_TCP, o.option, o.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepAliveSeconds rounds up; -1 means leave it.
+func keepAliveSeconds(d time.Duration) int {
+	switch {
+	case d < 0:
+		return -1
+	case d == 0:
+		return 15
+	}
+	return int((d + time.Second - 1) / time.Second)
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+const (
+	msgNoSignal = unix.MSG_NOSIGNAL
+	msgWaitAll  = unix.MSG_WAITALL
+)
+
+// sendMessage sends some of v without waiting; EAGAIN if the socket takes nothing.
+func sendMessage(fd int, v [][]byte) (int, error) {
+	for {
+		n, err := unix.SendmsgBuffers(fd, v, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		if err == unix.EINTR {
+			continue
+		}
+		return max(n, 0), os.NewSyscallError("sendmsg", err)
+	}
+}
+
+// abortSocket resets the connection at once; what was not sent is dropped.
+func abortSocket(fd int) {
+	var unspecified [16]byte // sa_family AF_UNSPEC
+	_, _, _ = unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspecified)), uintptr(len(unspecified)))
+}
+
+func shutdownSocket(fd, how int) error { return os.NewSyscallError("shutdown", unix.Shutdown(fd, how)) }

@@ -1,0 +1,30 @@
+package zcrx
+
+import (
+	"context"
+	"os"
+)
+
+// turnstile is a lock that can be waited for with a context and a deadline.
+type turnstile chan struct{}
+
+func newTurnstile() turnstile { return make(turnstile, 1) }
+
+// enter takes the lock unless ctx ends or expired is closed first.
+func (t turnstile) enter(ctx context.Context, expired <-chan struct{}) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-expired:
+		return os.ErrDeadlineExceeded
+	}
+}
+
+func (t turnstile) leave() { <-t }
