@@ -184,8 +184,8 @@ func TestImporterOutlivesOwner(t *testing.T) {
 func TestDeadMembersBuffersComeBack(t *testing.T) {
 	const buffers = 16
 	loops, members, _ := newSharedPool(t, PoolConfig{NumBuffers: buffers}, 1)
-	sender, dead := newTestReceiver(t, members[1])
-	go func() { _, _ = sender.Write(pattern(1, 1<<20)) }() // the close ends it
+	deadSender, dead := newTestReceiver(t, members[1])
+	go func() { _, _ = deadSender.Write(pattern(1, 1<<20)) }() // the close ends it
 	for members[1].Stats().Outstanding < buffers {
 		runtime.Gosched()
 	}

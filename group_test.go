@@ -297,6 +297,46 @@ func TestGroupForgetsFormerPools(t *testing.T) {
 	})
 }
 
+// TestGroupIsAskedMeanwhile asks a group everything while its members change, and
+// while it ends.
+func TestGroupIsAskedMeanwhile(t *testing.T) {
+	inEveryMode(t, func(t *testing.T, mode Mode) {
+		g, loops := newTestGroup(t, mode, 3, 2, PoolConfig{NumBuffers: 8})
+		var asking sync.WaitGroup
+		started := make(chan struct{}, 4)
+		for i := range cap(started) {
+			asking.Go(func() {
+				for n := 0; ; n++ {
+					p, err := g.pick(uint32(i))
+					if err != nil {
+						assert.ErrorIs(t, err, ErrClosed)
+						return
+					}
+					assert.NotNil(t, p.Loop())
+					s := g.Stats()
+					assert.Len(t, s.Members, 3)
+					assert.Len(t, g.Loops(), 3)
+					assert.GreaterOrEqual(t, len(g.Pools()), 2, "one is replaced at a time")
+					assert.Nil(t, g.Pool(nil))
+					if n == 0 {
+						started <- struct{}{}
+					}
+				}
+			})
+		}
+		for range cap(started) {
+			<-started
+		}
+		for i := range 12 {
+			next := newTestLoop(t, LoopConfig{Entries: 8, CQEntries: 16})
+			require.NoError(t, g.Replace(t.Context(), loops[i%3], next))
+			loops[i%3] = next
+		}
+		require.NoError(t, g.Close())
+		asking.Wait()
+	})
+}
+
 // TestGroupReplaceFails leaves the place empty, and may be tried again.
 func TestGroupReplaceFails(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
