@@ -22,7 +22,7 @@ vm := ./internal/vm/...
 # of Go out that would ask one at run time.
 static := -tags netgo,osusergo -ldflags '-linkmode external -extldflags -static'
 
-lanes := liburing build unit host fuzz vm matrix
+lanes := liburing build unit host asan fuzz vm matrix
 
 .PHONY: help
 help: ## this list
@@ -94,6 +94,10 @@ test-unit: liburing ## unit tests, anywhere
 .PHONY: test-host
 test-host: liburing ## real rings on this machine's kernel
 	@scripts/lane -skips scripts/skips host -- go test -json -race -count=1 $(library) $(command)
+
+.PHONY: test-asan
+test-asan: build ## the C side under AddressSanitizer, here and in a virtual machine
+	@KERNEL='$(KERNEL)' scripts/lane -lines asan -- test/asan_test
 
 # Compiled first, so that -p 1 only keeps two virtual machines from competing for
 # the processors. Quiet, because go test takes a runner's standard error, hence a

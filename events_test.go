@@ -8,8 +8,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
-	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -57,27 +57,38 @@ func TestEventsAreCountedAndArmedAgain(t *testing.T) {
 	assert.Equal(t, uint64(3), p.Stats().AllocFailures)
 }
 
-// TestAreaIsKeptToOurselves reads the flags of the mapping: dd is "not in core
+// TestMemoryIsKeptToOurselves reads the flags of the mappings: dd is "not in core
 // dumps", dc "not in child processes".
-func TestAreaIsKeptToOurselves(t *testing.T) {
-	a, err := newArea(MemoryAnonymous, 16, pageSize(), -1)
+func TestMemoryIsKeptToOurselves(t *testing.T) {
+	m, err := mapPoolMemory(&PoolConfig{RefillEntries: 16}, 16, int(pageSize()))
 	require.NoError(t, err)
-	defer a.unmap()
-	start := uintptr(unsafe.Pointer(unsafe.SliceData(a.mem)))
+	defer m.unmap()
+	grown, err := newArea(MemoryAnonymous, 1024, pageSize(), -1) // whole huge pages
+	require.NoError(t, err)
+	defer grown.unmap()
+	for _, mem := range [][]byte{(*m.areas.Load())[0].mem, m.region, grown.mem} {
+		flags := mappingFlags(t, mem)
+		assert.Contains(t, flags, "dd")
+		assert.Contains(t, flags, "dc")
+	}
+}
+
+// mappingFlags are the flags of the mapping that mem begins in.
+func mappingFlags(t *testing.T, mem []byte) []string {
+	t.Helper()
 	smaps, err := os.ReadFile("/proc/self/smaps")
 	require.NoError(t, err)
-	inside, found := false, false
+	start, inside := sliceAddr(mem), false
 	for line := range strings.Lines(string(smaps)) {
 		if from, to, ok := mappingRange(line); ok {
 			inside = from <= start && start < to
 		}
 		if flags, ok := strings.CutPrefix(line, "VmFlags:"); ok && inside {
-			found = true
-			assert.Contains(t, strings.Fields(flags), "dd")
-			assert.Contains(t, strings.Fields(flags), "dc")
+			return strings.Fields(flags)
 		}
 	}
-	assert.True(t, found)
+	require.Fail(t, "the memory is not mapped")
+	return nil
 }
 
 // mappingRange reads the first line of a mapping in smaps.
@@ -92,10 +103,20 @@ func mappingRange(line string) (from, to uintptr, ok bool) {
 	return uintptr(f), uintptr(h), err1 == nil && err2 == nil
 }
 
+// TestBufferSizeFallsBackToPages: these answers to a large buffer size, and no
+// others, lead to page-sized buffers of the same total size.
 func TestBufferSizeFallsBackToPages(t *testing.T) {
 	cfg := PoolConfig{NumBuffers: 100, BufferSizeHint: 16 * int(pageSize())}
 	assert.Equal(t, int(pageSize()), pageSizedInstead(&cfg, cfg.BufferSizeHint))
 	assert.Equal(t, 1600, cfg.NumBuffers, "the total stays")
+	for errno, falls := range map[syscall.Errno]bool{
+		syscall.EINVAL: true, syscall.ERANGE: true, syscall.EOPNOTSUPP: true,
+		syscall.EPERM: false, syscall.EBUSY: false, syscall.EEXIST: false, syscall.ENOMEM: false, syscall.ENODEV: false,
+	} {
+		req := ifqRequest{ifindex: 1 << 30, bufferSize: 16 << 12}
+		assert.Equal(t, falls, refusesBufferSize(registerIfqError("register", req, errno)), "%v", errno)
+	}
+	assert.False(t, refusesBufferSize(nil))
 }
 
 // TestLargeBuffersWithoutADevice asks for what device-less pools refuse.

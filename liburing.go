@@ -22,7 +22,7 @@ import (
 	"syscall"
 	"unsafe"
 
-	_ "github.com/zcrx-go/zcrx/csrc" // keeps the headers in vendored trees
+	_ "github.com/zcrx-go/zcrx/csrc" // keeps the headers in vendored trees, and this compiled anew with them
 )
 
 // haveLiburing tells whether this build can talk to io_uring at all.

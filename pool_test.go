@@ -260,6 +260,34 @@ func TestBufferSizeHints(t *testing.T) {
 	}
 }
 
+// TestCopyStatisticsOfTheFakeKernel: what the kernel counted is shown as it stands,
+// however often it is read, by the owner alone, and to the end.
+func TestCopyStatisticsOfTheFakeKernel(t *testing.T) {
+	k := newPool73(t, 4, 4)
+	k.pool.mode = ZeroCopy
+	importer := newFakeMember(k.pool.memory, ZeroCopy)
+	// They lie at the end of the region, as in a registration.
+	region := k.pool.memory.region
+	counted := (*copyStats)(unsafe.Pointer(&region[len(region)-int(copyStatsSize)]))
+	k.pool.memory.copied = counted
+	for _, more := range []copyStats{{5, 65536}, {}, {20, 131072}} {
+		atomic.AddUint64(&counted.fragments, more.fragments)
+		atomic.AddUint64(&counted.bytes, more.bytes)
+		want := *counted
+		for range 2 {
+			s, shared := k.pool.Stats(), importer.SharedStats()
+			assert.Equal(t, want, copyStats{s.CopiedFragments, s.CopiedBytes})
+			assert.Equal(t, want, copyStats{shared.CopiedFragments, shared.CopiedBytes})
+			assert.Zero(t, importer.Stats().CopiedBytes)
+		}
+	}
+	importer.dropUser()
+	k.destroy()
+	require.False(t, k.mapped())
+	assert.Equal(t, uint64(25), k.pool.Stats().CopiedFragments)
+	assert.Equal(t, uint64(196608), importer.SharedStats().CopiedBytes)
+}
+
 func TestDestroyWithWaitingReturnsLeaksNothing(t *testing.T) {
 	k := newPool73(t, 16, 2)
 	b := k.completeN(10)
@@ -405,15 +433,22 @@ func TestBadCompletionsAreRefused(t *testing.T) {
 	k.destroy()
 }
 
+// FuzzCompletion looks for a completion that leads out of the areas, of which there
+// are two.
 func FuzzCompletion(f *testing.F) {
 	f.Add(uint64(0), int32(4096))
 	f.Add(uint64(1)<<areaShift, int32(1))
+	f.Add(uint64(1)<<areaShift|4*4096-1, int32(2))
+	f.Add(uint64(2)<<areaShift, int32(1))
 	f.Add(^uint64(0), int32(1<<31-1))
-	a, err := newArea(MemoryAnonymous, 8, pageSize(), -1)
-	require.NoError(f, err)
-	start := uintptr(unsafe.Pointer(unsafe.SliceData(a.mem)))
-	m := &poolMemory{bufferSize: a.bufferSize}
-	m.areas.Store(&[]area{a})
+	var areas []area
+	for _, buffers := range []int{8, 4} {
+		a, err := newArea(MemoryAnonymous, buffers, pageSize(), -1)
+		require.NoError(f, err)
+		areas = append(areas, a)
+	}
+	m := &poolMemory{bufferSize: areas[0].bufferSize}
+	m.areas.Store(&areas)
 	p := &Pool{memory: m}
 	p.ledger.init(&m.mu, p, func() {})
 	f.Fuzz(func(t *testing.T, offset uint64, res int32) {
@@ -422,11 +457,13 @@ func FuzzCompletion(f *testing.F) {
 		}
 		b, err := takeOne(p, &CQE{Res: res, Big: [2]uint64{offset}})
 		if err != nil {
+			require.ErrorIs(t, err, errBadCompletion)
 			return
 		}
-		data := uintptr(unsafe.Pointer(unsafe.SliceData(b.Bytes())))
+		mem := areas[offset>>areaShift].mem
+		start, data := sliceAddr(mem), sliceAddr(b.Bytes())
 		require.GreaterOrEqual(t, data, start)
-		require.LessOrEqual(t, data+uintptr(b.Len()), start+uintptr(len(a.mem)))
+		require.LessOrEqual(t, data+uintptr(b.Len()), start+uintptr(len(mem)))
 	})
 }
 

@@ -217,9 +217,11 @@ func TestRefusals(t *testing.T) {
 	fs, err := ProbeFeatures()
 	require.NoError(t, err)
 	if fs.Have(FeatureZeroCopy) == nil {
-		_, err := NewPool(ctx, l, PoolConfig{Interface: "lo", NumBuffers: 16})
-		assertLayer(t, err, LayerDevice)
-		assert.ErrorIs(t, err, syscall.EOPNOTSUPP)
+		for _, size := range []int{0, 64 << 10} { // the large one is tried again as pages
+			_, err := NewPool(ctx, l, PoolConfig{Interface: "lo", NumBuffers: 16, BufferSizeHint: size})
+			assertLayer(t, err, LayerDevice)
+			assert.ErrorIs(t, err, syscall.EOPNOTSUPP)
+		}
 	}
 	if err := fs.Have(FeatureDeviceLess); err != nil {
 		_, got := NewPool(ctx, l, PoolConfig{DeviceLess: true})

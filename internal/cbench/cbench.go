@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	_ "github.com/zcrx-go/zcrx/csrc" // compiled anew with its headers
 )
 
 // The sizes that both sides of a comparison share.

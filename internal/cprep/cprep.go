@@ -56,7 +56,11 @@ static void prep(int which, struct io_uring_sqe *s)
 */
 import "C"
 
-import "unsafe"
+import (
+	"unsafe"
+
+	_ "github.com/zcrx-go/zcrx/csrc" // compiled anew with its headers
+)
 
 // The entries that Prep knows, with the arguments that it fills in: fd 7, a
 // buffer of 64 bytes at Buffer, a time-out at Timespec, group 9, MSG flags 0x40
