@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -33,7 +34,8 @@ type Conn struct {
 	writing    turnstile // held by whoever writes, or moves the connection
 	writeLimit deadline
 
-	closing sync.Once
+	closing  sync.Once
+	isClosed atomic.Bool
 }
 
 var (
@@ -108,10 +110,8 @@ func (c *Conn) Close() error {
 	err := c.opError("close", ErrClosed)
 	c.closing.Do(func() {
 		err = c.opError("close", c.socket.close())
-		// Whoever waits with one of these has been woken.
-		c.reading <- struct{}{}
-		c.inbox.release()
-		c.reading.leave()
+		c.isClosed.Store(true)
+		c.emptyInbox()
 		c.readLimit.set(time.Time{}) // no timer stays
 		c.writeLimit.set(time.Time{})
 		if c.onClose != nil {
@@ -119,6 +119,23 @@ func (c *Conn) Close() error {
 		}
 	})
 	return err
+}
+
+// endReading ends a turn.
+func (c *Conn) endReading() {
+	c.reading.leave()
+	if c.isClosed.Load() {
+		c.emptyInbox()
+	}
+}
+
+// emptyInbox releases what nobody took. If somebody has the turn, he does it at its
+// end: he may be the caller, up the stack.
+func (c *Conn) emptyInbox() {
+	if c.reading.tryEnter() {
+		c.inbox.release()
+		c.reading.leave()
+	}
 }
 
 // CloseRead ends the receiving direction: the peer is not told. What came before

@@ -26,7 +26,7 @@ func (c *Conn) startReading(ctx context.Context) error {
 		err = c.fill(ctx)
 	}
 	if err != nil {
-		c.reading.leave()
+		c.endReading()
 	}
 	return err
 }
@@ -69,7 +69,7 @@ func (c *Conn) RecvBatch(ctx context.Context, dst []Buffer) (int, error) {
 	if err := c.startReading(ctx); err != nil {
 		return 0, c.opError("read", err)
 	}
-	defer c.reading.leave()
+	defer c.endReading()
 	return c.inbox.take(dst), nil
 }
 
@@ -98,7 +98,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if err := c.startReading(context.Background()); err != nil {
 		return 0, c.opError("read", err)
 	}
-	defer c.reading.leave()
+	defer c.endReading()
 	return c.inbox.read(p), nil
 }
 
@@ -116,7 +116,7 @@ func (c *Conn) Peek(ctx context.Context, n int) ([]byte, error) {
 	if err := c.reading.enter(ctx, c.readLimit.done()); err != nil {
 		return nil, c.opError("read", err)
 	}
-	defer c.reading.leave()
+	defer c.endReading()
 	err := c.mayRead(ctx)
 	for err == nil && c.inbox.bytes < n {
 		if c.inbox.leases() >= c.socket.mergeAt() {
@@ -172,7 +172,7 @@ func (c *Conn) Chunks(ctx context.Context, n int) iter.Seq2[[]byte, error] {
 func (c *Conn) consume(chunk []byte, yield func([]byte, error) bool) bool {
 	defer func() {
 		c.inbox.discard(len(chunk))
-		c.reading.leave()
+		c.endReading()
 	}()
 	return yield(chunk, nil)
 }
@@ -199,7 +199,7 @@ func (c *Conn) WriteTo(w io.Writer) (written int64, err error) {
 
 // drainTo writes the inbox to w, and takes what was written.
 func (c *Conn) drainTo(w io.Writer) (n int64, err error) {
-	defer c.reading.leave()
+	defer c.endReading()
 	var slices [readBatch]([]byte)
 	v := slices[:0]
 	for _, b := range c.inbox.buffers[c.inbox.first:] {

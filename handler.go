@@ -20,7 +20,7 @@ func (c *Conn) Handle(h Handler) error {
 	if err := c.reading.enter(context.Background(), nil); err != nil {
 		return err
 	}
-	defer c.reading.leave()
+	defer c.endReading()
 	if c.handled {
 		return c.opError("read", errHandled)
 	}

@@ -43,6 +43,19 @@ type Receiver struct {
 	next     int      // guarded by consumer: index of the first not given out
 }
 
+// start has the receiver begin, without waiting for that: what goes wrong is what
+// Recv answers.
+func (r *Receiver) start() {
+	err := r.loop.Post(func() {
+		if err := r.attach(r.pool); err != nil {
+			r.end(err)
+		}
+	})
+	if err != nil {
+		r.fail(err)
+	}
+}
+
 // home is where a receiver is, for other goroutines than its loop's.
 type home struct {
 	pool  BufferPool

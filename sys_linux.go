@@ -107,13 +107,16 @@ func incomingNAPI(conn *net.TCPConn) uint32 {
 	if err != nil {
 		return 0
 	}
-	id := 0
-	err = raw.Control(func(fd uintptr) {
-		id, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_INCOMING_NAPI_ID) // 0 on an error
-	})
-	if err != nil {
+	id := uint32(0)
+	if raw.Control(func(fd uintptr) { id = incomingNAPIOf(int(fd)) }) != nil {
 		return 0
 	}
+	return id
+}
+
+// incomingNAPIOf is 0 on an error.
+func incomingNAPIOf(fd int) uint32 {
+	id, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_INCOMING_NAPI_ID)
 	return uint32(id)
 }
 

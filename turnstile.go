@@ -12,10 +12,8 @@ func newTurnstile() turnstile { return make(turnstile, 1) }
 
 // enter takes the lock unless ctx ends or expired is closed first.
 func (t turnstile) enter(ctx context.Context, expired <-chan struct{}) error {
-	select {
-	case t <- struct{}{}:
+	if t.tryEnter() {
 		return nil
-	default:
 	}
 	select {
 	case t <- struct{}{}:
@@ -24,6 +22,16 @@ func (t turnstile) enter(ctx context.Context, expired <-chan struct{}) error {
 		return ctx.Err()
 	case <-expired:
 		return os.ErrDeadlineExceeded
+	}
+}
+
+// tryEnter takes the lock if nobody has it.
+func (t turnstile) tryEnter() bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	default:
+		return false
 	}
 }
 

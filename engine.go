@@ -1,0 +1,222 @@
+package zcrx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+)
+
+// Engine is the loops and pools that serve connections. Any number of listeners and
+// connections share it. All methods are safe from any goroutine.
+type Engine struct {
+	mode         Mode
+	reason       error // why Auto took no better mode
+	loops        []*Loop
+	group        *Group     // nil in Socket mode
+	plain        *plainPool // nil in any other
+	zeroCopyFrom int
+	config       Config
+
+	dialed connSet // and adopted ones; the listeners have their own
+
+	mu        sync.Mutex
+	listeners map[*Listener]struct{} // guarded by mu
+	closed    bool                   // guarded by mu
+}
+
+// NewEngine makes an engine. The caller must Close it. Errors match
+// ErrNotSupported where the mode cannot be had; Auto and Socket always can.
+func NewEngine(ctx context.Context, cfg Config) (*Engine, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{mode: cfg.Mode, zeroCopyFrom: cfg.SendZeroCopyFrom, config: cfg, listeners: map[*Listener]struct{}{}}
+	if cfg.Mode != Socket {
+		err := e.openRings(ctx)
+		if err == nil {
+			return e, nil
+		}
+		if cfg.Mode != Auto || !errors.Is(err, ErrNotSupported) {
+			return nil, err
+		}
+		e.reason = err
+	}
+	e.mode = Socket
+	if e.plain, err = newPlainPool(cfg.Pool); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// openRings makes loops and pools, or nothing.
+func (e *Engine) openRings(ctx context.Context) error {
+	for range e.config.Loops {
+		l, err := NewLoop(e.config.Loop)
+		if err != nil {
+			return errors.Join(err, e.closeLoops())
+		}
+		e.loops = append(e.loops, l)
+	}
+	g, err := NewGroup(ctx, GroupConfig{Mode: e.mode, Loops: e.loops, Queues: e.config.Queues, Pool: e.config.Pool})
+	if err != nil {
+		return errors.Join(err, e.closeLoops())
+	}
+	e.group, e.mode, e.reason = g, g.Mode(), g.Reason()
+	return nil
+}
+
+func (e *Engine) closeLoops() error {
+	var errs []error
+	for _, l := range e.loops {
+		errs = append(errs, l.Close())
+	}
+	e.loops = nil
+	return errors.Join(errs...)
+}
+
+// Mode is how bytes come into buffers.
+func (e *Engine) Mode() Mode { return e.mode }
+
+// Reason says why Auto took no better mode; nil else.
+func (e *Engine) Reason() error { return e.reason }
+
+// Group is the engine's loops and pools; nil in Socket mode. It stays the engine's.
+func (e *Engine) Group() *Group { return e.group }
+
+// Dial connects to address over network "tcp", "tcp4" or "tcp6".
+func (e *Engine) Dial(ctx context.Context, network, address string) (*Conn, error) {
+	if err := checkNetwork(network); err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	d.SetMultipathTCP(false) // zero copy is for plain TCP
+	c, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := e.NewConn(c.(*net.TCPConn))
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return conn, nil
+}
+
+// DialContext is Dial for what takes a function that makes net.Conns, such as
+// http.Transport.
+func (e *Engine) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := e.Dial(ctx, network, address)
+	if err != nil {
+		return nil, err // not a Conn that is nil in a net.Conn that is not
+	}
+	return c, nil
+}
+
+// NewConn takes over an established connection: conn is closed for its caller. In
+// any mode but Socket nobody else may have read from it in part of a message, and
+// it must not be a kernel TLS socket. On an error conn is still the caller's.
+func (e *Engine) NewConn(conn *net.TCPConn) (*Conn, error) {
+	local, remote := conn.LocalAddr(), conn.RemoteAddr()
+	if e.plain != nil {
+		return e.dialed.admit(newPlainSocket(e.plain, conn), local, remote)
+	}
+	pool, err := e.group.Pick(conn)
+	if err != nil {
+		return nil, err
+	}
+	r, err := NewReceiver(pool, conn)
+	if err != nil {
+		return nil, err
+	}
+	return e.dialed.admit(e.newRingSocket(r), local, remote)
+}
+
+func (e *Engine) newRingSocket(r *Receiver) *ringSocket {
+	return &ringSocket{Receiver: r, zeroCopyFrom: e.zeroCopyFrom}
+}
+
+// Close ends the engine: its listeners, its connections, then pools and loops.
+// Buffers that are out stay valid. It must not be called on one of its loops. It is
+// idempotent.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	e.closed = true
+	listeners := e.listeners
+	e.listeners = nil
+	e.mu.Unlock()
+	var errs []error
+	for l := range listeners {
+		errs = append(errs, l.Close())
+		l.conns.closeAll()
+	}
+	e.dialed.closeAll()
+	if e.group != nil {
+		errs = append(errs, e.group.Close())
+	}
+	for _, l := range e.loops {
+		errs = append(errs, l.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// EngineStats is a snapshot of an engine's counters.
+type EngineStats struct {
+	Connections int         // that are open
+	Group       GroupStats  // of the pools; in Socket mode Total alone is filled in
+	Loops       []LoopStats // in the order of Group().Loops()
+}
+
+// Stats is a snapshot of the engine's counters.
+func (e *Engine) Stats() EngineStats {
+	s := EngineStats{Connections: e.dialed.len()}
+	e.mu.Lock()
+	for l := range e.listeners {
+		s.Connections += l.conns.len()
+	}
+	e.mu.Unlock()
+	if e.plain != nil {
+		s.Group.Total = e.plain.Stats()
+		return s
+	}
+	s.Group = e.group.Stats()
+	for _, l := range e.group.Loops() {
+		s.Loops = append(s.Loops, l.Stats())
+	}
+	return s
+}
+
+// Dial connects with an engine of its own, which ends with the connection. Programs
+// with more than one connection share an Engine.
+func Dial(ctx context.Context, network, address string, cfg Config) (*Conn, error) {
+	e, err := NewEngine(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	e.dialed.whenEmpty(func() { e.closeSoon() })
+	c, err := e.Dial(ctx, network, address)
+	if err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return c, nil
+}
+
+// closeSoon is Close, from one of the engine's loops too.
+func (e *Engine) closeSoon() {
+	for _, l := range e.loops {
+		if l.onLoop() {
+			go func() { _ = e.Close() }() // nobody is left to tell
+			return
+		}
+	}
+	_ = e.Close()
+}
+
+func checkNetwork(network string) error {
+	switch network {
+	case "tcp", "tcp4", "tcp6":
+		return nil
+	}
+	return fmt.Errorf("zcrx: network %q: allowed are tcp, tcp4 and tcp6", network)
+}
