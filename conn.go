@@ -67,8 +67,8 @@ type socket interface {
 	// mergeAt is how many leases an unread prefix may consist of before it is
 	// copied together: more could be all that the connection may have.
 	mergeAt() int
-	// moveTo takes the socket to another pool.
-	moveTo(ctx context.Context, pool BufferPool) error
+	// moveTo takes the socket to another loop.
+	moveTo(ctx context.Context, to *Loop) error
 
 	socketOptions
 }

@@ -11,13 +11,12 @@ import (
 // Engine is the loops and pools that serve connections. Any number of listeners and
 // connections share it. All methods are safe from any goroutine.
 type Engine struct {
-	mode         Mode
-	reason       error // why Auto took no better mode
-	loops        []*Loop
-	group        *Group     // nil in Socket mode
-	plain        *plainPool // nil in any other
-	zeroCopyFrom int
-	config       Config
+	mode   Mode
+	reason error // why Auto took no better mode
+	loops  []*Loop
+	group  *Group     // nil in Socket mode
+	plain  *plainPool // nil in any other
+	config Config
 
 	dialed connSet // and adopted ones; the listeners have their own
 
@@ -33,7 +32,7 @@ func NewEngine(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{mode: cfg.Mode, zeroCopyFrom: cfg.SendZeroCopyFrom, config: cfg, listeners: map[*Listener]struct{}{}}
+	e := &Engine{mode: cfg.Mode, config: cfg, listeners: map[*Listener]struct{}{}}
 	if cfg.Mode != Socket {
 		err := e.openRings(ctx)
 		if err == nil {
@@ -134,7 +133,7 @@ func (e *Engine) NewConn(conn *net.TCPConn) (*Conn, error) {
 }
 
 func (e *Engine) newRingSocket(r *Receiver) *ringSocket {
-	return &ringSocket{Receiver: r, zeroCopyFrom: e.zeroCopyFrom}
+	return &ringSocket{Receiver: r, engine: e}
 }
 
 // Close ends the engine: its listeners, its connections, then pools and loops.

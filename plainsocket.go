@@ -3,7 +3,6 @@ package zcrx
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -176,8 +175,4 @@ func (s *plainSocket) close() error {
 	close(s.closed)
 	s.pool.endShare(s.share)
 	return s.Close()
-}
-
-func (s *plainSocket) moveTo(context.Context, BufferPool) error {
-	return fmt.Errorf("zcrx: a connection in mode %v is on no loop", Socket)
 }

@@ -1,7 +1,6 @@
 package zcrx
 
 import (
-	"context"
 	"errors"
 	"io"
 	"os"
@@ -25,9 +24,9 @@ func (*wouldBlock) Unwrap() error { return syscall.EAGAIN }
 // room again.
 type ringSocket struct {
 	*Receiver
+	engine *Engine
 
-	zeroCopyFrom int         // writes of so many bytes are sent without a copy; 0: none
-	copies       atomic.Bool // the kernel copied what should have been sent without
+	copies atomic.Bool // the kernel copied what should have been sent without
 }
 
 func (s *ringSocket) mode() Mode { return s.home.Load().pool.Mode() }
@@ -94,7 +93,7 @@ func (s *ringSocket) send(v [][]byte, expired <-chan struct{}) (int, error) {
 }
 
 func (s *ringSocket) sendSome(v [][]byte, expired <-chan struct{}) (n int, err error) {
-	if len(v[0]) >= s.zeroCopyFrom && s.zeroCopyFrom > 0 && !s.copies.Load() && !s.home.Load().loop.onLoop() {
+	if len(v[0]) >= s.engine.config.SendZeroCopyFrom && s.engine.config.SendZeroCopyFrom > 0 && !s.copies.Load() && !s.home.Load().loop.onLoop() {
 		return s.sendZeroCopy(v[0])
 	}
 	err = s.socket.use(func(fd int) error {
@@ -248,8 +247,4 @@ func (w *window) wrote(n int) {
 		w.offset -= len(w.rest[0])
 		w.rest = w.rest[1:]
 	}
-}
-
-func (s *ringSocket) moveTo(ctx context.Context, pool BufferPool) error {
-	return s.Receiver.moveTo(ctx, pool)
 }

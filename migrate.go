@@ -1,0 +1,35 @@
+package zcrx
+
+import (
+	"context"
+	"fmt"
+)
+
+// Migrate takes the connection to another loop of its engine: what the old loop has
+// received comes first, then what the new one does, and no byte is lost. Readers may
+// be at work meanwhile; a Write under way is waited for as long as ctx allows, and
+// later ones wait. If ctx ends when the move has begun, the move goes on.
+//
+// In ZeroCopy mode the new loop must serve the hardware queue that the connection's
+// packets arrive on, as an owner or as an importer: else receiving ends with EFAULT.
+// A connection whose stream has ended answers that end. In Socket mode there are no
+// loops.
+func (c *Conn) Migrate(ctx context.Context, to *Loop) error {
+	if err := c.writing.enter(ctx, nil); err != nil {
+		return err
+	}
+	defer c.writing.leave()
+	return c.opError("migrate", c.socket.moveTo(ctx, to))
+}
+
+func (s *ringSocket) moveTo(ctx context.Context, to *Loop) error {
+	pool := s.engine.group.Pool(to)
+	if pool == nil {
+		return fmt.Errorf("the loop is none of the engine's %d", len(s.engine.loops))
+	}
+	return s.Receiver.moveTo(ctx, pool)
+}
+
+func (s *plainSocket) moveTo(context.Context, *Loop) error {
+	return fmt.Errorf("a connection in mode %v is on no loop", Socket)
+}

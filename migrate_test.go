@@ -1,0 +1,92 @@
+//go:build linux && cgo
+
+package zcrx
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestMigrate takes both ends of a connection round and round between loops while
+// they echo.
+func TestMigrate(t *testing.T) {
+	inEveryConnMode(t, Config{Loops: 3}, func(t *testing.T, e *Engine) {
+		client, server := connPair(t, e)
+		defer client.Close()
+		defer server.Close()
+		if e.Mode() == Socket {
+			assert.ErrorContains(t, client.Migrate(t.Context(), nil), "a connection in mode socket is on no loop")
+			return
+		}
+		stranger, err := NewLoop(LoopConfig{})
+		require.NoError(t, err)
+		assert.ErrorContains(t, client.Migrate(t.Context(), stranger), "the loop is none of the engine's 3")
+		require.NoError(t, stranger.Close())
+
+		want := pattern(50, 4<<20)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, err := io.Copy(server, server)
+			assert.NoError(t, err)
+			assert.NoError(t, server.CloseWrite())
+		})
+		wg.Go(func() {
+			for at := 0; at < len(want); {
+				n, err := client.Write(want[at:min(len(want), at+30_000)])
+				if !assert.NoError(t, err) {
+					return
+				}
+				at += n
+			}
+			assert.NoError(t, client.CloseWrite())
+		})
+		for i, c := range []*Conn{client, server} {
+			wg.Go(func() {
+				loops := e.Group().Loops()
+				for n := i; ; n++ {
+					if err := c.Migrate(context.Background(), loops[n%3]); err != nil {
+						assert.ErrorIs(t, err, io.EOF)
+						assert.Greater(t, n, 2)
+						return
+					}
+				}
+			})
+		}
+		got, err := io.ReadAll(client)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(want, got), "%d of %d bytes", len(got), len(want))
+		wg.Wait()
+	})
+}
+
+func TestMigrateEnds(t *testing.T) {
+	inEveryConnMode(t, Config{Loops: 2}, func(t *testing.T, e *Engine) {
+		if e.Mode() == Socket {
+			return
+		}
+		client, server := connPair(t, e)
+		loops := e.Group().Loops()
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		server.writing <- struct{}{} // as a Write under way
+		assert.ErrorIs(t, server.Migrate(ended, loops[0]), context.Canceled)
+		server.writing.leave()
+		require.NoError(t, server.Close())
+		assert.ErrorIs(t, server.Migrate(t.Context(), loops[0]), net.ErrClosed)
+		assert.ErrorIs(t, server.Migrate(t.Context(), loops[1]), net.ErrClosed)
+		require.NoError(t, loops[1].Close())
+		// It may have moved when that is found out: the connection ends then.
+		err := client.Migrate(t.Context(), loops[1])
+		assert.ErrorIs(t, err, net.ErrClosed)
+		_, err = client.Read(make([]byte, 1))
+		assert.Error(t, err)
+		require.NoError(t, client.Close())
+	})
+}
