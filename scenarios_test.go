@@ -5,6 +5,7 @@ package zcrx
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -115,4 +116,33 @@ func TestRealDestroyWithWaitingReturns(t *testing.T) {
 	assert.NotNil(t, hold[15].Bytes(), "still readable")
 	release(t, hold[15])
 	assert.True(t, p.freed)
+}
+
+// TestDryPoolSleeps holds every buffer while data waits: the loop sleeps, and goes
+// on when they come back.
+func TestDryPoolSleeps(t *testing.T) {
+	inEveryMode(t, func(t *testing.T, mode Mode) {
+		const buffers = 16
+		l := newTestLoop(t, LoopConfig{})
+		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: buffers})
+		sender, r := newTestReceiver(t, p)
+		want := pattern(4, 4*buffers*int(pageSize()))
+		send(t, sender, want)
+		var got []byte
+		held := takeBuffers(t, r, buffers)
+		for _, b := range held {
+			got = append(got, b.Bytes()...)
+		}
+		eventually(t, "the receive ended for want of a buffer, and the loop sleeps", func() bool {
+			// Before 7.2.10 the receive may just pause.
+			ended := p.Stats().RearmedNoBuffer > 0 || olderKernel(kernelRelease(), 7, 2, 10) && mode == DeviceLess
+			return ended && l.asleep.Load()
+		})
+		before := l.Stats().Turns
+		time.Sleep(100 * time.Millisecond) // in which a loop that tried again would have had thousands
+		assert.LessOrEqual(t, l.Stats().Turns, before+10)
+		release(t, held...)
+		got = append(got, receiveAll(t, r)...)
+		assert.True(t, bytes.Equal(want, got))
+	})
 }
