@@ -7,7 +7,6 @@
 #include <linux/etherdevice.h>
 #include <linux/module.h>
 #include <linux/platform_device.h>
-#include <linux/rtnetlink.h>
 
 #include "zcnic.h"
 
@@ -40,6 +39,11 @@ OPTION(pack, bool, 0644, "put several packets into one payload buffer");
 OPTION(lose_nth, uint, 0644, "lose every n-th packet with payload");
 OPTION(unsplit_nth, uint, 0644, "split off no header from every n-th packet with payload");
 OPTION(reorder_nth, uint, 0644, "let every n-th packet with payload arrive after the one behind it");
+
+/* Gives the parents a driver, whose name tools find in sysfs. */
+static struct platform_driver zcnic_driver = {
+	.driver.name = KBUILD_MODNAME,
+};
 
 static struct platform_device *zcnic_parents[2 * ZCNIC_MAX_PAIRS];
 static struct zcnic_dev *zcnic_devices[2 * ZCNIC_MAX_PAIRS];
@@ -114,6 +118,7 @@ static void zcnic_exit(void)
 		if (zcnic_parents[i])
 			platform_device_unregister(zcnic_parents[i]);
 	}
+	platform_driver_unregister(&zcnic_driver);
 }
 
 static int __init zcnic_init(void)
@@ -122,6 +127,9 @@ static int __init zcnic_init(void)
 	int err = zcnic_check_options();
 	int i;
 
+	if (err)
+		return err;
+	err = platform_driver_register(&zcnic_driver);
 	if (err)
 		return err;
 	for (i = 0; i < n; i++) {
