@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -61,6 +62,24 @@ func moduleLoaded() bool {
 	return err == nil
 }
 
+// awaitUnbound waits until io_uring has given up every queue of the device, which
+// it does some time after a ring is closed. A device that goes away at that very
+// moment makes Linux 7.3.4 warn (netif_mp_close_rxq).
+func awaitUnbound(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		for queue := 0; ; queue++ {
+			facts, err := readQueue(queue)
+			if err != nil {
+				return true // there are no more, or the device is down
+			}
+			if facts.ioUring {
+				return false
+			}
+		}
+	}, time.Minute, 10*time.Millisecond)
+}
+
 // setOption changes an option of the loaded module until the test ends.
 func setOption(t *testing.T, name string, value any) {
 	t.Helper()
@@ -88,6 +107,7 @@ func newWire(t *testing.T, options ...string) *wire {
 	w := &wire{t: t, peer: newNamespace(t)}
 	t.Cleanup(func() {
 		if moduleLoaded() {
+			awaitUnbound(t)
 			assert.NoError(t, unloadModule())
 		}
 		assert.NoError(t, w.peer.Close())
@@ -163,6 +183,27 @@ func (w *wire) inPeer(fn func() error) error {
 type connection struct {
 	out *net.TCPConn // the sender's end
 	in  *net.TCPConn // the receiver's end
+}
+
+// setPeerSysctl sets a sysctl of the sender's network namespace.
+func (w *wire) setPeerSysctl(name, value string) {
+	w.t.Helper()
+	require.NoError(w.t, w.inPeer(func() error {
+		return os.WriteFile("/proc/sys/"+strings.ReplaceAll(name, ".", "/"), []byte(value), 0)
+	}))
+}
+
+// resent answers how many bytes of payload the sender has sent again.
+func (c connection) resent(t *testing.T) int64 {
+	t.Helper()
+	raw, err := c.out.SyscallConn()
+	require.NoError(t, err)
+	var info *unix.TCPInfo
+	require.NoError(t, raw.Control(func(fd uintptr) {
+		info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	}))
+	require.NoError(t, err)
+	return int64(info.Bytes_retrans)
 }
 
 // listen listens on the receiving device until the test ends.

@@ -116,6 +116,7 @@ const (
 	anyLocation    = 1<<32 - 1  // RX_CLS_LOC_ANY
 	insertRule     = 0x32       // ETHTOOL_SRXCLSRLINS
 	deleteRule     = 0x31       // ETHTOOL_SRXCLSRLDEL
+	getRSS         = 0x46       // ETHTOOL_GRSSH
 	setRSS         = 0x47       // ETHTOOL_SRSSH
 	newContext     = 1<<32 - 1  // ETH_RXFH_CONTEXT_ALLOC
 	indirSize      = 128
