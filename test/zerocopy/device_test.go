@@ -105,13 +105,7 @@ func newWire(t *testing.T, options ...string) *wire {
 	t.Helper()
 	require.NoError(t, loadModule(options...))
 	w := &wire{t: t, peer: newNamespace(t)}
-	t.Cleanup(func() {
-		if moduleLoaded() {
-			awaitUnbound(t)
-			assert.NoError(t, unloadModule())
-		}
-		assert.NoError(t, w.peer.Close())
-	})
+	t.Cleanup(w.close)
 
 	link, err := netlink.LinkByName(sender)
 	require.NoError(t, err)
@@ -126,6 +120,19 @@ func newWire(t *testing.T, options ...string) *wire {
 	bringUp(t, there, sender, senderAddr4, senderAddr6)
 	setSplit(t, splitOn, 0)
 	return w
+}
+
+// close unloads the module, unless that is done. It is idempotent.
+func (w *wire) close() {
+	w.t.Helper()
+	if !w.peer.IsOpen() {
+		return
+	}
+	if moduleLoaded() {
+		awaitUnbound(w.t)
+		assert.NoError(w.t, unloadModule())
+	}
+	assert.NoError(w.t, w.peer.Close())
 }
 
 func bringUp(t *testing.T, h *netlink.Handle, name string, addr4, addr6 netip.Addr) {

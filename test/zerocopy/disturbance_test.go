@@ -21,8 +21,9 @@ func TestFaults(t *testing.T) {
 			setOption(t, option, 50)
 			pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 512})
 			p := beginProof(t, 1)
-			require.NoError(t, transfer(t, w.connect(1), pool, size))
-			assert.NoError(t, p.checkLossy(size))
+			c := w.connect(1)
+			require.NoError(t, transfer(t, c, pool, size))
+			assert.NoError(t, p.check(size, c.resent(t)))
 			assert.Positive(t, readCounters(t).since(p.before).sum(counter, 1))
 		})
 	}
@@ -89,7 +90,7 @@ func TestChangesUnderTraffic(t *testing.T) {
 	require.NoError(t, <-tr.received)
 	require.NoError(t, <-tr.sent)
 	require.NoError(t, tr.r.Close())
-	assert.NoError(t, p.checkLossy(size))
+	assert.NoError(t, p.check(size, tr.conn.resent(t)))
 }
 
 // TestCloseUnderTraffic closes the loop while data is coming in, and receives on

@@ -11,7 +11,6 @@ import (
 
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
-	"github.com/safchain/ethtool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -30,13 +29,27 @@ func setSplit(t *testing.T, split uint8, threshold uint32) {
 }
 
 func trySplit(split uint8, threshold uint32) error {
+	return changeRings(func(attrs *netlink.AttributeEncoder) {
+		attrs.Uint8(unix.ETHTOOL_A_RINGS_TCP_DATA_SPLIT, split)
+		attrs.Uint32(unix.ETHTOOL_A_RINGS_HDS_THRESH, threshold)
+	})
+}
+
+// setRing sets the number of posted buffers per receive queue.
+func setRing(t *testing.T, n uint32) {
+	t.Helper()
+	require.NoError(t, changeRings(func(attrs *netlink.AttributeEncoder) {
+		attrs.Uint32(unix.ETHTOOL_A_RINGS_RX, n)
+	}))
+}
+
+func changeRings(change func(*netlink.AttributeEncoder)) error {
 	attrs := netlink.NewAttributeEncoder()
 	attrs.Nested(unix.ETHTOOL_A_RINGS_HEADER, func(header *netlink.AttributeEncoder) error {
 		header.String(unix.ETHTOOL_A_HEADER_DEV_NAME, device)
 		return nil
 	})
-	attrs.Uint8(unix.ETHTOOL_A_RINGS_TCP_DATA_SPLIT, split)
-	attrs.Uint32(unix.ETHTOOL_A_RINGS_HDS_THRESH, threshold)
+	change(attrs)
 	payload, err := attrs.Encode()
 	if err != nil {
 		return err
@@ -93,9 +106,9 @@ type rule struct {
 
 // rxnfc is struct ethtool_rxnfc.
 type rxnfc struct {
-	command, flowType uint32
-	data              uint64
-	flow              struct {
+	command uint32
+	_       [12]byte
+	flow    struct {
 		flowType   uint32
 		value      [52]byte
 		_          [20]byte
@@ -178,7 +191,8 @@ type rxfh struct {
 	key                                  [keySize]byte
 }
 
-// addContext makes an RSS context whose table is full of one queue.
+// addContext makes an RSS context whose table is full of one queue, until the test
+// ends.
 func addContext(t *testing.T, queue int) uint32 {
 	t.Helper()
 	request := rxfh{
@@ -193,35 +207,39 @@ func addContext(t *testing.T, queue int) uint32 {
 	}
 	require.NoError(t, ethtoolCall(&request))
 	require.NotZero(t, request.context)
+	t.Cleanup(func() {
+		// Without a table it is deleted.
+		remove := rxfh{command: setRSS, context: request.context, function: noFuncChange, xfrm: noXfrmChange}
+		assert.NoError(t, ethtoolCall(&remove))
+	})
 	return request.context
-}
-
-func openEthtool(t *testing.T) *ethtool.Ethtool {
-	t.Helper()
-	e, err := ethtool.NewEthtool()
-	require.NoError(t, err)
-	t.Cleanup(e.Close)
-	return e
-}
-
-// setRing sets the number of posted buffers per receive queue.
-func setRing(t *testing.T, n uint32) {
-	t.Helper()
-	e := openEthtool(t)
-	ring, err := e.GetRing(device)
-	require.NoError(t, err)
-	ring.RxPending = n
-	_, err = e.SetRing(device, ring)
-	require.NoError(t, err)
 }
 
 // counters are those of the receiving device, by name: "rx0_packets".
 type counters map[string]uint64
 
+// maxCounters is more than a device of four queues has.
+const maxCounters = 256
+
 func readCounters(t *testing.T) counters {
 	t.Helper()
-	all, err := openEthtool(t).Stats(device)
-	require.NoError(t, err)
+	// Structs ethtool_gstrings and ethtool_stats. The kernel answers nothing if a
+	// length is neither 0 nor right.
+	names := struct {
+		command, set, n uint32
+		text            [maxCounters][32]byte
+	}{command: unix.ETHTOOL_GSTRINGS, set: 1} // ETH_SS_STATS
+	values := struct {
+		command, n uint32
+		value      [maxCounters]uint64
+	}{command: unix.ETHTOOL_GSTATS}
+	require.NoError(t, ethtoolCall(&names))
+	require.NoError(t, ethtoolCall(&values))
+	require.Equal(t, names.n, values.n)
+	all := make(counters)
+	for i := range names.n {
+		all[unix.ByteSliceToString(names.text[i][:])] = values.value[i]
+	}
 	require.Contains(t, all, "rx0_placed_bytes")
 	return all
 }

@@ -42,10 +42,12 @@ func TestHolding(t *testing.T) {
 	var received [2]int64
 	var all errgroup.Group
 	var pools []*zcrx.Pool
+	var conns []connection
 	for i := range received {
 		pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: i + 1, NumBuffers: 256})
 		pools = append(pools, pool)
 		c := w.connect(i + 1)
+		conns = append(conns, c)
 		all.Go(func() error { return sendUntil(ctx, c.out) })
 		all.Go(func() (err error) {
 			received[i], err = passOn(t, pool, c, leases)
@@ -55,7 +57,7 @@ func TestHolding(t *testing.T) {
 	require.NoError(t, all.Wait())
 	close(leases)
 	holding.Wait()
-	assert.NoError(t, p.checkLossy(received[0]+received[1]))
+	assert.NoError(t, p.check(received[0]+received[1], conns[0].resent(t)+conns[1].resent(t)))
 	for i, pool := range pools {
 		assert.Zero(t, pool.Stats().Outstanding)
 		t.Logf("queue %d: %d bytes, %d buffers in the end; %+v", i+1, received[i], pool.NumBuffers(), pool.Stats())

@@ -95,7 +95,7 @@ func poolsOfIOUring(napi uint32) (int, error) {
 			case poolIfindex:
 				ifindex = decoder.Uint32()
 			case poolNAPI:
-				user = uint32(decoder.Uint32())
+				user = decoder.Uint32()
 			case poolIOUring:
 				ioUring = true
 			case poolDetached:

@@ -28,24 +28,14 @@ func beginProof(t *testing.T, queues ...int) proof {
 	return proof{t: t, queues: queues, before: readCounters(t)}
 }
 
-// check answers why the claim does not hold for so many bytes, of which the sender
-// sent some again (the emulated machine is slow enough for TCP to do so without
-// need). No packet may have been lost, and the pools must still be open.
+// check answers why the claim does not hold for so many bytes. What the sender sent
+// again may have been placed twice: where packets are dropped, or where the machine
+// is so slow that TCP sends again without need. The pools must still be open.
 func (p proof) check(received, resent int64) error {
 	p.t.Helper()
 	placed, err := p.checkPlaces()
-	if placed != received+resent {
-		err = errors.Join(err, fmt.Errorf("the device placed %d bytes, received were %d, %d of them twice", placed, received, resent))
-	}
-	return err
-}
-
-// checkLossy is check where packets may have been lost.
-func (p proof) checkLossy(received int64) error {
-	p.t.Helper()
-	placed, err := p.checkPlaces()
-	if placed < received {
-		err = errors.Join(err, fmt.Errorf("the device placed %d bytes, received were %d", placed, received))
+	if placed < received || placed > received+resent {
+		err = errors.Join(err, fmt.Errorf("the device placed %d bytes, received were %d, sent again %d", placed, received, resent))
 	}
 	return err
 }

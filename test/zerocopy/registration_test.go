@@ -89,7 +89,7 @@ func TestRefusals(t *testing.T) {
 		refusal{0, false, `receive queue of "zc0", 4 is out of range`, "allowed are 0 to 3"}.check(t, 4)
 	})
 	t.Run("generic XDP", func(t *testing.T) {
-		detach := attachXDP(t, xdpPass, link.XDPGenericMode, false)
+		detach := attachXDP(t, xdpPass, link.XDPGenericMode, true)
 		refusal{syscall.EEXIST, true, "an XDP program is attached", "ip link set dev zc0 xdpgeneric off"}.check(t, 1)
 		detach()
 		good(t)

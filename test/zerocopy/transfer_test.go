@@ -29,9 +29,10 @@ const (
 // pattern is what every stream repeats. It is longer than its period by a chunk,
 // so that a chunk from anywhere is in one piece.
 var pattern = sync.OnceValue(func() []byte {
-	b := make([]byte, patternSize)
-	_, _ = rand.New(rand.NewSource(1)).Read(b) // never fails
-	return append(b, b[:chunkSize]...)
+	b := make([]byte, patternSize+chunkSize)
+	_, _ = rand.New(rand.NewSource(1)).Read(b[:patternSize]) // never fails
+	copy(b[patternSize:], b)
+	return b
 })
 
 // send sends the first size bytes of the pattern's stream and then its end.

@@ -28,17 +28,17 @@ func TestGibibyte(t *testing.T) {
 	w := newWire(t, "tso=1", "ring=1024")
 	// An emulated machine makes TCP believe that packets were lost.
 	w.setPeerSysctl("net.ipv4.tcp_early_retrans", "0")
-	w.setPeerSysctl("net.ipv4.tcp_rto_min_us", "2000000")
+	w.setPeerSysctl("net.ipv4.tcp_rto_min_us", "20000000")
 	pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 8192})
 	p := beginProof(t, 1)
 	c := w.connect(1)
 	require.NoError(t, transfer(t, c, pool, size))
-	resent := c.resent(t)
-	assert.NoError(t, p.check(size, resent))
+	assert.Zero(t, c.resent(t))
+	assert.NoError(t, p.check(size, 0))
 	s := pool.Stats()
 	assert.Equal(t, uint64(size), s.Bytes)
 	assert.Zero(t, s.CopiedBytes)
-	t.Logf("%d bytes were sent twice; %+v", resent, s)
+	t.Logf("%+v", s)
 }
 
 // TestSeveralCompletionsPerBuffer holds leases until several lie in one buffer.
@@ -48,7 +48,8 @@ func TestGibibyte(t *testing.T) {
 func TestSeveralCompletionsPerBuffer(t *testing.T) {
 	const size, buffers = 8 << 20, 128
 	w := newWire(t)
-	pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: buffers})
+	pool, err := zcrx.NewPool(t.Context(), newLoop(t), zcrx.PoolConfig{Interface: device, Queue: 1, NumBuffers: buffers})
+	require.NoError(t, err)
 	p := beginProof(t, 1)
 	c := w.connect(1)
 	r, err := zcrx.NewReceiver(pool, c.in)
@@ -103,25 +104,25 @@ func bufferOf(t *testing.T, pool *zcrx.Pool, b zcrx.Buffer) uintptr {
 // device allow it, and into pages where they do not.
 func TestBufferSizes(t *testing.T) {
 	const total = 4 << 20
+	// More than a pool needs: the kernel gives those of the last one back late.
+	reserveHugePages(t, 32)
 	for name, test := range map[string]struct {
 		option string
 		cfg    zcrx.PoolConfig
+		hinted int // what the library takes the hint for
 		want   int
 	}{
-		"granted":     {"page_size=1", zcrx.PoolConfig{Memory: zcrx.MemoryHugeTLB, BufferSizeHint: 32 << 10}, 32 << 10},
-		"too large":   {"page_size=1", zcrx.PoolConfig{Memory: zcrx.MemoryHugeTLB, BufferSizeHint: 2 << 20}, 4096},
-		"no support":  {"page_size=0", zcrx.PoolConfig{Memory: zcrx.MemoryHugeTLB, BufferSizeHint: 32 << 10}, 4096},
-		"no need":     {"page_size=0", zcrx.PoolConfig{BufferSizeHint: 4096}, 4096},
-		"not a power": {"page_size=1", zcrx.PoolConfig{BufferSizeHint: 5000}, 4096},
+		"granted":       {"page_size=1", zcrx.PoolConfig{Memory: zcrx.MemoryHugeTLB, BufferSizeHint: 32 << 10}, 32 << 10, 32 << 10},
+		"too large":     {"page_size=1", zcrx.PoolConfig{Memory: zcrx.MemoryHugeTLB, BufferSizeHint: 2 << 20}, 2 << 20, 4096},
+		"no support":    {"page_size=0", zcrx.PoolConfig{Memory: zcrx.MemoryHugeTLB, BufferSizeHint: 32 << 10}, 32 << 10, 4096},
+		"a page":        {"page_size=0", zcrx.PoolConfig{BufferSizeHint: 4096}, 4096, 4096},
+		"no power of 2": {"page_size=1", zcrx.PoolConfig{BufferSizeHint: 5000}, 4096, 4096},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWire(t, test.option, "tso=1")
 			cfg := test.cfg
 			cfg.Queue = 1
-			cfg.NumBuffers = total / max(4096, cfg.BufferSizeHint&^4095)
-			if cfg.BufferSizeHint == 5000 {
-				cfg.NumBuffers = total / 4096
-			}
+			cfg.NumBuffers = total / test.hinted
 			pool := newPool(t, newLoop(t), cfg)
 			assert.Equal(t, test.want, pool.BufferSize())
 			assert.Equal(t, total, pool.NumBuffers()*pool.BufferSize())
@@ -131,6 +132,14 @@ func TestBufferSizes(t *testing.T) {
 			assert.NoError(t, p.check(16<<20, c.resent(t)))
 		})
 	}
+}
+
+// reserveHugePages reserves huge pages until the test ends.
+func reserveHugePages(t *testing.T, n int) {
+	t.Helper()
+	const sysctl = "/proc/sys/vm/nr_hugepages"
+	require.NoError(t, os.WriteFile(sysctl, []byte(strconv.Itoa(n)), 0))
+	t.Cleanup(func() { assert.NoError(t, os.WriteFile(sysctl, []byte("0"), 0)) })
 }
 
 // TestDMABuf receives into a dma-buf.
@@ -177,8 +186,9 @@ func TestCopiedFragments(t *testing.T) {
 		assert.Positive(t, grown.sum("unsplit", 1))
 		assert.Positive(t, grown.sum("linear_bytes", 1))
 		assert.GreaterOrEqual(t, grown.sum("page_bytes", 1), s.CopiedBytes)
-		assert.Equal(t, uint64(size+c.resent(t)),
-			grown.sum("placed_bytes", 1)+grown.sum("linear_bytes", 1)+grown.sum("page_bytes", 1))
+		all := grown.sum("placed_bytes", 1) + grown.sum("linear_bytes", 1) + grown.sum("page_bytes", 1)
+		assert.GreaterOrEqual(t, all, uint64(size))
+		assert.LessOrEqual(t, all, uint64(size+c.resent(t)))
 	})
 	t.Run("another queue", func(t *testing.T) {
 		w := newWire(t)
