@@ -22,23 +22,32 @@ struct zcnic_options zcnic_options = {
 	.pack = true,
 };
 
-#define OPTION(name, type, mode, text) \
-	module_param_named(name, zcnic_options.name, type, mode); \
-	MODULE_PARM_DESC(name, text)
-
-OPTION(pairs, uint, 0444, "pairs of devices, 1 to 4");
-OPTION(queues, uint, 0444, "receive and transmit queues of a device, 1 to 16");
-OPTION(mtu, uint, 0444, "MTU at first, 68 to 16000");
-OPTION(ring, uint, 0444, "payload buffers posted per receive queue at first, 1 to 4096");
-OPTION(backlog, uint, 0444, "packets under way to a receive queue before the sender is stopped, 2 or more");
-OPTION(tso, bool, 0444, "take TCP segments of up to 64 KiB, which arrive whole");
-OPTION(queue_mgmt, bool, 0444, "have queue management operations: without, no memory provider");
-OPTION(page_size, bool, 0444, "take receive buffers of more than a page");
-OPTION(xdp, bool, 0444, "take XDP programs");
-OPTION(pack, bool, 0644, "put several packets into one payload buffer");
-OPTION(lose_nth, uint, 0644, "lose every n-th packet with payload");
-OPTION(unsplit_nth, uint, 0644, "split off no header from every n-th packet with payload");
-OPTION(reorder_nth, uint, 0644, "let every n-th packet with payload arrive after the one behind it");
+module_param_named(pairs, zcnic_options.pairs, uint, 0444);
+MODULE_PARM_DESC(pairs, "pairs of devices, 1 to 4");
+module_param_named(queues, zcnic_options.queues, uint, 0444);
+MODULE_PARM_DESC(queues, "receive and transmit queues of a device, 1 to 16");
+module_param_named(mtu, zcnic_options.mtu, uint, 0444);
+MODULE_PARM_DESC(mtu, "MTU at first, 68 to 16000");
+module_param_named(ring, zcnic_options.ring, uint, 0444);
+MODULE_PARM_DESC(ring, "payload buffers posted per receive queue at first, 1 to 4096");
+module_param_named(backlog, zcnic_options.backlog, uint, 0444);
+MODULE_PARM_DESC(backlog, "packets under way to a receive queue that stop the sender, 2 or more");
+module_param_named(tso, zcnic_options.tso, bool, 0444);
+MODULE_PARM_DESC(tso, "take TCP segments of up to 64 KiB, which arrive whole");
+module_param_named(queue_mgmt, zcnic_options.queue_mgmt, bool, 0444);
+MODULE_PARM_DESC(queue_mgmt, "have queue management operations: without, no memory provider");
+module_param_named(page_size, zcnic_options.page_size, bool, 0444);
+MODULE_PARM_DESC(page_size, "take receive buffers of more than a page");
+module_param_named(xdp, zcnic_options.xdp, bool, 0444);
+MODULE_PARM_DESC(xdp, "take XDP programs");
+module_param_named(pack, zcnic_options.pack, bool, 0644);
+MODULE_PARM_DESC(pack, "put several packets into one payload buffer");
+module_param_named(lose_nth, zcnic_options.lose_nth, uint, 0644);
+MODULE_PARM_DESC(lose_nth, "lose every n-th packet with payload");
+module_param_named(unsplit_nth, zcnic_options.unsplit_nth, uint, 0644);
+MODULE_PARM_DESC(unsplit_nth, "split off no header from every n-th packet with payload");
+module_param_named(reorder_nth, zcnic_options.reorder_nth, uint, 0644);
+MODULE_PARM_DESC(reorder_nth, "swap every n-th packet with payload and the next one");
 
 /* Gives the parents a driver, whose name tools find in sysfs. */
 static struct platform_driver zcnic_driver = {
