@@ -3,6 +3,7 @@
 package zerocopy
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"runtime"
@@ -146,7 +147,8 @@ func steer(t *testing.T, r rule) {
 	f := &request.flow
 	f.flowType, f.location, f.ringCookie = flowTCP4, anyLocation, uint64(r.queue)
 	addrs := 4
-	if r.from.Addr().Is6() || r.to.Addr().Is6() {
+	from, to := r.from.Addr().Unmap(), r.to.Addr().Unmap()
+	if from.Is6() || to.Is6() {
 		f.flowType, addrs = flowTCP6, 16
 	}
 	if r.context != 0 {
@@ -163,12 +165,14 @@ func steer(t *testing.T, r rule) {
 			f.mask[at+i] = onesCompletely
 		}
 	}
-	for i, end := range []netip.AddrPort{r.from, r.to} {
-		if end.Addr().IsValid() && !end.Addr().IsUnspecified() {
-			set(i*addrs, end.Addr().AsSlice())
+	for i, addr := range []netip.Addr{from, to} {
+		if addr.IsValid() {
+			set(i*addrs, addr.AsSlice())
 		}
-		if end.Port() != 0 {
-			set(2*addrs+2*i, []byte{byte(end.Port() >> 8), byte(end.Port())})
+	}
+	for i, port := range []uint16{r.from.Port(), r.to.Port()} {
+		if port != 0 {
+			set(2*addrs+2*i, binary.BigEndian.AppendUint16(nil, port))
 		}
 	}
 	require.NoError(t, ethtoolCall(&request), "%+v", r)
