@@ -200,8 +200,8 @@ func (w *wire) setPeerSysctl(name, value string) {
 	}))
 }
 
-// resent answers how many bytes of payload the sender has sent again.
-func (c connection) resent(t *testing.T) int64 {
+// info is what the sender's TCP knows.
+func (c connection) info(t *testing.T) *unix.TCPInfo {
 	t.Helper()
 	raw, err := c.out.SyscallConn()
 	require.NoError(t, err)
@@ -210,7 +210,13 @@ func (c connection) resent(t *testing.T) int64 {
 		info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 	}))
 	require.NoError(t, err)
-	return int64(info.Bytes_retrans)
+	return info
+}
+
+// resent answers how many bytes of payload the sender has sent again.
+func (c connection) resent(t *testing.T) int64 {
+	t.Helper()
+	return int64(c.info(t).Bytes_retrans)
 }
 
 // listen listens on the receiving device until the test ends.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"math/rand"
+	"net"
 	"os"
 	"sync"
 	"testing"
@@ -49,6 +50,7 @@ func TestHolding(t *testing.T) {
 		c := w.connect(i + 1)
 		conns = append(conns, c)
 		all.Go(func() error { return sendUntil(ctx, c.out) })
+		all.Go(func() error { return growWhenDry(ctx, pool) })
 		all.Go(func() (err error) {
 			received[i], err = passOn(t, pool, c, leases)
 			return err
@@ -60,15 +62,14 @@ func TestHolding(t *testing.T) {
 	assert.NoError(t, p.check(received[0]+received[1], conns[0].resent(t)+conns[1].resent(t)))
 	for i, pool := range pools {
 		assert.Zero(t, pool.Stats().Outstanding)
-		t.Logf("queue %d: %d bytes, %d buffers in the end; %+v", i+1, received[i], pool.NumBuffers(), pool.Stats())
+		info := conns[i].info(t)
+		t.Logf("queue %d: %d bytes, %d buffers in the end, %d timeouts in %d recoveries; %+v", i+1, received[i],
+			pool.NumBuffers(), info.Total_rto, info.Total_rto_recoveries, pool.Stats())
 	}
 }
 
 // sendUntil sends the pattern's stream until ctx ends.
-func sendUntil(ctx context.Context, conn interface {
-	Write([]byte) (int, error)
-	CloseWrite() error
-}) error {
+func sendUntil(ctx context.Context, conn *net.TCPConn) error {
 	for at := int64(0); ctx.Err() == nil; at += chunkSize {
 		if _, err := conn.Write(pattern()[at%patternSize:][:chunkSize]); err != nil {
 			return err
@@ -77,8 +78,7 @@ func sendUntil(ctx context.Context, conn interface {
 	return conn.CloseWrite()
 }
 
-// passOn receives a stream to its end, checks it and hands the leases on. It grows
-// the pool after each allocation failure, up to sixteen times.
+// passOn receives a stream to its end, checks it and hands the leases on.
 func passOn(t *testing.T, pool *zcrx.Pool, c connection, leases chan<- zcrx.Buffer) (int64, error) {
 	r, err := zcrx.NewReceiver(pool, c.in)
 	if err != nil {
@@ -87,31 +87,43 @@ func passOn(t *testing.T, pool *zcrx.Pool, c connection, leases chan<- zcrx.Buff
 	defer r.Close()
 	var s stream
 	var longest time.Duration
-	grown, failures := 0, uint64(0)
-	last := time.Now()
-	for {
+	for last := time.Now(); ; last = time.Now() {
 		b, err := r.Recv(context.Background())
 		if errors.Is(err, io.EOF) {
-			t.Logf("the longest pause between two buffers was %v; grown %d times", longest, grown)
+			t.Logf("the longest pause between two buffers was %v", longest)
 			return s.at, nil
 		}
 		if err != nil {
 			return s.at, err
 		}
 		longest = max(longest, time.Since(last))
-		last = time.Now()
 		if err := s.check(b.Bytes()); err != nil {
 			return s.at, err
 		}
 		leases <- b
-		if n := pool.Stats().AllocFailures; n > failures && grown < 16 {
+	}
+}
+
+// growWhenDry grows the pool after each allocation failure, up to sixteen times,
+// until ctx ends.
+func growWhenDry(ctx context.Context, pool *zcrx.Pool) error {
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for grown, failures := 0, uint64(0); grown < 16; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-look.C:
+		}
+		if n := pool.Stats().AllocFailures; n > failures {
 			failures = n
 			grown++
 			if err := pool.Grow(context.Background(), 256); err != nil {
-				return s.at, err
+				return err
 			}
 		}
 	}
+	return nil
 }
 
 // holdAtRandom keeps up to 32 leases, and returns some whenever it has more.

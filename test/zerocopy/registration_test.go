@@ -5,10 +5,13 @@ package zerocopy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os/exec"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -16,6 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/zcrx-go/zcrx"
 )
@@ -40,6 +44,9 @@ func (want refusal) check(t *testing.T, queue int) {
 	out := probeCommand(t, queue)
 	assert.Contains(t, out, want.seen)
 	assert.Contains(t, out, want.remedy)
+	if want.errno != 0 {
+		assert.Regexp(t, fmt.Sprintf(`zc0 queue %d +no +device: `, queue), out)
+	}
 }
 
 func (want refusal) checkError(t *testing.T, err error) {
@@ -56,7 +63,7 @@ func (want refusal) checkError(t *testing.T, err error) {
 // probeCommand is what "zcrx probe" prints of a queue.
 func probeCommand(t *testing.T, queue int) string {
 	t.Helper()
-	out, err := exec.Command("./zcrx", "probe", "-i", device, "-q", string(rune('0'+queue))).CombinedOutput()
+	out, err := exec.Command("./zcrx", "probe", "-i", device, "-q", strconv.Itoa(queue)).CombinedOutput()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		require.NoError(t, err)
 	}
@@ -98,6 +105,14 @@ func TestRefusals(t *testing.T) {
 		detach := attachXDP(t, xdpPass, link.XDPDriverMode, true)
 		refusal{syscall.EEXIST, true, "an XDP program is attached", "ip link set dev zc0 xdp off"}.check(t, 1)
 		detach()
+		good(t)
+	})
+	t.Run("AF_XDP", func(t *testing.T) {
+		closeSocket := bindXDPSocket(t, 1)
+		refusal{syscall.EBUSY, false, "used by AF_XDP", "close its AF_XDP sockets"}.check(t, 1)
+		closeSocket()
+		// The kernel gives the queue up a little later.
+		require.Eventually(t, func() bool { return zcrx.ProbeQueue(device, 1) == nil }, time.Minute, 10*time.Millisecond)
 		good(t)
 	})
 	t.Run("down", func(t *testing.T) {
@@ -206,4 +221,30 @@ func attachXDP(t *testing.T, answer int64, mode link.XDPAttachFlags, fragments b
 	detach, err := tryXDP(t, answer, mode, fragments)
 	require.NoError(t, err)
 	return detach
+}
+
+// bindXDPSocket binds an AF_XDP socket to a receive queue, in copying mode.
+func bindXDPSocket(t *testing.T, queue int) (closeSocket func()) {
+	t.Helper()
+	iface, err := netlink.LinkByName(device)
+	require.NoError(t, err)
+	fd, err := unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	const chunk, chunks = 4096, 16
+	memory, err := unix.Mmap(-1, 0, chunk*chunks, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	require.NoError(t, err)
+	reg := unix.XDPUmemReg{Addr: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(memory)))), Len: chunk * chunks, Size: chunk}
+	_, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_XDP, unix.XDP_UMEM_REG,
+		uintptr(unsafe.Pointer(&reg)), unsafe.Sizeof(reg), 0)
+	require.Zero(t, errno)
+	for _, ring := range []int{unix.XDP_UMEM_FILL_RING, unix.XDP_UMEM_COMPLETION_RING, unix.XDP_RX_RING} {
+		require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_XDP, ring, chunks))
+	}
+	require.NoError(t, unix.Bind(fd, &unix.SockaddrXDP{
+		Flags: unix.XDP_COPY, Ifindex: uint32(iface.Attrs().Index), QueueID: uint32(queue),
+	}))
+	return func() {
+		assert.NoError(t, unix.Close(fd))
+		assert.NoError(t, unix.Munmap(memory))
+	}
 }
