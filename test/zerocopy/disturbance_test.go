@@ -23,7 +23,7 @@ func TestFaults(t *testing.T) {
 			p := beginProof(t, 1)
 			c := w.connect(1)
 			require.NoError(t, transfer(t, c, pool, size))
-			assert.NoError(t, p.check(size, c.resent(t)))
+			assert.NoError(t, p.check(size, c))
 			assert.Positive(t, readCounters(t).since(p.before).sum(counter, 1))
 		})
 	}
@@ -90,7 +90,7 @@ func TestChangesUnderTraffic(t *testing.T) {
 	require.NoError(t, <-tr.received)
 	require.NoError(t, <-tr.sent)
 	require.NoError(t, tr.r.Close())
-	assert.NoError(t, p.check(size, tr.conn.resent(t)))
+	assert.NoError(t, p.check(size, tr.conn))
 }
 
 // TestCloseUnderTraffic closes the loop while data is coming in, and receives on

@@ -32,7 +32,7 @@ func TestReload(t *testing.T) {
 		p := beginProof(t, 1)
 		c := w.connect(1)
 		require.NoError(t, transfer(t, c, pool, 256<<10))
-		require.NoError(t, p.check(256<<10, c.resent(t)))
+		require.NoError(t, p.check(256<<10, c))
 		closePool(t, pool)
 		require.NoError(t, loop.Close())
 		w.close()

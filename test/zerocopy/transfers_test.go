@@ -34,7 +34,7 @@ func TestGibibyte(t *testing.T) {
 	c := w.connect(1)
 	require.NoError(t, transfer(t, c, pool, size))
 	assert.Zero(t, c.resent(t))
-	assert.NoError(t, p.check(size, 0))
+	assert.NoError(t, p.check(size))
 	s := pool.Stats()
 	assert.Equal(t, uint64(size), s.Bytes)
 	assert.Zero(t, s.CopiedBytes)
@@ -80,7 +80,7 @@ func TestSeveralCompletionsPerBuffer(t *testing.T) {
 	_, err = r.Recv(t.Context())
 	require.Error(t, err)
 	require.NoError(t, <-sent)
-	require.NoError(t, p.check(size, c.resent(t)))
+	require.NoError(t, p.check(size, c))
 	stats := pool.Stats()
 	assert.Positive(t, shared)
 	assert.Greater(t, stats.Completions, uint64(size/4096), "otherwise no buffer was used by two packets")
@@ -129,7 +129,7 @@ func TestBufferSizes(t *testing.T) {
 			p := beginProof(t, 1)
 			c := w.connect(1)
 			require.NoError(t, transfer(t, c, pool, 16<<20))
-			assert.NoError(t, p.check(16<<20, c.resent(t)))
+			assert.NoError(t, p.check(16<<20, c))
 		})
 	}
 }
@@ -150,7 +150,7 @@ func TestDMABuf(t *testing.T) {
 	p := beginProof(t, 1)
 	c := w.connect(1)
 	require.NoError(t, transfer(t, c, pool, size))
-	assert.NoError(t, p.check(size, c.resent(t)))
+	assert.NoError(t, p.check(size, c))
 }
 
 // TestIPv6 receives over IPv6.
@@ -163,7 +163,7 @@ func TestIPv6(t *testing.T) {
 	p := beginProof(t, 3)
 	c := w.dial(l)
 	require.NoError(t, transfer(t, c, pool, size))
-	assert.NoError(t, p.check(size, c.resent(t)))
+	assert.NoError(t, p.check(size, c))
 }
 
 // TestCopiedFragments mixes packets that the device did not split, and those of a
@@ -178,7 +178,7 @@ func TestCopiedFragments(t *testing.T) {
 		p := beginProof(t, 1)
 		c := w.connect(1)
 		require.NoError(t, transfer(t, c, pool, size))
-		assert.Error(t, p.check(size, c.resent(t)))
+		assert.Error(t, p.check(size, c))
 		s := pool.Stats()
 		assert.Equal(t, uint64(size), s.Bytes)
 		assert.Positive(t, s.CopiedFragments)
@@ -196,7 +196,7 @@ func TestCopiedFragments(t *testing.T) {
 		p := beginProof(t, 1)
 		c := w.connect(2)
 		require.NoError(t, transfer(t, c, pool, size))
-		assert.ErrorContains(t, p.check(size, c.resent(t)), "the device placed 0 bytes")
+		assert.ErrorContains(t, p.check(size, c), "the device placed 0 bytes")
 		assert.Equal(t, uint64(size), pool.Stats().CopiedBytes)
 	})
 }
