@@ -111,14 +111,15 @@ test-vm: build ## the same tests on Linux 7.3 (KERNEL=) in a virtual machine
 		-exec '"$(CURDIR)/bin/vmrun" --quiet --timeout 15m --kernel $(KERNEL) --env ZCRX_LANE' $(static) $$packages
 
 # One thread for all of the guest's processors: with several, QEMU's emulation dies
-# when the kernel patches its code, as it does for a queue's memory provider.
+# when the kernel patches its code, as it does for a queue's memory provider. Huge
+# pages are reserved while there are any: one test wants them.
 .PHONY: test-nic
 test-nic: build ## true zero copy, on the software device in test/nic
 	@module=$$(test/nic/build --kernel $(KERNEL)); \
 	go test -run '^$$' -exec true -tags nic,netgo,osusergo $(staticlink) $(zerocopy) >/dev/null; \
 	scripts/lane -skips scripts/skips nic -- go test -json -count=1 -timeout 15m \
 		-exec "'$(CURDIR)/bin/vmrun' --quiet --timeout 15m --kernel $(KERNEL) --tcg-thread single \
-			--file '$$module:zcnic.ko' --file '$(CURDIR)/bin/zcrx-static:zcrx' --env ZCRX_LANE \
+			--file '$$module:zcnic.ko' --file '$(CURDIR)/bin/zcrx-static:zcrx' --sysctl vm.nr_hugepages=32 --env ZCRX_LANE \
 			--env ZCRX_NIC_BYTES --env ZCRX_NIC_HOLDING --env ZCRX_NIC_RELOADS" \
 		-tags nic,netgo,osusergo $(staticlink) $(zerocopy)
 
