@@ -47,7 +47,7 @@ drop:
 	return NETDEV_TX_OK;
 }
 
-int zcnic_open(struct net_device *dev)
+static int zcnic_open(struct net_device *dev)
 {
 	struct zcnic_dev *zn = netdev_priv(dev);
 	struct netdev_queue_config qcfg;
@@ -79,7 +79,7 @@ undo:
 	return err;
 }
 
-int zcnic_stop(struct net_device *dev)
+static int zcnic_stop(struct net_device *dev)
 {
 	struct zcnic_dev *zn = netdev_priv(dev);
 	int i;

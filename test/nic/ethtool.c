@@ -39,12 +39,8 @@ static int zcnic_restart(struct net_device *dev)
 
 	if (!netif_running(dev))
 		return 0;
-	if (!dev->queue_mgmt_ops) {
-		zcnic_stop(dev);
-		return zcnic_open(dev);
-	}
 	for (i = 0; i < dev->num_rx_queues; i++) {
-		err = netdev_rx_queue_restart(dev, i);
+		err = zcnic_queue_restart(dev, i);
 		if (err)
 			return err;
 	}
@@ -152,11 +148,8 @@ static void zcnic_get_ethtool_stats(struct net_device *dev,
 const struct ethtool_ops zcnic_ethtool_ops = {
 	.supported_ring_params	= ETHTOOL_RING_USE_TCP_DATA_SPLIT |
 				  ETHTOOL_RING_USE_HDS_THRS,
-	/* Setting the number of queues wants rtnl beside the instance lock, and
-	 * so does stopping and opening the device.
-	 */
-	.op_needs_rtnl		= ETHTOOL_OP_NEEDS_RTNL_SCHANNELS |
-				  ETHTOOL_OP_NEEDS_RTNL_SRINGPARAM,
+	/* Setting the number of queues wants rtnl beside the instance lock. */
+	.op_needs_rtnl		= ETHTOOL_OP_NEEDS_RTNL_SCHANNELS,
 	.rxfh_per_ctx_key	= 1,
 	.rxfh_indir_space	= ZCNIC_INDIR,
 	.rxfh_key_space		= ZCNIC_KEY,

@@ -136,6 +136,25 @@ void zcnic_queue_config(struct net_device *dev, int index,
 		zcnic_default_qcfg(dev, qcfg);
 }
 
+/* Gives a running queue new memory; on failure it keeps the old. */
+int zcnic_queue_restart(struct net_device *dev, int index)
+{
+	struct zcnic_buffers fresh, old;
+	struct netdev_queue_config qcfg;
+	int err;
+
+	if (dev->queue_mgmt_ops)
+		return netdev_rx_queue_restart(dev, index);
+	zcnic_queue_config(dev, index, &qcfg);
+	err = zcnic_queue_mem_alloc(dev, &qcfg, &fresh, index);
+	if (err)
+		return err;
+	zcnic_queue_stop(dev, &old, index);
+	zcnic_queue_start(dev, &qcfg, &fresh, index);
+	zcnic_queue_mem_free(dev, &old);
+	return 0;
+}
+
 static void zcnic_get_queue_stats_rx(struct net_device *dev, int index,
 				     struct netdev_queue_stats_rx *s)
 {

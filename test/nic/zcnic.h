@@ -164,14 +164,13 @@ static inline struct zcnic_cb *zcnic_cb(struct sk_buff *skb)
 
 /* device.c */
 struct zcnic_dev *zcnic_create(struct device *dma);
-int zcnic_open(struct net_device *dev);
-int zcnic_stop(struct net_device *dev);
 
 /* queues.c */
 void zcnic_queues_setup(struct net_device *dev);
 void zcnic_queue_config(struct net_device *dev, int index,
 			struct netdev_queue_config *qcfg);
 void zcnic_queue_run(struct zcnic_rxq *rxq);
+int zcnic_queue_restart(struct net_device *dev, int index);
 void zcnic_queue_connect(struct zcnic_rxq *rxq, bool open);
 void zcnic_wake_peer(struct zcnic_rxq *rxq);
 
