@@ -32,6 +32,7 @@ RUN third_party/liburing/build
 COPY go.work* go.mod go.sum ./
 COPY cmd/zcrx/go.mod cmd/zcrx/go.sum cmd/zcrx/
 COPY internal/vm/go.mod internal/vm/go.sum internal/vm/
+COPY test/zerocopy/go.mod test/zerocopy/go.sum test/zerocopy/
 RUN go mod download
 
 COPY . .

@@ -100,6 +100,15 @@ func TestDeviceFaults(t *testing.T) {
 	}
 }
 
+// TestTestDevice: the software device counts as one that can, but is not advised.
+func TestTestDevice(t *testing.T) {
+	f := ready()
+	f.driver = testDriver
+	require.NoError(t, f.verdict())
+	f.driver = "virtio_net"
+	assert.NotContains(t, f.verdict().Error(), testDriver)
+}
+
 // TestDeviceFaultsInOrder checks that of several faults the one is named that the
 // kernel stumbles over first, and for an errno the one that causes it.
 func TestDeviceFaultsInOrder(t *testing.T) {

@@ -67,6 +67,7 @@ func (o *demoOptions) run(ctx context.Context, src io.Reader, out io.Writer) err
 	r := demoReport{header: header{schemaVersion, "demo"}, modeReport: e.report()}
 	began, err := o.transfer(ctx, e, src, &r)
 	r.count(e.pool.Stats(), e.loop.Stats())
+	r.Device = e.placement()
 	err = errors.Join(err, e.close())
 	if !began {
 		return err

@@ -78,6 +78,10 @@ type engine struct {
 	loop  *zcrx.Loop
 	pool  zcrx.BufferPool
 	asked zcrx.Mode
+
+	iface  string
+	queue  int
+	before *placement // when the pool was opened; nil: the driver does not tell
 }
 
 // open makes the engine. The caller must close it.
@@ -97,7 +101,24 @@ func (o *poolOptions) open(ctx context.Context) (*engine, error) {
 	if err != nil {
 		return nil, errors.Join(err, loop.Close())
 	}
-	return &engine{loop: loop, pool: pool, asked: zcrx.Mode(o.mode)}, nil
+	e := &engine{loop: loop, pool: pool, asked: zcrx.Mode(o.mode), iface: o.iface, queue: o.queue}
+	if pool.Mode() == zcrx.ZeroCopy {
+		e.before = readPlacement(o.iface, o.queue)
+	}
+	return e, nil
+}
+
+// placement answers where the device has put payload since the pool was opened;
+// nil if the driver does not tell.
+func (e *engine) placement() *placement {
+	if e.before == nil {
+		return nil
+	}
+	now := readPlacement(e.iface, e.queue)
+	if now == nil {
+		return nil // the device has gone
+	}
+	return now.since(e.before)
 }
 
 // reason says why it is this mode.

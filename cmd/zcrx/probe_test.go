@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -62,6 +65,22 @@ func TestProbeDevice(t *testing.T) {
 	text := start(t, nil, "probe", "-i", "lo", "-q", "0")
 	text.succeed()
 	assert.Contains(t, text.out.String(), "\nlo queue 0  no     device: ")
+}
+
+func TestJudge(t *testing.T) {
+	busy := &zcrx.KernelError{Op: "probe queue 1", Errno: syscall.EBUSY, Meaning: "somebody has it", Remedy: "end that"}
+	for _, c := range []struct {
+		err  error
+		want verdict
+	}{
+		{nil, verdict{State: "yes"}},
+		{&zcrx.UnsupportedError{Layer: zcrx.LayerKernel, Remedy: "get another"}, verdict{State: "no", Layer: "kernel", Remedy: "get another"}},
+		{busy, verdict{State: "no", Layer: "device", Seen: "somebody has it", Remedy: "end that"}},
+		{fmt.Errorf("%w: %w", zcrx.ErrInconclusive, busy), verdict{State: "unknown", Seen: errorText(fmt.Errorf("%w: %w", zcrx.ErrInconclusive, busy))}},
+		{errors.New("dark"), verdict{State: "unknown", Seen: "dark"}},
+	} {
+		assert.Equal(t, c.want, judge(c.err))
+	}
 }
 
 func TestProbeRequire(t *testing.T) {

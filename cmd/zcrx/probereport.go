@@ -58,7 +58,11 @@ func judge(err error) verdict {
 	}
 	unsupported, ok := errors.AsType[*zcrx.UnsupportedError](err)
 	if !ok {
-		return verdict{State: "unknown", Seen: errorText(err)}
+		busy, ok := errors.AsType[*zcrx.KernelError](err)
+		if !ok || errors.Is(err, zcrx.ErrInconclusive) {
+			return verdict{State: "unknown", Seen: errorText(err)}
+		}
+		return verdict{State: "no", Layer: zcrx.LayerDevice.String(), Seen: busy.Meaning, Remedy: busy.Remedy}
 	}
 	v := verdict{State: "no", Layer: unsupported.Layer.String(), Remedy: unsupported.Remedy}
 	if unsupported.Err != nil {

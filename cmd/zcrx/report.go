@@ -59,10 +59,15 @@ type connectionReport struct {
 	Error string         `json:"error,omitempty"`
 	Pool  zcrx.PoolStats `json:"pool"`
 	Loop  zcrx.LoopStats `json:"loop"`
+
+	Device *placement `json:"device,omitempty"`
 }
 
 func (r connectionReport) print(out io.Writer) {
 	fmt.Fprintf(out, "%s: %d bytes, sha256 %s, %s", r.Peer, r.Bytes, r.SHA256, speed(r.BytesPerSecond, r.Seconds))
+	if r.Device != nil {
+		fmt.Fprintf(out, " (%v)", r.Device)
+	}
 	if !r.OK {
 		fmt.Fprintf(out, ": %s", r.Error)
 	}
@@ -103,6 +108,7 @@ type demoReport struct {
 	CopiedBytes   uint64         `json:"copied_bytes"`
 	Pool          zcrx.PoolStats `json:"pool"`
 	Loop          zcrx.LoopStats `json:"loop"`
+	Device        *placement     `json:"device,omitempty"`
 
 	OK    bool   `json:"ok"`
 	Error string `json:"error,omitempty"`
@@ -145,6 +151,9 @@ func (r demoReport) print(out io.Writer) {
 	t.row("re-arms", fmt.Sprintf("%d (no buffer %d, queue full %d, other %d)",
 		r.Rearms, r.RearmsByCause.NoBuffer, r.RearmsByCause.QueueFull, r.RearmsByCause.Other))
 	t.row("copied by kernel", fmt.Sprintf("%d bytes", r.CopiedBytes))
+	if r.Device != nil {
+		t.row("device", r.Device.String())
+	}
 	t.row("loop", fmt.Sprintf("%d turns, %d calls, %d CQ overflows", r.Loop.Turns, r.Loop.Calls, r.Loop.Overflows))
 	t.flush()
 }

@@ -98,7 +98,7 @@ func (s *server) receive(ctx context.Context, conn *net.TCPConn) error {
 	s.note(connectionReport{
 		header: header{schemaVersion, "recv"}, modeReport: s.mode, Peer: peer,
 		transferReport: c.report(), OK: err == nil,
-		Pool: s.engine.pool.Stats(), Loop: s.engine.loop.Stats(),
+		Pool: s.engine.pool.Stats(), Loop: s.engine.loop.Stats(), Device: s.engine.placement(),
 	}, err)
 	return err
 }

@@ -138,6 +138,8 @@ func TestErrorsAreOneSentence(t *testing.T) {
 	}{
 		{nil, "usage: "},
 		{[]string{"binary", "sid"}, "usage: "},
+		{[]string{"closure", "sid", "dir"}, "usage: "},
+		{[]string{"closure", "sid,../sid", "dir", "x"}, "'sid,../sid' is not the name of a Debian suite"},
 		{[]string{"search", "../sid", "x"}, "'../sid' is not the name of a Debian suite"},
 		{[]string{"search", "sid", "("}, "'(' is not an extended regular expression"},
 	} {

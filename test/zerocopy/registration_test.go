@@ -1,0 +1,250 @@
+//go:build nic
+
+package zerocopy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/zcrx-go/zcrx"
+)
+
+// refusal is what has to be said of a queue that cannot be registered.
+type refusal struct {
+	errno       syscall.Errno // 0: the library knows before the kernel
+	unsupported bool          // matches ErrNotSupported
+	seen        string
+	remedy      string
+}
+
+// check tries to register a queue, probes it, and asks the command.
+func (want refusal) check(t *testing.T, queue int) {
+	t.Helper()
+	// Patience is for queues that are being given up.
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err := zcrx.NewPool(ctx, newLoop(t), zcrx.PoolConfig{Interface: device, Queue: queue, NumBuffers: 64})
+	want.checkError(t, err)
+	want.checkError(t, zcrx.ProbeQueue(device, queue))
+	out := probeCommand(t, queue)
+	assert.Contains(t, out, want.seen)
+	assert.Contains(t, out, want.remedy)
+	if want.errno != 0 {
+		assert.Regexp(t, fmt.Sprintf(`zc0 queue %d +no +device: `, queue), out)
+	}
+}
+
+func (want refusal) checkError(t *testing.T, err error) {
+	t.Helper()
+	require.Error(t, err)
+	if want.errno != 0 {
+		assert.ErrorIs(t, err, want.errno)
+	}
+	assert.Equal(t, want.unsupported, errors.Is(err, zcrx.ErrNotSupported), "%v", err)
+	assert.ErrorContains(t, err, want.seen)
+	assert.ErrorContains(t, err, want.remedy)
+}
+
+// probeCommand is what "zcrx probe" prints of a queue.
+func probeCommand(t *testing.T, queue int) string {
+	t.Helper()
+	out, err := exec.Command("./zcrx", "probe", "-i", device, "-q", strconv.Itoa(queue)).CombinedOutput()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		require.NoError(t, err)
+	}
+	return string(out)
+}
+
+// TestRefusals breaks a good device in every way, looks what is said of it, and
+// that it is good again afterwards.
+func TestRefusals(t *testing.T) {
+	newWire(t)
+	good := func(t *testing.T) {
+		t.Helper()
+		require.NoError(t, zcrx.ProbeQueue(device, 1))
+		assert.Regexp(t, `zc0 queue 1 +yes`, probeCommand(t, 1))
+	}
+	good(t)
+	t.Run("header split off", func(t *testing.T) {
+		setSplit(t, splitOff, 0)
+		refusal{syscall.EINVAL, true, "header split (tcp-data-split) is off", "ethtool -G zc0 tcp-data-split on hds-thresh 0"}.check(t, 1)
+		setSplit(t, splitOn, 0)
+		good(t)
+	})
+	t.Run("threshold", func(t *testing.T) {
+		setSplit(t, splitOn, 128)
+		refusal{syscall.EINVAL, true, "(hds-thresh) is 128: it must be 0", "ethtool -G zc0 hds-thresh 0"}.check(t, 1)
+		setSplit(t, splitOn, 0)
+		good(t)
+	})
+	t.Run("out of range", func(t *testing.T) {
+		refusal{0, false, `receive queue of "zc0", 4 is out of range`, "allowed are 0 to 3"}.check(t, 4)
+	})
+	t.Run("generic XDP", func(t *testing.T) {
+		detach := attachXDP(t, xdpPass, link.XDPGenericMode, true)
+		refusal{syscall.EEXIST, true, "an XDP program is attached", "ip link set dev zc0 xdpgeneric off"}.check(t, 1)
+		detach()
+		good(t)
+	})
+	t.Run("XDP in the driver", func(t *testing.T) {
+		detach := attachXDP(t, xdpPass, link.XDPDriverMode, true)
+		refusal{syscall.EEXIST, true, "an XDP program is attached", "ip link set dev zc0 xdp off"}.check(t, 1)
+		detach()
+		good(t)
+	})
+	t.Run("AF_XDP", func(t *testing.T) {
+		closeSocket := bindXDPSocket(t, 1)
+		refusal{syscall.EBUSY, false, "used by AF_XDP", "close its AF_XDP sockets"}.check(t, 1)
+		closeSocket()
+		// The kernel gives the queue up a little later.
+		require.Eventually(t, func() bool { return zcrx.ProbeQueue(device, 1) == nil }, time.Minute, 10*time.Millisecond)
+		good(t)
+	})
+	t.Run("down", func(t *testing.T) {
+		iface, err := netlink.LinkByName(device)
+		require.NoError(t, err)
+		require.NoError(t, netlink.LinkSetDown(iface))
+		err = zcrx.ProbeQueue(device, 1)
+		require.ErrorIs(t, err, zcrx.ErrInconclusive)
+		assert.ErrorContains(t, err, "ip link set dev zc0 up")
+		assert.Contains(t, probeCommand(t, 1), "ip link set dev zc0 up")
+		require.NoError(t, netlink.LinkSetUp(iface))
+		good(t)
+	})
+	t.Run("taken", func(t *testing.T) {
+		newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 64})
+		refusal{syscall.EEXIST, false, "taken by another io_uring zero-copy pool", "choose another queue"}.check(t, 1)
+	})
+	t.Run("XDP on a taken queue", func(t *testing.T) {
+		newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 2, NumBuffers: 64})
+		_, err := tryXDP(t, xdpPass, link.XDPDriverMode, true)
+		assert.ErrorIs(t, err, syscall.EBUSY)
+	})
+	t.Run("header split off on a taken queue", func(t *testing.T) {
+		newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 3, NumBuffers: 64})
+		assert.ErrorIs(t, trySplit(splitOff, 0), syscall.EINVAL)
+		assert.ErrorIs(t, trySplit(splitOn, 64), syscall.EINVAL)
+	})
+}
+
+func TestNoQueueManagement(t *testing.T) {
+	w := newWire(t, "queue_mgmt=0")
+	_, err := zcrx.NewPool(t.Context(), newLoop(t), zcrx.PoolConfig{Interface: device, Queue: 1, NumBuffers: 64})
+	refusal{syscall.EOPNOTSUPP, true, "no queue management", "use an interface whose driver can"}.checkError(t, err)
+	// It is a network device all the same.
+	setRing(t, 128)
+	pool, err := zcrx.OpenPool(t.Context(), newLoop(t), zcrx.Auto, zcrx.PoolConfig{Interface: device, Queue: 1, NumBuffers: 64})
+	require.NoError(t, err)
+	assert.Equal(t, zcrx.Provided, pool.Mode())
+	assert.ErrorIs(t, pool.Reason(), syscall.EOPNOTSUPP)
+	require.NoError(t, transfer(t, w.connect(1), pool, 1<<20))
+}
+
+// TestRegisterAgainAtOnce registers a queue as soon as its last owner's ring is
+// closed. The kernel has not given it up then; the library waits.
+func TestRegisterAgainAtOnce(t *testing.T) {
+	w := newWire(t)
+	for range 10 {
+		loop, err := zcrx.NewLoop(zcrx.LoopConfig{})
+		require.NoError(t, err)
+		pool, err := zcrx.NewPool(t.Context(), loop, zcrx.PoolConfig{Interface: device, Queue: 1, NumBuffers: 64})
+		require.NoError(t, err)
+		require.NoError(t, transfer(t, w.connect(1), pool, 64<<10))
+		require.NoError(t, loop.Close())
+	}
+	// The way it does that: a pool is opened while the queue is taken, and then
+	// the owner goes.
+	owner, err := zcrx.NewLoop(zcrx.LoopConfig{})
+	require.NoError(t, err)
+	_, err = zcrx.NewPool(t.Context(), owner, zcrx.PoolConfig{Interface: device, Queue: 2, NumBuffers: 64})
+	require.NoError(t, err)
+	next := newLoop(t)
+	opened := make(chan error, 1)
+	var pool *zcrx.Pool
+	go func() {
+		var err error
+		pool, err = zcrx.NewPool(t.Context(), next, zcrx.PoolConfig{Interface: device, Queue: 2, NumBuffers: 64})
+		opened <- err
+	}()
+	// The registration is a function on the loop.
+	require.Eventually(t, func() bool { return next.Stats().Functions > 0 }, time.Minute, time.Millisecond)
+	require.NoError(t, owner.Close())
+	require.NoError(t, <-opened)
+	require.NoError(t, transfer(t, w.connect(2), pool, 64<<10))
+	closePool(t, pool)
+}
+
+// What XDP programs answer.
+const (
+	xdpDrop = 1
+	xdpPass = 2
+)
+
+func tryXDP(t *testing.T, answer int64, mode link.XDPAttachFlags, fragments bool) (detach func(), err error) {
+	t.Helper()
+	iface, err := netlink.LinkByName(device)
+	require.NoError(t, err)
+	spec := &ebpf.ProgramSpec{
+		Type: ebpf.XDP, License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, int32(answer)), asm.Return()},
+	}
+	if fragments {
+		spec.Flags = 1 << 5 // BPF_F_XDP_HAS_FRAGS
+	}
+	program, err := ebpf.NewProgram(spec)
+	require.NoError(t, err)
+	defer program.Close()
+	l, err := link.AttachXDP(link.XDPOptions{Program: program, Interface: iface.Attrs().Index, Flags: mode})
+	if err != nil {
+		return nil, err
+	}
+	return func() { assert.NoError(t, l.Close()) }, nil
+}
+
+func attachXDP(t *testing.T, answer int64, mode link.XDPAttachFlags, fragments bool) (detach func()) {
+	t.Helper()
+	detach, err := tryXDP(t, answer, mode, fragments)
+	require.NoError(t, err)
+	return detach
+}
+
+// bindXDPSocket binds an AF_XDP socket to a receive queue, in copying mode.
+func bindXDPSocket(t *testing.T, queue int) (closeSocket func()) {
+	t.Helper()
+	iface, err := netlink.LinkByName(device)
+	require.NoError(t, err)
+	fd, err := unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	const chunk, chunks = 4096, 16
+	memory, err := unix.Mmap(-1, 0, chunk*chunks, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	require.NoError(t, err)
+	reg := unix.XDPUmemReg{Addr: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(memory)))), Len: chunk * chunks, Size: chunk}
+	_, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_XDP, unix.XDP_UMEM_REG,
+		uintptr(unsafe.Pointer(&reg)), unsafe.Sizeof(reg), 0)
+	require.Zero(t, errno)
+	for _, ring := range []int{unix.XDP_UMEM_FILL_RING, unix.XDP_UMEM_COMPLETION_RING, unix.XDP_RX_RING} {
+		require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_XDP, ring, chunks))
+	}
+	require.NoError(t, unix.Bind(fd, &unix.SockaddrXDP{
+		Flags: unix.XDP_COPY, Ifindex: uint32(iface.Attrs().Index), QueueID: uint32(queue),
+	}))
+	return func() {
+		assert.NoError(t, unix.Close(fd))
+		assert.NoError(t, unix.Munmap(memory))
+	}
+}

@@ -1,0 +1,136 @@
+//go:build nic
+
+package zerocopy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand"
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx"
+)
+
+const (
+	// patternSize is a prime: pieces of the stream that change places do not
+	// look alike.
+	patternSize = 1<<20 - 3
+	chunkSize   = 256 << 10
+)
+
+// pattern is what every stream repeats. It is longer than its period by a chunk,
+// so that a chunk from anywhere is in one piece.
+var pattern = sync.OnceValue(func() []byte {
+	b := make([]byte, patternSize+chunkSize)
+	_, _ = rand.New(rand.NewSource(1)).Read(b[:patternSize]) // never fails
+	copy(b[patternSize:], b)
+	return b
+})
+
+// send sends the first size bytes of the pattern's stream and then its end.
+func send(conn *net.TCPConn, size int64) error {
+	for at := int64(0); at < size; {
+		n := min(size-at, chunkSize)
+		if _, err := conn.Write(pattern()[at%patternSize:][:n]); err != nil {
+			return err
+		}
+		at += n
+	}
+	return conn.CloseWrite()
+}
+
+// stream checks the bytes of a stream as they arrive.
+type stream struct{ at int64 }
+
+func (s *stream) check(b []byte) error {
+	for len(b) > 0 {
+		n := min(len(b), chunkSize)
+		if !bytes.Equal(b[:n], pattern()[s.at%patternSize:][:n]) {
+			return fmt.Errorf("wrong bytes within %d at %d", n, s.at)
+		}
+		s.at += int64(n)
+		b = b[n:]
+	}
+	return nil
+}
+
+// end checks that the stream was size bytes long.
+func (s *stream) end(size int64) error {
+	if s.at != size {
+		return fmt.Errorf("%d bytes arrived of %d", s.at, size)
+	}
+	return nil
+}
+
+// receive takes a stream in to its end and releases every buffer.
+func receive(ctx context.Context, r *zcrx.Receiver, size int64) error {
+	var s stream
+	buffers := make([]zcrx.Buffer, 256)
+	for {
+		n, err := r.RecvBatch(ctx, buffers)
+		if errors.Is(err, io.EOF) {
+			return s.end(size)
+		}
+		if err != nil {
+			return fmt.Errorf("after %d bytes: %w", s.at, err)
+		}
+		for _, b := range buffers[:n] {
+			if err := s.check(b.Bytes()); err != nil {
+				return errors.Join(err, zcrx.ReleaseAll(buffers[:n]))
+			}
+		}
+		if err := zcrx.ReleaseAll(buffers[:n]); err != nil {
+			return err
+		}
+	}
+}
+
+// transfer sends size bytes over a connection and receives them into a pool.
+func transfer(t *testing.T, c connection, pool zcrx.BufferPool, size int64) error {
+	t.Helper()
+	r, err := zcrx.NewReceiver(pool, c.in)
+	require.NoError(t, err)
+	sent := make(chan error, 1)
+	go func() { sent <- send(c.out, size) }()
+	err = receive(t.Context(), r, size)
+	if err != nil {
+		_ = c.out.Close() // the sender may be waiting
+	}
+	return errors.Join(err, <-sent, r.Close())
+}
+
+func newLoop(t *testing.T) *zcrx.Loop {
+	t.Helper()
+	loop, err := zcrx.NewLoop(zcrx.LoopConfig{})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, loop.Close()) })
+	return loop
+}
+
+// newPool makes a pool on the device until the test ends, when all its leases
+// must be back.
+func newPool(t *testing.T, loop *zcrx.Loop, cfg zcrx.PoolConfig) *zcrx.Pool {
+	t.Helper()
+	cfg.Interface = device
+	pool, err := zcrx.NewPool(t.Context(), loop, cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { closePool(t, pool) })
+	return pool
+}
+
+func closePool(t *testing.T, pool *zcrx.Pool) {
+	t.Helper()
+	assert.NoError(t, pool.Close())
+	s := pool.Stats()
+	assert.Zero(t, s.Outstanding)
+	assert.Equal(t, s.Completions, s.Returned)
+	assert.Zero(t, s.DoubleReleases+s.UsesAfterRelease+s.FlushErrors)
+}

@@ -1,0 +1,214 @@
+//go:build nic
+
+package zerocopy
+
+import (
+	"net"
+	"os"
+	"strconv"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/zcrx-go/zcrx"
+)
+
+// TestGibibyte receives a gibibyte, or ZCRX_NIC_BYTES, of which not a byte is
+// copied.
+func TestGibibyte(t *testing.T) {
+	size := int64(1 << 30)
+	if s := os.Getenv("ZCRX_NIC_BYTES"); s != "" {
+		n, err := strconv.ParseInt(s, 10, 64)
+		require.NoError(t, err)
+		size = n
+	}
+	w := newWire(t, "tso=1", "ring=1024")
+	// An emulated machine makes TCP believe that packets were lost.
+	w.setPeerSysctl("net.ipv4.tcp_early_retrans", "0")
+	w.setPeerSysctl("net.ipv4.tcp_rto_min_us", "20000000")
+	pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 8192})
+	p := beginProof(t, 1)
+	c := w.connect(1)
+	require.NoError(t, transfer(t, c, pool, size))
+	assert.Zero(t, c.resent(t))
+	assert.NoError(t, p.check(size))
+	s := pool.Stats()
+	assert.Equal(t, uint64(size), s.Bytes)
+	assert.Zero(t, s.CopiedBytes)
+	t.Logf("%+v", s)
+}
+
+// TestSeveralCompletionsPerBuffer holds leases until several lie in one buffer.
+// Releasing one of them twice must not take another's reference: the kernel would
+// fill a buffer that is still leased, and drop the run of refill entries that the
+// second return is in.
+func TestSeveralCompletionsPerBuffer(t *testing.T) {
+	const size, buffers = 8 << 20, 128
+	w := newWire(t)
+	pool, err := zcrx.NewPool(t.Context(), newLoop(t), zcrx.PoolConfig{Interface: device, Queue: 1, NumBuffers: buffers})
+	require.NoError(t, err)
+	p := beginProof(t, 1)
+	c := w.connect(1)
+	r, err := zcrx.NewReceiver(pool, c.in)
+	require.NoError(t, err)
+	sent := make(chan error, 1)
+	go func() { sent <- send(c.out, size) }()
+
+	var s stream
+	var held []zcrx.Buffer
+	shared, twice := 0, uint64(0)
+	for s.at < size {
+		b, err := r.Recv(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, s.check(b.Bytes()))
+		if len(held) > 0 && bufferOf(t, pool, held[len(held)-1]) == bufferOf(t, pool, b) {
+			shared++
+		}
+		held = append(held, b)
+		if len(held) < 16 && s.at < size {
+			continue
+		}
+		// The runs of one buffer go back together, each with a double in it.
+		require.NoError(t, held[0].Release())
+		require.ErrorIs(t, zcrx.ReleaseAll(append(held, held...)), zcrx.ErrReleased)
+		twice += uint64(len(held)) + 1
+		held = held[:0]
+	}
+	_, err = r.Recv(t.Context())
+	require.Error(t, err)
+	require.NoError(t, <-sent)
+	require.NoError(t, p.check(size, c))
+	stats := pool.Stats()
+	assert.Positive(t, shared)
+	assert.Greater(t, stats.Completions, uint64(size/4096), "otherwise no buffer was used by two packets")
+	assert.Equal(t, twice, stats.DoubleReleases)
+	assert.Equal(t, stats.Completions, stats.Returned)
+	// Every buffer is with the kernel: as many bytes arrive again as fit into all.
+	require.NoError(t, transfer(t, w.connect(1), pool, buffers*4096*4))
+	assert.NoError(t, r.Close())
+	assert.NoError(t, pool.Close())
+}
+
+// bufferOf tells buffers of the pool apart.
+func bufferOf(t *testing.T, pool *zcrx.Pool, b zcrx.Buffer) uintptr {
+	t.Helper()
+	addr := uintptr(unsafe.Pointer(unsafe.SliceData(b.Bytes())))
+	require.NotZero(t, addr)
+	return addr / uintptr(pool.BufferSize()) // areas are aligned to their buffers
+}
+
+// TestBufferSizes receives into buffers of more than a page where memory and
+// device allow it, and into pages where they do not. The lane reserves huge pages.
+func TestBufferSizes(t *testing.T) {
+	const total = 4 << 20
+	for name, test := range map[string]struct {
+		option string
+		cfg    zcrx.PoolConfig
+		hinted int // what the library takes the hint for
+		want   int
+	}{
+		"granted":       {"page_size=1", zcrx.PoolConfig{Memory: zcrx.MemoryHugeTLB, BufferSizeHint: 32 << 10}, 32 << 10, 32 << 10},
+		"too large":     {"page_size=1", zcrx.PoolConfig{Memory: zcrx.MemoryHugeTLB, BufferSizeHint: 2 << 20}, 2 << 20, 4096},
+		"no support":    {"page_size=0", zcrx.PoolConfig{Memory: zcrx.MemoryHugeTLB, BufferSizeHint: 32 << 10}, 32 << 10, 4096},
+		"a page":        {"page_size=0", zcrx.PoolConfig{BufferSizeHint: 4096}, 4096, 4096},
+		"no power of 2": {"page_size=1", zcrx.PoolConfig{BufferSizeHint: 5000}, 4096, 4096},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWire(t, test.option, "tso=1")
+			cfg := test.cfg
+			cfg.Queue = 1
+			cfg.NumBuffers = total / test.hinted
+			pool := newPool(t, newLoop(t), cfg)
+			assert.Equal(t, test.want, pool.BufferSize())
+			assert.Equal(t, total, pool.NumBuffers()*pool.BufferSize())
+			p := beginProof(t, 1)
+			c := w.connect(1)
+			require.NoError(t, transfer(t, c, pool, 16<<20))
+			assert.NoError(t, p.check(16<<20, c))
+		})
+	}
+}
+
+// TestDMABuf receives into a dma-buf.
+func TestDMABuf(t *testing.T) {
+	const size = 16 << 20
+	w := newWire(t)
+	pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 512, Memory: zcrx.MemoryDMABuf})
+	p := beginProof(t, 1)
+	c := w.connect(1)
+	require.NoError(t, transfer(t, c, pool, size))
+	assert.NoError(t, p.check(size, c))
+}
+
+// TestIPv6 receives over IPv6.
+func TestIPv6(t *testing.T) {
+	const size = 4 << 20
+	w := newWire(t)
+	pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 3, NumBuffers: 512})
+	l := w.listen(deviceAddr6)
+	steer(t, rule{to: l.Addr().(*net.TCPAddr).AddrPort(), queue: 3})
+	p := beginProof(t, 3)
+	c := w.dial(l)
+	require.NoError(t, transfer(t, c, pool, size))
+	assert.NoError(t, p.check(size, c))
+}
+
+// TestCopiedFragments mixes packets that the device did not split, and those of a
+// queue without a pool, into a zero-copy pool: the kernel copies them, the stream
+// stays right, and the library says so.
+func TestCopiedFragments(t *testing.T) {
+	const size = 4 << 20
+	t.Run("unsplit packets", func(t *testing.T) {
+		w := newWire(t)
+		setOption(t, "unsplit_nth", 8)
+		pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 512})
+		p := beginProof(t, 1)
+		c := w.connect(1)
+		require.NoError(t, transfer(t, c, pool, size))
+		assert.Error(t, p.check(size, c))
+		s := pool.Stats()
+		assert.Equal(t, uint64(size), s.Bytes)
+		assert.Positive(t, s.CopiedFragments)
+		grown := readCounters(t).since(p.before)
+		assert.Positive(t, grown.sum("unsplit", 1))
+		assert.Positive(t, grown.sum("linear_bytes", 1))
+		assert.GreaterOrEqual(t, grown.sum("page_bytes", 1), s.CopiedBytes)
+		all := grown.sum("placed_bytes", 1) + grown.sum("linear_bytes", 1) + grown.sum("page_bytes", 1)
+		assert.GreaterOrEqual(t, all, uint64(size))
+		assert.LessOrEqual(t, all, uint64(size+c.resent(t)))
+	})
+	t.Run("another queue", func(t *testing.T) {
+		w := newWire(t)
+		pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 512})
+		p := beginProof(t, 1)
+		c := w.connect(2)
+		require.NoError(t, transfer(t, c, pool, size))
+		assert.ErrorContains(t, p.check(size, c), "the device placed 0 bytes")
+		// All of it was copied; what TCP has put beside headers is not counted.
+		assert.Positive(t, pool.Stats().CopiedBytes)
+		assert.LessOrEqual(t, pool.Stats().CopiedBytes, uint64(size))
+	})
+}
+
+// TestNAPIOfAcceptedConnection looks whether an accepted socket tells the queue
+// that it arrived on.
+func TestNAPIOfAcceptedConnection(t *testing.T) {
+	w := newWire(t)
+	for _, queue := range []int{3, 1} {
+		c := w.connect(queue)
+		raw, err := c.in.SyscallConn()
+		require.NoError(t, err)
+		var napi int
+		require.NoError(t, raw.Control(func(fd uintptr) {
+			napi, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_INCOMING_NAPI_ID)
+		}))
+		require.NoError(t, err)
+		facts, err := readQueue(queue)
+		require.NoError(t, err)
+		assert.NotZero(t, napi)
+		assert.Equal(t, facts.napi, uint32(napi))
+	}
+}

@@ -1,0 +1,123 @@
+//go:build nic
+
+package zerocopy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx"
+)
+
+// withheld is a transfer whose consumer has kept every buffer until the device
+// dropped packets for want of one.
+type withheld struct {
+	pool *zcrx.Pool
+	conn connection
+	r    *zcrx.Receiver
+	s    stream
+	held []zcrx.Buffer
+	sent chan error
+}
+
+func newWithheld(t *testing.T, w *wire, size int64) *withheld {
+	t.Helper()
+	h := &withheld{sent: make(chan error, 1)}
+	h.pool = newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 64})
+	h.conn = w.connect(1)
+	var err error
+	h.r, err = zcrx.NewReceiver(h.pool, h.conn.in)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, h.r.Close()) })
+	go func() { h.sent <- send(h.conn.out, size) }()
+	before := readCounters(t)
+	for {
+		// Behind a packet that was dropped nothing comes, whatever was placed.
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		_, err := h.take(ctx)
+		cancel()
+		if errors.Is(err, context.DeadlineExceeded) {
+			if readCounters(t).since(before).sum("no_buffer", 1) > 0 {
+				break
+			}
+			continue
+		}
+		require.NoError(t, err)
+	}
+	assert.Positive(t, h.pool.Stats().AllocFailures)
+	assert.Less(t, h.s.at, size)
+	return h
+}
+
+// take receives one buffer and keeps it.
+func (h *withheld) take(ctx context.Context) (end bool, err error) {
+	b, err := h.r.Recv(ctx)
+	if err != nil {
+		return errors.Is(err, io.EOF), err
+	}
+	h.held = append(h.held, b)
+	return false, h.s.check(b.Bytes())
+}
+
+// takeAll receives to the stream's end, and keeps at most so many buffers.
+func (h *withheld) takeAll(t *testing.T, keep int) {
+	t.Helper()
+	for {
+		end, err := h.take(t.Context())
+		if end {
+			return
+		}
+		require.NoError(t, err)
+		if len(h.held) > keep {
+			h.release(t)
+		}
+	}
+}
+
+func (h *withheld) release(t *testing.T) {
+	t.Helper()
+	require.NoError(t, zcrx.ReleaseAll(h.held))
+	h.held = nil
+}
+
+// TestWithheldBuffers keeps every buffer until the device has none, and then gives
+// it some: by returning them, and by growing the pool while all stay out.
+func TestWithheldBuffers(t *testing.T) {
+	const size = 2 << 20
+	t.Run("returned", func(t *testing.T) {
+		w := newWire(t, "ring=16")
+		p := beginProof(t, 1)
+		h := newWithheld(t, w, size)
+		start := time.Now()
+		h.release(t)
+		h.takeAll(t, 8)
+		t.Logf("went on and ended %v after the return", time.Since(start))
+		h.release(t)
+		require.NoError(t, h.s.end(size))
+		require.NoError(t, <-h.sent)
+		assert.NoError(t, p.check(size, h.conn))
+	})
+	t.Run("grown", func(t *testing.T) {
+		w := newWire(t, "ring=16")
+		p := beginProof(t, 1)
+		h := newWithheld(t, w, size)
+		start := time.Now()
+		require.NoError(t, h.pool.Grow(t.Context(), 2*size/4096))
+		h.takeAll(t, math.MaxInt)
+		t.Logf("went on and ended %v after growing", time.Since(start))
+		require.NoError(t, h.s.end(size))
+		require.NoError(t, <-h.sent)
+		assert.NoError(t, p.check(size, h.conn))
+		assert.Equal(t, len(h.held), h.pool.Stats().Outstanding)
+		h.release(t)
+		// Buffers of both areas are with the kernel again.
+		require.NoError(t, transfer(t, w.connect(1), h.pool, 4*size))
+	})
+}
