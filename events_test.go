@@ -57,6 +57,21 @@ func TestEventsAreCountedAndArmedAgain(t *testing.T) {
 	assert.Equal(t, uint64(3), p.Stats().AllocFailures)
 }
 
+// TestCopiesAreNoticedOnce plays the kernel's word that it copied for a pool that
+// should not need that.
+func TestCopiesAreNoticedOnce(t *testing.T) {
+	var log bytes.Buffer
+	k := newFakePool(t, 4, 4, refillLayouts["7.3"])
+	k.pool.mode = ZeroCopy
+	k.loop.ring = &Ring{} // a closed one: arming the event again fails, and is reported
+	k.loop.logger = slog.New(slog.NewTextHandler(&log, nil))
+	for range 3 {
+		(*poolEvents)(k.pool).complete(&CQE{Res: int32(EventCopy)})
+	}
+	assert.Equal(t, uint64(3), k.pool.Stats().CopyEvents)
+	assert.Equal(t, 1, strings.Count(log.String(), "the kernel copies what connections receive"), "%s", log.String())
+}
+
 // TestMemoryIsKeptToOurselves reads the flags of the mappings: dd is "not in core
 // dumps", dc "not in child processes".
 func TestMemoryIsKeptToOurselves(t *testing.T) {
