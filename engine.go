@@ -85,22 +85,45 @@ func (e *Engine) Reason() error { return e.reason }
 // Group is the engine's loops and pools; nil in Socket mode. It stays the engine's.
 func (e *Engine) Group() *Group { return e.group }
 
-// Dial connects to address over network "tcp", "tcp4" or "tcp6".
+// Dial connects to address over network "tcp", "tcp4" or "tcp6". In ZeroCopy mode it
+// takes a source port for which the interface's RSS leads the peer's packets to one
+// of the engine's queues, if there is one among a thousand.
 func (e *Engine) Dial(ctx context.Context, network, address string) (*Conn, error) {
 	if err := checkNetwork(network); err != nil {
 		return nil, err
 	}
 	var d net.Dialer
 	d.SetMultipathTCP(false) // zero copy is for plain TCP
+	steer := e.steering()
+	if steer != nil {
+		d.ControlContext = steer.control
+	}
 	c, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := e.NewConn(c.(*net.TCPConn))
+	queue := -1
+	if steer != nil {
+		queue = steer.queueOf(c.(*net.TCPConn))
+	}
+	conn, err := e.newConn(c.(*net.TCPConn), queue)
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return conn, nil
+}
+
+// steering is nil where source ports decide nothing, or nothing that is known: flow
+// rules may do.
+func (e *Engine) steering() *steering {
+	if e.mode != ZeroCopy {
+		return nil
+	}
+	s, err := newSteering(e.config.Interface, e.group.Queues())
+	if err != nil {
+		return nil
+	}
+	return s
 }
 
 // DialContext is Dial for what takes a function that makes net.Conns, such as
@@ -116,12 +139,16 @@ func (e *Engine) DialContext(ctx context.Context, network, address string) (net.
 // NewConn takes over an established connection: conn is closed for its caller. In
 // any mode but Socket nobody else may have read from it in part of a message, and
 // it must not be a kernel TLS socket. On an error conn is still the caller's.
-func (e *Engine) NewConn(conn *net.TCPConn) (*Conn, error) {
+func (e *Engine) NewConn(conn *net.TCPConn) (*Conn, error) { return e.newConn(conn, -1) }
+
+// newConn knows the hardware queue that the connection arrives on, if it is not
+// negative.
+func (e *Engine) newConn(conn *net.TCPConn, queue int) (*Conn, error) {
 	local, remote := conn.LocalAddr(), conn.RemoteAddr()
 	if e.plain != nil {
 		return e.dialed.admit(newPlainSocket(e.plain, conn), local, remote)
 	}
-	pool, err := e.group.Pick(conn)
+	pool, err := e.group.pickOn(queue, conn)
 	if err != nil {
 		return nil, err
 	}

@@ -106,7 +106,7 @@ type groupMember struct {
 	former []BufferPool // whose counters may change still
 	gone   PoolStats    // of former pools that are no longer kept
 
-	picksByNAPI, picksByTurn uint64
+	picksByNAPI, picksByPort, picksByTurn uint64
 }
 
 // live tells whether connections may be given to the member.

@@ -1,6 +1,9 @@
 package zcrx
 
-import "net"
+import (
+	"net"
+	"slices"
+)
 
 // How a group's member for a connection is chosen, and counted.
 
@@ -19,6 +22,22 @@ import "net"
 // Pick; then Pick again.
 func (g *Group) Pick(conn *net.TCPConn) (BufferPool, error) {
 	return g.pick(incomingNAPI(conn))
+}
+
+// pickOn is Pick for a connection that arrives on a queue that is known, if it is
+// not negative.
+func (g *Group) pickOn(queue int, conn *net.TCPConn) (BufferPool, error) {
+	if i := slices.IndexFunc(g.queues, func(q *groupQueue) bool { return q.number == queue }); i >= 0 {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		q := g.queues[i]
+		if m := q.turn.next(q.members); m != nil && !g.closed {
+			m.picksByPort++
+			return m.pool, nil
+		}
+		return nil, ErrClosed
+	}
+	return g.Pick(conn)
 }
 
 func (g *Group) pick(napiID uint32) (BufferPool, error) {

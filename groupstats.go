@@ -14,6 +14,7 @@ type GroupMemberStats struct {
 	Owner       bool      `json:"owner"`         // it registered its pool; else it imported
 	Live        bool      `json:"live"`          // neither pool nor loop is closed
 	PicksByNAPI uint64    `json:"picks_by_napi"` // connections that arrived on the queue
+	PicksByPort uint64    `json:"picks_by_port"` // connections that were dialled from a port that leads to the queue
 	PicksByTurn uint64    `json:"picks_by_turn"` // others
 	Pool        PoolStats `json:"pool"`
 }
@@ -28,7 +29,7 @@ func (g *Group) Stats() GroupStats {
 		pool := m.stats()
 		s.Members = append(s.Members, GroupMemberStats{
 			Queue: m.queueNumber(), Owner: m.owner, Live: m.live(),
-			PicksByNAPI: m.picksByNAPI, PicksByTurn: m.picksByTurn, Pool: pool,
+			PicksByNAPI: m.picksByNAPI, PicksByPort: m.picksByPort, PicksByTurn: m.picksByTurn, Pool: pool,
 		})
 		s.Total.add(&pool)
 		waiting[m.queue] = max(waiting[m.queue], pool.Waiting)

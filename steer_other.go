@@ -1,0 +1,17 @@
+//go:build !linux
+
+package zcrx
+
+import (
+	"context"
+	"net"
+	"syscall"
+)
+
+// Off Linux there are no hardware queues to steer to.
+type steering struct{}
+
+func newSteering(string, []int) (*steering, error) { return nil, errNotLinux }
+
+func (*steering) control(context.Context, string, string, syscall.RawConn) error { return nil }
+func (*steering) queueOf(*net.TCPConn) int                                       { return -1 }

@@ -1,0 +1,132 @@
+//go:build nic
+
+package zerocopy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/zcrx-go/zcrx"
+)
+
+// newEngine serves connections on two queues with three loops.
+func newEngine(t *testing.T) *zcrx.Engine {
+	t.Helper()
+	e, err := zcrx.NewEngine(t.Context(), zcrx.Config{
+		Mode: zcrx.ZeroCopy, Interface: device, Queues: []int{1, 2}, Loops: 3,
+		Pool: zcrx.PoolConfig{NumBuffers: 512},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		s := e.Stats()
+		assert.NoError(t, e.Close())
+		assert.Zero(t, s.Group.Total.Outstanding)
+	})
+	return e
+}
+
+// takeStream ranges over a connection's buffers to the end.
+func takeStream(t *testing.T, c *zcrx.Conn, size int64) error {
+	var s stream
+	for b, err := range c.Buffers(t.Context()) {
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(s.check(b.Bytes()), b.Release()); err != nil {
+			return err
+		}
+	}
+	return errors.Join(s.end(size), c.Close())
+}
+
+// TestAcceptedConnections come on two queues, and each goes to a loop that serves
+// its own: else the kernel would end it with EFAULT.
+func TestAcceptedConnections(t *testing.T) {
+	const size, each = 1 << 20, 6
+	w := newWire(t)
+	e := newEngine(t)
+	p := beginProof(t, 1, 2)
+	var all errgroup.Group
+	var conns []connection
+	for _, queue := range []int{1, 2} {
+		l, err := e.Listen(t.Context(), "tcp4", deviceAddr4.String()+":0")
+		require.NoError(t, err)
+		to := l.Addr().(*net.TCPAddr)
+		steer(t, rule{to: to.AddrPort(), queue: queue})
+		for range each {
+			var c connection
+			require.NoError(t, w.inPeer(func() (err error) {
+				c.out, err = net.DialTCP("tcp", nil, to)
+				return err
+			}))
+			conns = append(conns, c)
+			in, err := l.AcceptConn(t.Context())
+			require.NoError(t, err)
+			all.Go(func() error { return send(c.out, size) })
+			all.Go(func() error { return takeStream(t, in, size) })
+		}
+		require.NoError(t, l.Close())
+	}
+	require.NoError(t, all.Wait())
+	assert.NoError(t, p.check(2*each*size, conns...))
+	byNAPI := uint64(0)
+	for _, m := range e.Stats().Group.Members {
+		assert.Positive(t, m.PicksByNAPI, "queue %d", m.Queue)
+		assert.Zero(t, m.PicksByTurn)
+		byNAPI += m.PicksByNAPI
+	}
+	assert.EqualValues(t, 2*each, byNAPI)
+	for _, c := range conns {
+		assert.NoError(t, c.out.Close())
+	}
+}
+
+// TestDialledConnections leave from ports for which RSS, which spreads over four
+// queues, leads the answers to the engine's two.
+func TestDialledConnections(t *testing.T) {
+	const size, count = 1 << 20, 12
+	w := newWire(t)
+	e := newEngine(t)
+	p := beginProof(t, 1, 2)
+	var l *net.TCPListener
+	require.NoError(t, w.inPeer(func() (err error) {
+		l, err = net.ListenTCP("tcp", &net.TCPAddr{IP: senderAddr4.AsSlice()})
+		return err
+	}))
+	defer l.Close()
+	var all errgroup.Group
+	var conns []connection
+	for range count {
+		in, err := e.Dial(t.Context(), "tcp", l.Addr().String())
+		require.NoError(t, err)
+		out, err := l.AcceptTCP()
+		require.NoError(t, err)
+		conns = append(conns, connection{out: out})
+		_, err = in.Write([]byte("go"))
+		require.NoError(t, err)
+		all.Go(func() error {
+			if _, err := io.ReadFull(out, make([]byte, 2)); err != nil {
+				return err
+			}
+			return send(out, size)
+		})
+		all.Go(func() error { return takeStream(t, in, size) })
+	}
+	require.NoError(t, all.Wait())
+	assert.NoError(t, p.check(count*size, conns...))
+	byPort := uint64(0)
+	for _, m := range e.Stats().Group.Members {
+		assert.Zero(t, m.PicksByTurn)
+		byPort += m.PicksByPort
+	}
+	assert.EqualValues(t, count, byPort)
+	for _, c := range conns {
+		assert.NoError(t, c.out.Close())
+	}
+}
