@@ -49,7 +49,7 @@ const (
 // area is memory that the kernel puts received bytes into, cut into buffers of
 // one size. It is immutable once made; whoever owns it unmaps it.
 type area struct {
-	mem        []byte
+	mem        []byte // whole buffers
 	bufferSize uint64 // a power of two
 	dmabuf     int    // the dma-buf's fd, -1 for none
 	owned      bool
@@ -103,15 +103,22 @@ func (a *area) describe(req *ifqRequest) {
 	req.areaAddr = sliceAddr(a.mem)
 }
 
-// locate finds the n bytes at offset, which must lie within one buffer. This is
-// the only place where a completion becomes an address.
-func (a *area) locate(offset, n uint64) (unsafe.Pointer, error) {
-	size := uint64(len(a.mem))
-	if n == 0 || n > a.bufferSize || offset > size || n > size-offset ||
-		offset&(a.bufferSize-1) > a.bufferSize-n {
-		return nil, fmt.Errorf("%w: %d bytes at offset %d of %d, buffers of %d", errBadCompletion, n, offset, size, a.bufferSize)
+// at is where the n bytes at offset lie, which must be within one buffer; nil else.
+// This is the only place where a completion becomes an address. Memory is whole
+// buffers: what begins in one and fits in it lies inside. Small enough to be inlined.
+func (a *area) at(offset, n uint64) unsafe.Pointer {
+	if n-1 >= a.bufferSize || offset >= uint64(len(a.mem)) || offset&(a.bufferSize-1) > a.bufferSize-n {
+		return nil
 	}
-	return unsafe.Add(unsafe.Pointer(unsafe.SliceData(a.mem)), offset), nil
+	return unsafe.Add(unsafe.Pointer(unsafe.SliceData(a.mem)), offset)
+}
+
+// locate is at, with an error instead of nil.
+func (a *area) locate(offset, n uint64) (unsafe.Pointer, error) {
+	if data := a.at(offset, n); data != nil {
+		return data, nil
+	}
+	return nil, fmt.Errorf("%w: %d bytes at offset %d of %d, buffers of %d", errBadCompletion, n, offset, len(a.mem), a.bufferSize)
 }
 
 // unmap gives the memory back; the kernel, should it still hold pages, has pinned

@@ -74,6 +74,9 @@ func (m *poolMemory) locate(offset uint64, n uint64) (unsafe.Pointer, error) {
 	if id >= uint64(len(areas)) {
 		return nil, fmt.Errorf("%w: area %d of %d", errBadCompletion, id, len(areas))
 	}
+	if data := areas[id].at(offset&areaMask, n); data != nil {
+		return data, nil
+	}
 	return areas[id].locate(offset&areaMask, n)
 }
 
