@@ -14,7 +14,7 @@ import (
 const (
 	ethtoolGetRSS   = 0x46 // ETHTOOL_GRSSH
 	rssHashToeplitz = 1    // ETH_RSS_HASH_TOP
-	rssHeaderSize   = 28
+	rssHeaderSize   = int(unsafe.Sizeof(rssHeader{}))
 )
 
 // rssHeader mirrors struct ethtool_rxfh; queues and key follow it.
