@@ -5,7 +5,6 @@ package zerocopy
 import (
 	"bufio"
 	"encoding/json"
-	"fmt"
 	"net"
 	"os/exec"
 	"regexp"
@@ -65,7 +64,7 @@ func TestRecvTellsPlacement(t *testing.T) {
 				placed, other = other, placed
 			}
 			assert.GreaterOrEqual(t, placed, int64(size), "more if TCP sent something twice")
-			assert.Zero(t, other, fmt.Sprintf("%+v", report.Device))
+			assert.Zero(t, other, "%+v", report.Device)
 		})
 	}
 }
