@@ -20,34 +20,31 @@ import (
 	"github.com/zcrx-go/zcrx/internal/skip"
 )
 
-// modes are all that need no interface.
-func modes() []zcrx.Mode {
-	return []zcrx.Mode{zcrx.Auto, zcrx.Socket, zcrx.Provided, zcrx.DeviceLess}
+// inEachMode runs the test with an engine of each mode that needs no interface.
+func inEachMode(t *testing.T, test func(t *testing.T, e *zcrx.Engine)) {
+	for _, mode := range []zcrx.Mode{zcrx.Socket, zcrx.Provided, zcrx.DeviceLess} {
+		inMode(t, mode, test)
+	}
 }
 
-// inEachMode runs the test with an engine of each mode. What the engine leaves
-// behind, fds and goroutines, is the test's failure.
-func inEachMode(t *testing.T, test func(t *testing.T, e *zcrx.Engine)) {
-	for _, mode := range modes() {
-		t.Run(mode.String(), func(t *testing.T) {
-			needMode(t, mode)
-			startPoller(t)
-			fds, goroutines := openFDs(t), runtime.NumGoroutine()
-			e, err := zcrx.NewEngine(t.Context(), zcrx.Config{Mode: mode, Loops: 2, Pool: zcrx.PoolConfig{NumBuffers: 1024}})
-			require.NoError(t, err)
-			if mode == zcrx.Auto {
-				assert.Equal(t, zcrx.Provided, e.Mode(), "reason: %v", e.Reason())
-			}
-			test(t, e)
-			require.NoError(t, e.Close())
-			s := e.Stats()
-			assert.Zero(t, s.Connections)
-			assert.Zero(t, s.Group.Total.Outstanding)
-			assert.Positive(t, s.Group.Total.Bytes, "the bytes came through the engine")
-			settle(t, "fds", fds, func() int { return openFDs(t) })
-			settle(t, "goroutines", goroutines, runtime.NumGoroutine)
-		})
-	}
+// inMode runs the test with an engine. What that leaves behind, fds and goroutines,
+// is the test's failure.
+func inMode(t *testing.T, mode zcrx.Mode, test func(t *testing.T, e *zcrx.Engine)) {
+	t.Run(mode.String(), func(t *testing.T) {
+		needMode(t, mode)
+		startPoller(t)
+		fds, goroutines := openFDs(t), runtime.NumGoroutine()
+		e, err := zcrx.NewEngine(t.Context(), zcrx.Config{Mode: mode, Loops: 2, Pool: zcrx.PoolConfig{NumBuffers: 1024}})
+		require.NoError(t, err)
+		test(t, e)
+		require.NoError(t, e.Close())
+		s := e.Stats()
+		assert.Zero(t, s.Connections)
+		assert.Zero(t, s.Group.Total.Outstanding)
+		assert.Positive(t, s.Group.Total.Bytes, "the bytes came through the engine")
+		settle(t, "fds", fds, func() int { return openFDs(t) })
+		settle(t, "goroutines", goroutines, runtime.NumGoroutine)
+	})
 }
 
 func needMode(t *testing.T, mode zcrx.Mode) {

@@ -3,6 +3,7 @@ package conn
 import (
 	"testing"
 
+	"github.com/stretchr/testify/require"
 	"golang.org/x/net/nettest"
 
 	"github.com/zcrx-go/zcrx"
@@ -14,9 +15,11 @@ import (
 func TestNettest(t *testing.T) {
 	inEachMode(t, func(t *testing.T, e *zcrx.Engine) {
 		for _, p := range pairings(e) {
-			t.Run(p.name, func(t *testing.T) {
-				nettest.TestConn(t, p.pipe)
-			})
+			t.Run(p.name, func(t *testing.T) { nettest.TestConn(t, p.pipe) })
 		}
+	})
+	inMode(t, zcrx.Auto, func(t *testing.T, e *zcrx.Engine) {
+		require.Equal(t, zcrx.Provided, e.Mode(), "reason: %v", e.Reason())
+		nettest.TestConn(t, pairings(e)[0].pipe)
 	})
 }
