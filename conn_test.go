@@ -161,3 +161,16 @@ func TestHandler(t *testing.T) {
 		require.True(t, bytes.Equal(want, got))
 	})
 }
+
+// TestEngineCloseBehindListenerClose: a listener that its user has closed, and whose
+// connections are still open, is no error of the engine's Close.
+func TestEngineCloseBehindListenerClose(t *testing.T) {
+	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
+		other, err := NewEngine(t.Context(), Config{Mode: e.Mode(), Pool: PoolConfig{NumBuffers: 64}})
+		require.NoError(t, err)
+		client, server := connPair(t, other)
+		require.NoError(t, other.Close())
+		assert.ErrorIs(t, client.Close(), net.ErrClosed)
+		assert.ErrorIs(t, server.Close(), net.ErrClosed)
+	})
+}

@@ -174,7 +174,9 @@ func (e *Engine) Close() error {
 	e.mu.Unlock()
 	var errs []error
 	for l := range listeners {
-		errs = append(errs, l.Close())
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) { // its user may have closed it before
+			errs = append(errs, err)
+		}
 		l.conns.closeAll()
 	}
 	e.dialed.closeAll()
