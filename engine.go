@@ -118,9 +118,16 @@ func (e *Engine) DialContext(ctx context.Context, network, address string) (net.
 // any mode but Socket nobody else may have read from it in part of a message, and
 // it must not be a kernel TLS socket. On an error conn is still the caller's.
 func (e *Engine) NewConn(conn *net.TCPConn) (*Conn, error) {
+	if e.dialed.isClosed() {
+		return nil, ErrClosed
+	}
 	local, remote := conn.LocalAddr(), conn.RemoteAddr()
 	if e.plain != nil {
-		return e.dialed.admit(newPlainSocket(e.plain, conn), local, remote)
+		s, err := newPlainSocket(e.plain, conn)
+		if err != nil {
+			return nil, err
+		}
+		return e.dialed.admit(s, local, remote), nil
 	}
 	pool, err := e.group.Pick(conn)
 	if err != nil {
@@ -130,11 +137,11 @@ func (e *Engine) NewConn(conn *net.TCPConn) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.dialed.admit(e.newRingSocket(r), local, remote)
+	return e.dialed.admit(e.newRingSocket(r), local, remote), nil
 }
 
 func (e *Engine) newRingSocket(r *Receiver) *ringSocket {
-	return &ringSocket{Receiver: r, zeroCopyFrom: e.zeroCopyFrom}
+	return &ringSocket{Receiver: r, loops: e.loops, zeroCopyFrom: e.zeroCopyFrom}
 }
 
 // Close ends the engine: its listeners, its connections, then pools and loops.
@@ -148,7 +155,9 @@ func (e *Engine) Close() error {
 	e.mu.Unlock()
 	var errs []error
 	for l := range listeners {
-		errs = append(errs, l.Close())
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) { // it may be closed, with connections left
+			errs = append(errs, err)
+		}
 		l.conns.closeAll()
 	}
 	e.dialed.closeAll()
@@ -194,21 +203,20 @@ func Dial(ctx context.Context, network, address string, cfg Config) (*Conn, erro
 	if err != nil {
 		return nil, err
 	}
-	e.dialed.whenEmpty(func() { e.closeSoon() })
 	c, err := e.Dial(ctx, network, address)
 	if err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
+	e.dialed.whenEmpty(e.closeSoon)
+	e.dialed.close()
 	return c, nil
 }
 
 // closeSoon is Close, from one of the engine's loops too.
 func (e *Engine) closeSoon() {
-	for _, l := range e.loops {
-		if l.onLoop() {
-			go func() { _ = e.Close() }() // nobody is left to tell
-			return
-		}
+	if onAnyLoop(e.loops) {
+		go func() { _ = e.Close() }() // nobody is left to tell
+		return
 	}
 	_ = e.Close()
 }
