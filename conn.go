@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -34,8 +33,8 @@ type Conn struct {
 	writing    turnstile // held by whoever writes, or moves the connection
 	writeLimit deadline
 
-	closing  sync.Once
-	isClosed atomic.Bool
+	closing atomic.Bool   // somebody closes it, or did
+	closed  chan struct{} // closed by him, first of all
 }
 
 var (
@@ -53,7 +52,8 @@ type socket interface {
 	recv(ctx context.Context, dst []Buffer, expired <-chan struct{}) (int, error)
 	setReadDeadline(t time.Time) error
 	// handle has fn take first, and what comes from now on; recv is not called any
-	// more.
+	// more. It answers ErrWouldBlock on a loop where it would have to wait for
+	// another one.
 	handle(first []Buffer, fn func(buffers []Buffer, err error)) error
 	// send writes all of v, and answers how much it wrote if it cannot.
 	send(v [][]byte, expired <-chan struct{}) (int, error)
@@ -62,6 +62,8 @@ type socket interface {
 	shutdown(how int) error
 	control(fn func(fd uintptr)) error
 	close() error
+	// onLoop tells whether the caller is on a loop, and must not wait.
+	onLoop() bool
 
 	mode() Mode
 	// mergeAt is how many leases an unread prefix may consist of before it is
@@ -86,7 +88,7 @@ type socketOptions interface {
 func newConn(s socket, local, remote net.Addr, onClose func()) *Conn {
 	return &Conn{
 		socket: s, local: local, remote: remote, onClose: onClose,
-		reading: newTurnstile(), writing: newTurnstile(),
+		reading: newTurnstile(), writing: newTurnstile(), closed: make(chan struct{}),
 	}
 }
 
@@ -105,26 +107,35 @@ func (c *Conn) NetConn() net.Conn { return c }
 // Close ends the connection. What was written is still sent; what was received
 // and not taken is released. Buffers that are out stay valid. Readers and writers
 // that wait answer net.ErrClosed. On a loop (in a Handler) it does not wait for the
-// socket to be closed. A second Close answers net.ErrClosed.
+// socket to be closed. A second Close answers net.ErrClosed, at once.
 func (c *Conn) Close() error {
-	err := c.opError("close", ErrClosed)
-	c.closing.Do(func() {
-		err = c.opError("close", c.socket.close())
-		c.isClosed.Store(true)
-		c.emptyInbox()
-		c.readLimit.set(time.Time{}) // no timer stays
-		c.writeLimit.set(time.Time{})
-		if c.onClose != nil {
-			c.onClose()
-		}
-	})
-	return err
+	if !c.closing.CompareAndSwap(false, true) {
+		return c.opError("close", ErrClosed)
+	}
+	close(c.closed)
+	err := c.socket.close()
+	c.emptyInbox()
+	c.readLimit.set(time.Time{}) // no timer stays
+	c.writeLimit.set(time.Time{})
+	if c.onClose != nil {
+		c.onClose()
+	}
+	return c.opError("close", err)
+}
+
+func (c *Conn) isClosed() bool {
+	select {
+	case <-c.closed:
+		return true
+	default:
+		return false
+	}
 }
 
 // endReading ends a turn.
 func (c *Conn) endReading() {
 	c.reading.leave()
-	if c.isClosed.Load() {
+	if c.isClosed() {
 		c.emptyInbox()
 	}
 }

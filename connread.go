@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"math"
 	"net"
 	"os"
 )
@@ -18,7 +19,7 @@ var errHandled = errors.New("a Handler takes the connection's bytes")
 // caller leaves, unless there is an error.
 func (c *Conn) startReading(ctx context.Context) error {
 	expired := c.readLimit.done()
-	if err := c.reading.enter(ctx, expired); err != nil {
+	if err := c.reading.enter(ctx, expired, c.closed); err != nil {
 		return err
 	}
 	err := c.mayRead(ctx)
@@ -33,6 +34,9 @@ func (c *Conn) startReading(ctx context.Context) error {
 
 // mayRead is called by whose turn it is.
 func (c *Conn) mayRead(ctx context.Context) error {
+	if c.isClosed() {
+		return ErrClosed
+	}
 	if c.handled {
 		return errHandled
 	}
@@ -103,24 +107,21 @@ func (c *Conn) Read(p []byte) (int, error) {
 }
 
 // Peek answers the next n bytes without taking them. Where they lie in one buffer
-// they are not copied. They are read-only, and valid until the next call that
-// takes bytes. If the stream ends before, Peek answers what there is and the
+// they are not copied. They are read-only, and valid until the next call of any
+// method that reads, and until Close. If the stream ends before, Peek answers what there is and the
 // error: io.EOF, a context's, or another.
 func (c *Conn) Peek(ctx context.Context, n int) ([]byte, error) {
-	if n < 0 {
+	if n < 0 || n > maxPeek {
 		return nil, c.opError("read", rangeError("number of bytes to peek at,", int64(n), 0, maxPeek))
 	}
-	if n > maxPeek {
-		return nil, c.opError("read", rangeError("number of bytes to peek at,", int64(n), 0, maxPeek))
-	}
-	if err := c.reading.enter(ctx, c.readLimit.done()); err != nil {
+	if err := c.reading.enter(ctx, c.readLimit.done(), c.closed); err != nil {
 		return nil, c.opError("read", err)
 	}
 	defer c.endReading()
 	err := c.mayRead(ctx)
 	for err == nil && c.inbox.bytes < n {
 		if c.inbox.leases() >= c.socket.mergeAt() {
-			c.inbox.merge(c.inbox.bytes)
+			c.inbox.unlease()
 		}
 		err = c.fill(ctx)
 	}
@@ -133,7 +134,7 @@ func (c *Conn) Peek(ctx context.Context, n int) ([]byte, error) {
 const maxPeek = 1 << 30
 
 // Discard takes the next n bytes and drops them. It answers how many these were
-// if there is an error.
+// if there is an error. n is at least 0.
 func (c *Conn) Discard(ctx context.Context, n int) (int, error) {
 	dropped := 0
 	for chunk, err := range c.Chunks(ctx, n) {
@@ -149,9 +150,13 @@ func (c *Conn) Discard(ctx context.Context, n int) (int, error) {
 // copying: a message of known length. Each is valid, and read-only, in its round of
 // the loop; leaving the loop early keeps the chunk of that round taken, and what
 // follows in the connection. An error, io.EOF included, comes as the last pair.
-// The body must not read from the connection.
+// The body must not read from the connection. n is at least 0.
 func (c *Conn) Chunks(ctx context.Context, n int) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
+		if n < 0 {
+			yield(nil, c.opError("read", rangeError("number of bytes to take,", int64(n), 0, math.MaxInt)))
+			return
+		}
 		for n > 0 {
 			if err := c.startReading(ctx); err != nil {
 				yield(nil, c.opError("read", err))
@@ -178,8 +183,8 @@ func (c *Conn) consume(chunk []byte, yield func([]byte, error) bool) bool {
 }
 
 // WriteTo writes everything up to the end of the stream to w, many buffers at a
-// time where w takes them (a *Conn, or what net.Buffers knows). What w did not take
-// stays in the connection.
+// time where w takes them (a *Conn or *net.TCPConn). What w did not take stays in
+// the connection. w must not read from it.
 func (c *Conn) WriteTo(w io.Writer) (written int64, err error) {
 	for {
 		err := c.startReading(context.Background())
@@ -208,12 +213,35 @@ func (c *Conn) drainTo(w io.Writer) (n int64, err error) {
 		}
 		v = append(v, b.Bytes())
 	}
-	if to, ok := w.(*Conn); ok {
+	switch to := w.(type) {
+	case *Conn:
 		n, err = to.WriteBuffers(v)
-	} else {
+	case *net.TCPConn:
 		buffers := net.Buffers(v)
-		n, err = buffers.WriteTo(w)
+		n, err = buffers.WriteTo(to)
+	default:
+		n, err = writeEach(w, v)
 	}
 	c.inbox.discard(int(n))
 	return n, err
+}
+
+var errInvalidWrite = errors.New("zcrx: the writer answered an impossible count")
+
+// writeEach writes v to any writer.
+func writeEach(w io.Writer, v [][]byte) (written int64, err error) {
+	for _, p := range v {
+		n, err := w.Write(p)
+		if n < 0 || n > len(p) {
+			return written, errInvalidWrite
+		}
+		written += int64(n)
+		if err == nil && n < len(p) {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			return written, err
+		}
+	}
+	return written, nil
 }

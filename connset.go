@@ -1,7 +1,6 @@
 package zcrx
 
 import (
-	"errors"
 	"net"
 	"sync"
 )
@@ -16,21 +15,36 @@ type connSet struct {
 	onEmpty []func() // called once, when the set is closed and the last has gone
 }
 
-// admit makes a connection of the set. If that is closed, so is the socket.
-func (s *connSet) admit(socket socket, local, remote net.Addr) (*Conn, error) {
+// admit makes a connection of the set. If that is closed meanwhile, so is the
+// connection.
+func (s *connSet) admit(socket socket, local, remote net.Addr) *Conn {
 	c := newConn(socket, local, remote, nil)
 	c.onClose = func() { s.remove(c) }
+	if !s.add(c) {
+		c.onClose = nil
+		_ = c.Close() // nobody is left to tell
+	}
+	return c
+}
+
+// add answers false if the set is closed.
+func (s *connSet) add(c *Conn) bool {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.closed {
-		s.mu.Unlock()
-		return nil, errors.Join(ErrClosed, socket.close())
+		return false
 	}
 	if s.conns == nil {
 		s.conns = make(map[*Conn]struct{})
 	}
 	s.conns[c] = struct{}{}
-	s.mu.Unlock()
-	return c, nil
+	return true
+}
+
+func (s *connSet) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
 }
 
 func (s *connSet) remove(c *Conn) {

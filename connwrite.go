@@ -9,8 +9,17 @@ import (
 
 // startWriting takes the turn; the caller leaves, unless there is an error.
 func (c *Conn) startWriting() error {
-	if err := c.writing.enter(context.Background(), c.writeLimit.done()); err != nil {
-		return err
+	if !c.writing.tryEnter() {
+		if c.socket.onLoop() { // whoever has the turn may wait for this very loop
+			return ErrWouldBlock
+		}
+		if err := c.writing.enter(context.Background(), c.writeLimit.done(), c.closed); err != nil {
+			return err
+		}
+	}
+	if c.isClosed() {
+		c.writing.leave()
+		return ErrClosed
 	}
 	if c.writeLimit.hasPassed() {
 		c.writing.leave()
@@ -20,7 +29,8 @@ func (c *Conn) startWriting() error {
 }
 
 // Write sends p, as io.Writer's. On a loop (in a Handler) it does not wait: it
-// answers ErrWouldBlock, and how much it sent, when the socket takes no more.
+// answers ErrWouldBlock, and how much it sent, when the socket takes no more, or
+// somebody else is writing.
 func (c *Conn) Write(p []byte) (int, error) {
 	n, err := c.WriteBuffers(net.Buffers{p})
 	return int(n), err
@@ -46,11 +56,7 @@ func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 	if from, ok := r.(*Conn); ok {
 		return from.WriteTo(c)
 	}
-	if err := c.startWriting(); err != nil {
-		return 0, c.opError("write", err)
-	}
 	n, handled, err := c.socket.readFrom(r)
-	c.writing.leave()
 	if handled {
 		return n, err
 	}

@@ -144,9 +144,16 @@ func (e *Engine) NewConn(conn *net.TCPConn) (*Conn, error) { return e.newConn(co
 // newConn knows the hardware queue that the connection arrives on, if it is not
 // negative.
 func (e *Engine) newConn(conn *net.TCPConn, queue int) (*Conn, error) {
+	if e.dialed.isClosed() {
+		return nil, ErrClosed
+	}
 	local, remote := conn.LocalAddr(), conn.RemoteAddr()
 	if e.plain != nil {
-		return e.dialed.admit(newPlainSocket(e.plain, conn), local, remote)
+		s, err := newPlainSocket(e.plain, conn)
+		if err != nil {
+			return nil, err
+		}
+		return e.dialed.admit(s, local, remote), nil
 	}
 	pool, err := e.group.pickOn(queue, conn)
 	if err != nil {
@@ -156,11 +163,11 @@ func (e *Engine) newConn(conn *net.TCPConn, queue int) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.dialed.admit(e.newRingSocket(r), local, remote)
+	return e.dialed.admit(e.newRingSocket(r), local, remote), nil
 }
 
 func (e *Engine) newRingSocket(r *Receiver) *ringSocket {
-	return &ringSocket{Receiver: r, engine: e}
+	return &ringSocket{Receiver: r, engine: e, zeroCopyFrom: e.config.SendZeroCopyFrom}
 }
 
 // Close ends the engine: its listeners, its connections, then pools and loops.
@@ -222,21 +229,20 @@ func Dial(ctx context.Context, network, address string, cfg Config) (*Conn, erro
 	if err != nil {
 		return nil, err
 	}
-	e.dialed.whenEmpty(func() { e.closeSoon() })
 	c, err := e.Dial(ctx, network, address)
 	if err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
+	e.dialed.whenEmpty(e.closeSoon)
+	e.dialed.close()
 	return c, nil
 }
 
 // closeSoon is Close, from one of the engine's loops too.
 func (e *Engine) closeSoon() {
-	for _, l := range e.loops {
-		if l.onLoop() {
-			go func() { _ = e.Close() }() // nobody is left to tell
-			return
-		}
+	if onAnyLoop(e.loops) {
+		go func() { _ = e.Close() }() // nobody is left to tell
+		return
 	}
 	_ = e.Close()
 }

@@ -2,7 +2,10 @@ package zcrx
 
 import (
 	"context"
+	"errors"
 )
+
+var errNoHandler = errors.New("the Handler is nil")
 
 // Handler takes what a connection receives: some buffers, which it must release
 // some time, or, once and last, the error that follows them, io.EOF at the end of
@@ -15,18 +18,40 @@ import (
 type Handler func(c *Conn, buffers []Buffer, err error)
 
 // Handle has h take what is received from now on, beginning with what is there
-// already. From then on everything else that takes bytes answers an error.
+// already. From then on everything else that takes bytes answers an error, and the
+// read deadline does not matter.
+//
+// It waits for whoever is reading, and for the connection's loop. On a loop it does
+// not: where it would have to it answers ErrWouldBlock.
 func (c *Conn) Handle(h Handler) error {
-	if err := c.reading.enter(context.Background(), nil); err != nil {
-		return err
+	if h == nil {
+		return c.opError("read", errNoHandler)
+	}
+	if !c.reading.tryEnter() {
+		if c.socket.onLoop() {
+			return c.opError("read", ErrWouldBlock)
+		}
+		if err := c.reading.enter(context.Background(), nil, c.closed); err != nil {
+			return c.opError("read", err)
+		}
 	}
 	defer c.endReading()
-	if c.handled {
-		return c.opError("read", errHandled)
+	return c.opError("read", c.startHandling(h))
+}
+
+// startHandling is called by whose turn it is.
+func (c *Conn) startHandling(h Handler) error {
+	if c.isClosed() {
+		return ErrClosed
 	}
-	err := c.socket.handle(c.inbox.buffers[c.inbox.first:], func(buffers []Buffer, err error) { h(c, buffers, err) })
+	if c.handled {
+		return errHandled
+	}
+	err := c.socket.handle(c.inbox.buffers[c.inbox.first:], func(buffers []Buffer, err error) {
+		h(c, buffers, c.opError("read", err))
+	})
 	if err != nil {
-		return c.opError("read", err)
+		return err
 	}
 	c.handled = true
 	c.inbox = inbox{}

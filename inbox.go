@@ -15,10 +15,9 @@ type inbox struct {
 func (in *inbox) empty() bool { return in.first == len(in.buffers) }
 
 func (in *inbox) add(buffers []Buffer) {
-	if in.empty() {
-		in.buffers, in.first = in.buffers[:0], 0
-	}
-	in.buffers = append(in.buffers, buffers...)
+	left := copy(in.buffers, in.buffers[in.first:])
+	clear(in.buffers[left:])
+	in.buffers, in.first = append(in.buffers[:left], buffers...), 0
 	for _, b := range buffers {
 		in.bytes += b.Len()
 	}
@@ -77,10 +76,21 @@ func (in *inbox) read(p []byte) int {
 // merge has at least n bytes lie together, of the bytes that there are. Leases
 // whose bytes were copied are released.
 func (in *inbox) merge(n int) {
-	front := in.front()
-	if len(front) >= n {
-		return
+	if len(in.front()) < n {
+		in.gather(n)
 	}
+}
+
+// unlease has all bytes lie in memory of their own.
+func (in *inbox) unlease() {
+	if in.leases() > 0 {
+		in.gather(in.bytes)
+	}
+}
+
+// gather copies. There are at least n bytes, and at least one.
+func (in *inbox) gather(n int) {
+	front := in.front()
 	in.first++
 	if in.merged == nil {
 		in.merged = make([]byte, 0, n)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -27,7 +26,7 @@ type Listener struct {
 	closing  chan struct{} // closed by Close
 	ended    chan struct{} // closed when the acceptor has ended
 	endErr   error         // why it did; read after ended
-	once     sync.Once
+	closed   atomic.Bool
 
 	total, retries atomic.Uint64
 }
@@ -146,20 +145,24 @@ func (l *Listener) Accept() (net.Conn, error) {
 // NetListener is the listener as a net.Listener, which it is.
 func (l *Listener) NetListener() net.Listener { return l }
 
-// Close ends listening. Connections that were accepted stay.
+// Close ends listening. Connections that were accepted stay. A second Close answers
+// net.ErrClosed.
 func (l *Listener) Close() error {
-	err := error(&net.OpError{Op: "close", Net: "tcp", Addr: l.Addr(), Err: net.ErrClosed})
-	l.once.Do(func() {
-		close(l.closing)
-		err = errors.Join(l.closeFile(), l.tcp.Close())
+	if !l.closed.CompareAndSwap(false, true) {
+		return &net.OpError{Op: "close", Net: "tcp", Addr: l.Addr(), Err: net.ErrClosed}
+	}
+	close(l.closing)
+	err := errors.Join(l.closeFile(), l.tcp.Close())
+	if !onAnyLoop(l.engine.loops) { // the acceptor may wait for this very loop
 		<-l.ended
-		l.conns.close()
-	})
+	}
+	l.conns.close()
 	return err
 }
 
 // Shutdown ends listening, waits until every connection is closed, and closes those
-// that are left when ctx ends, whose error it then answers.
+// that are left when ctx ends, whose error it then answers. It must not be called
+// on a loop.
 func (l *Listener) Shutdown(ctx context.Context) error {
 	err := l.Close()
 	if errors.Is(err, net.ErrClosed) {
@@ -262,7 +265,11 @@ func (l *Listener) acceptOne() (*Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		return l.conns.admit(newPlainSocket(e.plain, c), c.LocalAddr(), c.RemoteAddr())
+		s, err := newPlainSocket(e.plain, c)
+		if err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+		return l.conns.admit(s, c.LocalAddr(), c.RemoteAddr()), nil
 	}
 	fd, remote, err := acceptFD(l.raw)
 	if err != nil {
@@ -273,8 +280,9 @@ func (l *Listener) acceptOne() (*Conn, error) {
 		return nil, errors.Join(err, closeFD(fd))
 	}
 	r := newReceiver(pool, fd)
+	local := localAddr(fd)
 	r.start()
-	return l.conns.admit(e.newRingSocket(r), localAddr(fd), remote)
+	return l.conns.admit(e.newRingSocket(r), local, remote), nil
 }
 
 // napiOf is 0 where no queue is told from another.

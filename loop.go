@@ -279,9 +279,11 @@ func (l *Loop) complete() {
 	l.publish()
 }
 
-// publish hands over what receivers have for their consumers.
+// publish hands over what receivers have for their consumers. A Handler that runs
+// here may end other receivers, which then come last.
 func (l *Loop) publish() {
-	for i, r := range l.published {
+	for i := 0; i < len(l.published); i++ {
+		r := l.published[i]
 		l.published[i] = nil
 		r.publish()
 	}
@@ -426,6 +428,17 @@ func (l *Loop) call(fn func(*Ring) error) (err error) {
 // onLoop tells whether the caller runs on the loop's thread. The thread is
 // locked to the loop's goroutine, so no other can be there.
 func (l *Loop) onLoop() bool { return int64(threadID()) == l.tid.Load() }
+
+// onAnyLoop tells whether the caller runs on the thread of one of the loops.
+func onAnyLoop(loops []*Loop) bool {
+	tid := int64(threadID())
+	for _, l := range loops {
+		if l.tid.Load() == tid {
+			return true
+		}
+	}
+	return false
+}
 
 // report is for failures that belong to no caller.
 func (l *Loop) report(what string, err error) {

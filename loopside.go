@@ -306,7 +306,7 @@ func (r *Receiver) settle() {
 	case r.armed || r.watching:
 	case r.ended:
 		r.finish()
-	case r.moving != nil && r.sending.idle():
+	case r.moving != nil && r.sending.settled():
 		r.leave()
 	}
 }
@@ -320,6 +320,7 @@ func (r *Receiver) finish() {
 	if r.moving != nil {
 		r.moving.done <- r.endErr
 		r.moving = nil
+		r.sending.wake()
 	}
 	r.closeIfIdle()
 }

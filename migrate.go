@@ -15,8 +15,8 @@ import (
 // A connection whose stream has ended answers that end. In Socket mode there are no
 // loops.
 func (c *Conn) Migrate(ctx context.Context, to *Loop) error {
-	if err := c.writing.enter(ctx, nil); err != nil {
-		return err
+	if err := c.writing.enter(ctx, nil, c.closed); err != nil {
+		return c.opError("migrate", err)
 	}
 	defer c.writing.leave()
 	return c.opError("migrate", c.socket.moveTo(ctx, to))

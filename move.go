@@ -14,8 +14,9 @@ type move struct {
 }
 
 // moveTo takes the receiver to another pool, of any loop: what the old one still
-// receives comes first, then what the new one does. Nothing may be written
-// meanwhile. If ctx ends, the move goes on.
+// receives comes first, then what the new one does. A writer that waits for room
+// goes on afterwards; the move waits for one whose memory the kernel uses. If ctx
+// ends, the move goes on.
 func (r *Receiver) moveTo(ctx context.Context, to BufferPool) error {
 	m := &move{to: to, done: make(chan error, 1)}
 	err := r.do(func() error {
@@ -61,9 +62,16 @@ func (r *Receiver) handOff() {
 	r.moving, r.paused, r.nudged = nil, false, false
 	r.isPaused.Store(false)
 	r.settleAt(newHome(m.to, r))
-	// From here on r is the other loop's.
-	if err := m.to.Loop().Post(func() { m.done <- r.arrive() }); err != nil {
-		r.fail(err)
+	// From here on r is the other loop's, unless that is none any more.
+	err := m.to.Loop().Post(func() {
+		err := r.arrive()
+		r.sending.wake()
+		m.done <- err
+	})
+	if err != nil {
+		r.ended, r.endErr, r.finished = true, err, true
+		r.publish()
+		r.sending.wake()
 		m.done <- err
 	}
 }

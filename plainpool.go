@@ -55,40 +55,64 @@ func (p *plainPool) Stats() PoolStats {
 	return s
 }
 
+// plainBuffer is a buffer that is borrowed to be read into. It is none while mem is
+// nil.
+type plainBuffer struct {
+	id  uint32
+	mem []byte
+}
+
 // borrow waits for a buffer that nobody has.
-func (p *plainPool) borrow(ctx context.Context, expired, closed <-chan struct{}) (id uint32, mem []byte, err error) {
+func (p *plainPool) borrow(ctx context.Context, b *plainBuffer, expired, closed <-chan struct{}) error {
 	select {
-	case id = <-p.idle:
-	default:
-		select {
-		case id = <-p.idle:
-		case <-ctx.Done():
-			return 0, nil, ctx.Err()
-		case <-expired:
-			return 0, nil, os.ErrDeadlineExceeded
-		case <-closed:
-			return 0, nil, ErrClosed
-		}
+	case id := <-p.idle:
+		p.lend(b, id)
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-expired:
+		return os.ErrDeadlineExceeded
+	case <-closed:
+		return ErrClosed
 	}
+}
+
+// tryBorrow answers false if somebody has every buffer.
+func (p *plainPool) tryBorrow(b *plainBuffer) bool {
+	select {
+	case id := <-p.idle:
+		p.lend(b, id)
+		return true
+	default:
+		return false
+	}
+}
+
+func (p *plainPool) lend(b *plainBuffer, id uint32) {
 	p.taking.Lock()
 	defer p.taking.Unlock()
 	if p.memory[id] == nil {
 		p.memory[id] = make([]byte, p.bufferSize)
 	}
-	return id, p.memory[id], nil
+	b.id, b.mem = id, p.memory[id]
 }
 
 // giveBack ends a borrowing that came to nothing.
-func (p *plainPool) giveBack(id uint32) { p.idle <- id }
+func (p *plainPool) giveBack(b *plainBuffer) {
+	if b.mem != nil {
+		p.idle <- b.id
+		b.mem = nil
+	}
+}
 
 // leaseTo makes the first n bytes of a borrowed buffer a lease out of s.
-func (p *plainPool) leaseTo(s *share, id uint32, n int) Buffer {
+func (p *plainPool) leaseTo(s *share, b plainBuffer, n int) Buffer {
 	p.taking.Lock()
 	defer p.taking.Unlock()
-	b := p.lease(unsafe.Pointer(unsafe.SliceData(p.memory[id])), uint32(n), uint64(id))
-	s.charge(b)
+	buffer := p.lease(unsafe.Pointer(unsafe.SliceData(b.mem)), uint32(n), uint64(b.id))
+	s.charge(buffer)
 	p.count()
-	return b
+	return buffer
 }
 
 // The refiller's part, called with the ledger's lock held.

@@ -15,21 +15,30 @@ import (
 // Go's own poller, on any system.
 type plainSocket struct {
 	*net.TCPConn
+	raw     syscall.RawConn
 	pool    *plainPool
 	share   *share        // of the pool's leases; taken by the one reader
 	resumed chan struct{} // holds one wake-up: the share has room again
 	closed  chan struct{}
 
-	// A context that ends moves the socket's own read deadline, for a while.
+	// A context that ends moves the socket's own read deadline, for a while, and a
+	// Handler has none.
 	mu           sync.Mutex
 	readDeadline time.Time // guarded by mu: what it shall be else
+	keepDeadline bool      // guarded by mu: it is not to be touched
 }
 
-func newPlainSocket(pool *plainPool, conn *net.TCPConn) *plainSocket {
-	s := &plainSocket{TCPConn: conn, pool: pool, resumed: make(chan struct{}, 1), closed: make(chan struct{})}
+func newPlainSocket(pool *plainPool, conn *net.TCPConn) (*plainSocket, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	s := &plainSocket{TCPConn: conn, raw: raw, pool: pool, resumed: make(chan struct{}, 1), closed: make(chan struct{})}
 	s.share = &share{limit: pool.maxLeases, receiver: s}
-	return s
+	return s, nil
 }
+
+func (s *plainSocket) onLoop() bool { return false }
 
 func (s *plainSocket) mode() Mode   { return Socket }
 func (s *plainSocket) mergeAt() int { return int(max(1, min(16, s.pool.maxLeases/4))) }
@@ -47,24 +56,30 @@ func (s *plainSocket) recv(ctx context.Context, dst []Buffer, expired <-chan str
 	if err := s.awaitShare(ctx, expired); err != nil {
 		return 0, err
 	}
-	id, mem, err := s.pool.borrow(ctx, expired, s.closed)
-	if err != nil {
-		return 0, err
+	var b plainBuffer
+	for {
+		n, err := s.readUntil(ctx, &b)
+		if n > 0 { // an error that came along comes again
+			dst[0] = s.pool.leaseTo(s.share, b, n)
+			return 1, nil
+		}
+		s.pool.giveBack(&b)
+		if err != nil {
+			return 0, err
+		}
+		// The pool had no buffer.
+		if err := s.pool.borrow(ctx, &b, expired, s.closed); err != nil {
+			return 0, err
+		}
 	}
-	n, err := s.readUntil(ctx, mem)
-	if n <= 0 {
-		s.pool.giveBack(id)
-		return 0, err
-	}
-	// An error that came along comes again.
-	dst[0] = s.pool.leaseTo(s.share, id, n)
-	return 1, nil
 }
 
 // awaitShare waits while the connection has as many leases out as it may.
 func (s *plainSocket) awaitShare(ctx context.Context, expired <-chan struct{}) error {
-	for s.pool.usedUp(s.share) {
-		s.pool.paused.Add(1)
+	for counted := false; s.pool.usedUp(s.share); counted = true {
+		if !counted {
+			s.pool.paused.Add(1)
+		}
 		s.pool.hasten(s.share)
 		select {
 		case <-s.resumed:
@@ -82,26 +97,22 @@ func (s *plainSocket) awaitShare(ctx context.Context, expired <-chan struct{}) e
 // longAgo is a deadline that has passed.
 var longAgo = time.Unix(1, 0)
 
-// readUntil is Read that ends with ctx.
-func (s *plainSocket) readUntil(ctx context.Context, p []byte) (int, error) {
+// readUntil is readInto that ends with ctx.
+func (s *plainSocket) readUntil(ctx context.Context, b *plainBuffer) (int, error) {
 	if ctx.Done() == nil {
-		return s.Read(p)
+		return s.readInto(b)
 	}
 	interrupted := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		s.mu.Lock()
-		_ = s.TCPConn.SetReadDeadline(longAgo) // fails for a closed socket, which ends the read as well
-		s.mu.Unlock()
+		s.overrideReadDeadline(longAgo)
 		close(interrupted)
 	})
-	n, err := s.Read(p)
+	n, err := s.readInto(b)
 	if stop() {
 		return n, err
 	}
 	<-interrupted
-	s.mu.Lock()
-	_ = s.TCPConn.SetReadDeadline(s.readDeadline)
-	s.mu.Unlock()
+	s.restoreReadDeadline()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = ctx.Err()
 	}
@@ -112,13 +123,33 @@ func (s *plainSocket) setReadDeadline(t time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.readDeadline = t
+	if s.keepDeadline {
+		return s.raw.Control(func(uintptr) {}) // which tells whether the socket is closed
+	}
 	return s.TCPConn.SetReadDeadline(t)
+}
+
+// overrideReadDeadline and restoreReadDeadline fail for a closed socket, whose reads
+// end anyway.
+func (s *plainSocket) overrideReadDeadline(t time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keepDeadline = true
+	_ = s.TCPConn.SetReadDeadline(t)
+}
+
+func (s *plainSocket) restoreReadDeadline() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keepDeadline = false
+	_ = s.TCPConn.SetReadDeadline(s.readDeadline)
 }
 
 func (s *plainSocket) setWriteDeadline(t time.Time) error { return s.SetWriteDeadline(t) }
 
 // handle has a goroutine receive for fn.
 func (s *plainSocket) handle(first []Buffer, fn func(buffers []Buffer, err error)) error {
+	s.overrideReadDeadline(time.Time{})
 	go func() {
 		if len(first) > 0 {
 			fn(first, nil)
@@ -127,21 +158,13 @@ func (s *plainSocket) handle(first []Buffer, fn func(buffers []Buffer, err error
 		for {
 			n, err := s.recv(context.Background(), one[:], nil)
 			if err != nil {
-				fn(nil, plainError(err))
+				fn(nil, err)
 				return
 			}
 			fn(one[:n], nil)
 		}
 	}()
 	return nil
-}
-
-// plainError is err as a ring's receiver tells it.
-func plainError(err error) error {
-	if errors.Is(err, net.ErrClosed) {
-		return ErrClosed
-	}
-	return err
 }
 
 // send: the socket's own deadline is the one that expired tells of.
@@ -164,11 +187,7 @@ func (s *plainSocket) shutdown(how int) error {
 }
 
 func (s *plainSocket) control(fn func(fd uintptr)) error {
-	raw, err := s.SyscallConn()
-	if err != nil {
-		return err
-	}
-	return raw.Control(fn)
+	return s.raw.Control(fn)
 }
 
 func (s *plainSocket) close() error {

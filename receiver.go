@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -157,6 +158,17 @@ func (r *Receiver) recv(ctx context.Context, dst []Buffer, expired <-chan struct
 	clear(r.taken[r.next : r.next+n])
 	r.next += n
 	return n, nil
+}
+
+// untaken takes away what the consumer has not got yet.
+func (r *Receiver) untaken() []Buffer {
+	r.consumer.Lock()
+	defer r.consumer.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	left := slices.Concat(r.taken[r.next:], r.incoming)
+	r.taken, r.next, r.incoming = nil, 0, nil
+	return left
 }
 
 // await returns once taken has a buffer at next. The consumer lock is held on

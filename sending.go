@@ -10,10 +10,15 @@ type sending struct {
 	request  uint64 // user data of a zero-copy send
 	inFlight bool   // its first completion has not come
 	pinned   bool   // its last completion has not come: the kernel uses the writer's memory
+	aborted  bool   // the connection was reset because of that
 	writable chan struct{}
 }
 
+// idle tells that no request holds the socket.
 func (s *sending) idle() bool { return !s.polling && !s.inFlight }
+
+// settled tells that no completion will come.
+func (s *sending) settled() bool { return s.idle() && !s.pinned }
 
 // pollWritable has the next wake-up of sending.writable tell that writing may be
 // tried again.
@@ -21,7 +26,7 @@ func (r *Receiver) pollWritable() error {
 	if r.closeWanted {
 		return ErrClosed
 	}
-	if r.sending.polling {
+	if r.sending.polling || r.moving != nil { // the end of the move wakes the writer, too
 		return nil
 	}
 	s, err := r.loop.newRequest(completerFunc(func(*CQE) {
@@ -66,6 +71,7 @@ func (r *Receiver) endSending() {
 	}
 	if r.sending.pinned {
 		// Bytes that the writer gets back must not be sent any more.
+		r.sending.aborted = true
 		abortSocket(r.socket.fd)
 	}
 }

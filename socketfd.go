@@ -5,30 +5,50 @@ import "sync"
 // socketFD is a socket's fd, which nobody uses once it is closed: its number may
 // be another file's then.
 type socketFD struct {
-	mu     sync.RWMutex
-	fd     int
-	closed bool // guarded by mu
+	fd int
+
+	mu     sync.Mutex
+	users  int  // guarded by mu: in use
+	closed bool // guarded by mu: the last user closes the fd
 }
 
-// use runs fn with the fd, which stays open meanwhile: fn must not wait. It
-// answers ErrClosed, and does not run fn, after close.
+// use runs fn with the fd, which stays open meanwhile. It answers ErrClosed, and
+// does not run fn, after close.
 func (s *socketFD) use(fn func(fd int) error) error {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock()
 	if s.closed {
+		s.mu.Unlock()
 		return ErrClosed
 	}
+	s.users++
+	s.mu.Unlock()
+	defer s.leave()
 	return fn(s.fd)
 }
 
-// close answers false if that was done before.
+func (s *socketFD) leave() {
+	s.mu.Lock()
+	s.users--
+	last := s.closed && s.users == 0
+	s.mu.Unlock()
+	if last {
+		_ = closeFD(s.fd)
+	}
+}
+
+// close answers false if that was done before. It does not wait: while somebody
+// uses the fd, that stays open.
 func (s *socketFD) close() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.closed {
+		s.mu.Unlock()
 		return false
 	}
 	s.closed = true
-	_ = closeFD(s.fd) // nothing to do about an error: the fd is gone in any case
+	last := s.users == 0
+	s.mu.Unlock()
+	if last {
+		_ = closeFD(s.fd) // nothing to do about an error: the fd is gone in any case
+	}
 	return true
 }

@@ -10,8 +10,8 @@ type turnstile chan struct{}
 
 func newTurnstile() turnstile { return make(turnstile, 1) }
 
-// enter takes the lock unless ctx ends or expired is closed first.
-func (t turnstile) enter(ctx context.Context, expired <-chan struct{}) error {
+// enter takes the lock unless ctx ends, or expired or closed is closed, first.
+func (t turnstile) enter(ctx context.Context, expired, closed <-chan struct{}) error {
 	if t.tryEnter() {
 		return nil
 	}
@@ -22,6 +22,8 @@ func (t turnstile) enter(ctx context.Context, expired <-chan struct{}) error {
 		return ctx.Err()
 	case <-expired:
 		return os.ErrDeadlineExceeded
+	case <-closed:
+		return ErrClosed
 	}
 }
 
