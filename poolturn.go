@@ -54,9 +54,9 @@ func (p *Pool) detach(*Ring) {
 }
 
 func (p *Pool) beforeTurn(l *Loop) {
-	p.resumePaused()
 	now := p.supplied()
 	waiting := p.drain()
+	p.resumePaused()
 	pending := p.memory.refillQueue.pending()
 	if epoch := p.memory.dryEpoch.Load(); epoch != p.dryEpoch {
 		p.dryEpoch, p.dry = epoch, true

@@ -170,11 +170,11 @@ func (p *ProvidedPool) users() *receiverList { return &p.receivers }
 func (p *ProvidedPool) accounts() *ledger    { return &p.ledger }
 
 func (p *ProvidedPool) beforeTurn(l *Loop) {
-	p.resumePaused()
 	p.mu.Lock()
 	p.woken = false
 	now := supply{returns: p.supplies}
 	p.mu.Unlock()
+	p.resumePaused()
 	p.receivers.feed(now, false, nil)
 	if !p.setStarving(p.receivers.hungry() > 0, now.returns) {
 		l.again = true

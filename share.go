@@ -97,7 +97,8 @@ func (g *ledger) endShare(s *share) {
 }
 
 // resumePaused resumes the receivers whose pause has ended. It is for the loop's
-// thread.
+// thread, in a turn that cleared woken before: a return that comes after the look
+// asks for another turn.
 func (g *ledger) resumePaused() {
 	g.mu.Lock()
 	resumable := g.resumable

@@ -148,3 +148,34 @@ func TestConsumerThatHoldsAllButOne(t *testing.T) {
 		assert.Zero(t, p.Stats().Outstanding)
 	})
 }
+
+// TestPauseEndsInTheTurn returns a lease while the loop resumes receivers, in the
+// turn that it was woken for: the pause which that return ends is not forgotten.
+func TestPauseEndsInTheTurn(t *testing.T) {
+	k := newFakePool(t, 8, 8, refillLayouts["7.3"])
+	wakes := 0
+	k.pool.wake = func() { wakes++ }
+	lease := func(s *share) Buffer {
+		b, err := takeOne(k.pool, &CQE{Res: 1, Flags: CQEMore})
+		require.NoError(t, err)
+		s.charge(b)
+		require.True(t, k.pool.usedUp(s))
+		return b
+	}
+	resumed := 0
+	second := &share{limit: 1, receiver: resumeFunc(func() { resumed++ })}
+	late := lease(second)
+	first := &share{limit: 1, receiver: resumeFunc(func() { assert.NoError(t, late.Release()) })}
+	require.NoError(t, lease(first).Release())
+	require.Equal(t, 1, wakes)
+	k.pool.beforeTurn(k.loop)
+	require.Equal(t, 2, wakes, "the return in the turn asks for another one")
+	require.Zero(t, resumed)
+	k.pool.beforeTurn(k.loop)
+	require.Equal(t, 1, resumed)
+}
+
+// resumeFunc makes a function a resumer.
+type resumeFunc func()
+
+func (f resumeFunc) resume() { f() }
