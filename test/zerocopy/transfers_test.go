@@ -48,7 +48,7 @@ func TestGibibyte(t *testing.T) {
 func TestSeveralCompletionsPerBuffer(t *testing.T) {
 	const size, buffers = 8 << 20, 128
 	w := newWire(t)
-	pool, err := zcrx.NewPool(t.Context(), newLoop(t), zcrx.PoolConfig{Interface: device, Queue: 1, NumBuffers: buffers})
+	pool, err := zcrx.NewPool(t.Context(), newLoop(t), zcrx.PoolConfig{Interface: device, Queue: 1, NumBuffers: buffers, MaxLeases: zcrx.MaxNumBuffers})
 	require.NoError(t, err)
 	p := beginProof(t, 1)
 	c := w.connect(1)

@@ -30,7 +30,7 @@ type withheld struct {
 func newWithheld(t *testing.T, w *wire, size int64) *withheld {
 	t.Helper()
 	h := &withheld{sent: make(chan error, 1)}
-	h.pool = newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 64})
+	h.pool = newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 64, MaxLeases: zcrx.MaxNumBuffers})
 	h.conn = w.connect(1)
 	var err error
 	h.r, err = zcrx.NewReceiver(h.pool, h.conn.in)
