@@ -17,6 +17,7 @@ func (e *poolEvents) complete(c *CQE) {
 	case EventAllocFailed:
 		// The turn that follows drains and flushes what is there.
 		p.allocFailures.Add(1)
+		p.growth.allocFailed = true
 	case EventCopy:
 		first := p.copyEvents.Add(1) == 1
 		if p.mode == DeviceLess {

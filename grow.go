@@ -1,6 +1,9 @@
 package zcrx
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Grow gives the pool n more buffers of the same size and kind of memory, at run
 // time (Linux 7.3; dma-bufs come from udmabuf). A pool has at most 1024 areas of
@@ -42,4 +45,44 @@ func (p *Pool) growOn(r *Ring, a area) error {
 		return err
 	}
 	return p.memory.addArea(token, a)
+}
+
+// growth lets a pool grow by itself. It belongs to the loop's thread.
+type growth struct {
+	most        int // buffers that it may have; 0: it does not grow
+	step        int // buffers at a time
+	underWay    bool
+	allocFailed bool // the kernel found no buffer since the last growth
+}
+
+// growIfLow has the pool grow, if it may, when the kernel found no buffer or fewer
+// than an eighth of the buffers are free: on a hardware queue packets are dropped
+// once there is none. Each lease counts as a buffer.
+func (p *Pool) growIfLow() {
+	g := &p.growth
+	have := p.NumBuffers()
+	if have >= g.most || g.underWay {
+		return
+	}
+	p.mu.Lock()
+	out := p.outstandingLocked()
+	p.mu.Unlock()
+	if !g.allocFailed && p.receivers.hungry() == 0 && out <= have-(have+7)/8 {
+		return
+	}
+	g.underWay, g.allocFailed = true, false
+	n := min(g.step, g.most-have)
+	// Memory is mapped and pinned off the loop, which goes on meanwhile.
+	go func() {
+		err := p.Grow(context.Background(), n)
+		_ = p.loop.Post(func() { p.grew(err) }) // a closing loop grows nothing more
+	}()
+}
+
+func (p *Pool) grew(err error) {
+	p.growth.underWay = false
+	if err != nil && !errors.Is(err, ErrClosed) {
+		p.growth.most = 0
+		p.loop.report("grow pool", err)
+	}
 }

@@ -58,6 +58,7 @@ type Pool struct {
 	stuck     bool   // a receive may sleep for want of room for its completion
 	// stopsAsleep says that the kernel's receives do either.
 	stopsAsleep bool
+	growth      growth
 	flushErr    error // a failed flush: the kernel gets no buffers from here any more
 
 	flushFailed bool // guarded by memory.mu: flushErr is set, others must flush
@@ -118,6 +119,7 @@ func NewPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, error) {
 	if size > int(pageSize()) && (mode == DeviceLess || features.Have(FeatureBufferSize) != nil) {
 		size = pageSizedInstead(&cfg, size)
 	}
+	p.growth = growth{most: cfg.MaxBuffers, step: cfg.NumBuffers}
 	err = p.register(ctx, features, cfg, ifindex, size)
 	if size > int(pageSize()) && refusesBufferSize(err) {
 		err = p.register(ctx, features, cfg, ifindex, pageSizedInstead(&cfg, size))

@@ -22,6 +22,11 @@ type PoolConfig struct {
 	// NumBuffers is the number of buffers, 1 to 16777216, by default 16384. All
 	// of them together may take up to 4 GiB. A ProvidedPool has at most 32768.
 	NumBuffers int
+	// MaxBuffers lets a pool grow by itself up to so many buffers, by NumBuffers at
+	// a time: when fewer than an eighth of them are free, or the kernel found none
+	// (Linux 7.3; before, the pool stays as it is). NumBuffers to 16777216; 0 means
+	// that it does not grow. NewPool alone looks at it. See Pool.Grow.
+	MaxBuffers int
 	// BufferSizeHint is the wanted size of a buffer in bytes, 0 to 1 GiB. 0, a
 	// size below a page, or one that is no power of two mean a page. A larger
 	// one needs Linux 7.0 and the interface's driver; where these refuse it, the
@@ -68,6 +73,9 @@ func (cfg PoolConfig) withDefaults(maxBuffers int) (PoolConfig, error) {
 	}
 	if cfg.NumBuffers < 1 || cfg.NumBuffers > maxBuffers {
 		return cfg, rangeError("PoolConfig.NumBuffers", int64(cfg.NumBuffers), 1, int64(maxBuffers))
+	}
+	if cfg.MaxBuffers != 0 && (cfg.MaxBuffers < cfg.NumBuffers || cfg.MaxBuffers > MaxNumBuffers) {
+		return cfg, rangeError("PoolConfig.MaxBuffers", int64(cfg.MaxBuffers), int64(cfg.NumBuffers), MaxNumBuffers)
 	}
 	if cfg.BufferSizeHint < 0 || cfg.BufferSizeHint > MaxBufferSize {
 		return cfg, rangeError("PoolConfig.BufferSizeHint", int64(cfg.BufferSizeHint), 0, MaxBufferSize)

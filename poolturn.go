@@ -56,6 +56,7 @@ func (p *Pool) detach(*Ring) {
 func (p *Pool) beforeTurn(l *Loop) {
 	now := p.supplied()
 	waiting := p.drain()
+	p.growIfLow()
 	p.resumePaused()
 	pending := p.memory.refillQueue.pending()
 	if epoch := p.memory.dryEpoch.Load(); epoch != p.dryEpoch {

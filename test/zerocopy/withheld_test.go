@@ -120,4 +120,22 @@ func TestWithheldBuffers(t *testing.T) {
 		// Buffers of both areas are with the kernel again.
 		require.NoError(t, transfer(t, w.connect(1), h.pool, 4*size))
 	})
+	t.Run("grows by itself", func(t *testing.T) {
+		w := newWire(t, "ring=16")
+		p := beginProof(t, 1)
+		h := &withheld{conn: w.connect(1), pool: newPool(t, newLoop(t), zcrx.PoolConfig{
+			Queue: 1, NumBuffers: 64, MaxBuffers: 4096, MaxLeases: zcrx.MaxNumBuffers,
+		})}
+		r, err := zcrx.NewReceiver(h.pool, h.conn.in)
+		require.NoError(t, err)
+		h.r = r
+		go func() { _ = send(h.conn.out, size) }() // what is missing is missed at the other end
+		h.takeAll(t, math.MaxInt)
+		require.NoError(t, h.s.end(size))
+		assert.NoError(t, p.check(size, h.conn))
+		t.Logf("%d buffers in the end, %d allocations failed", h.pool.NumBuffers(), h.pool.Stats().AllocFailures)
+		assert.Greater(t, h.pool.NumBuffers(), size/4096)
+		h.release(t)
+		require.NoError(t, r.Close())
+	})
 }
