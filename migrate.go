@@ -13,8 +13,11 @@ import (
 // In ZeroCopy mode the new loop must serve the hardware queue that the connection's
 // packets arrive on, as an owner or as an importer: else receiving ends with EFAULT.
 // A connection whose stream has ended answers that end. In Socket mode there are no
-// loops.
+// loops. On a loop (in a Handler) Migrate answers ErrWouldBlock.
 func (c *Conn) Migrate(ctx context.Context, to *Loop) error {
+	if c.socket.onLoop() {
+		return c.opError("migrate", ErrWouldBlock)
+	}
 	if err := c.writing.enter(ctx, nil, c.closed); err != nil {
 		return c.opError("migrate", err)
 	}

@@ -73,6 +73,10 @@ func TestMigrateEnds(t *testing.T) {
 		}
 		client, server := connPair(t, e)
 		loops := e.Group().Loops()
+		require.NoError(t, loops[0].Do(t.Context(), func(*Ring) error {
+			assert.ErrorIs(t, server.Migrate(t.Context(), loops[1]), ErrWouldBlock)
+			return nil
+		}))
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		server.writing <- struct{}{} // as a Write under way
