@@ -69,6 +69,8 @@ type socket interface {
 	// mergeAt is how many leases an unread prefix may consist of before it is
 	// copied together: more could be all that the connection may have.
 	mergeAt() int
+	// loop is the one that it is on, nil if there is none.
+	loop() *Loop
 	// moveTo takes the socket to another loop.
 	moveTo(ctx context.Context, to *Loop) error
 

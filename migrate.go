@@ -25,6 +25,13 @@ func (c *Conn) Migrate(ctx context.Context, to *Loop) error {
 	return c.opError("migrate", c.socket.moveTo(ctx, to))
 }
 
+// Loop is the loop that the connection is on, which Migrate changes; nil in Socket
+// mode.
+func (c *Conn) Loop() *Loop { return c.socket.loop() }
+
+func (s *ringSocket) loop() *Loop  { return s.home.Load().loop }
+func (s *plainSocket) loop() *Loop { return nil }
+
 func (s *ringSocket) moveTo(ctx context.Context, to *Loop) error {
 	pool := s.engine.group.Pool(to)
 	if pool == nil {

@@ -23,12 +23,18 @@ func TestMigrate(t *testing.T) {
 		defer server.Close()
 		if e.Mode() == Socket {
 			assert.ErrorContains(t, client.Migrate(t.Context(), nil), "a connection in mode socket is on no loop")
+			assert.Nil(t, client.Loop())
 			return
 		}
 		stranger, err := NewLoop(LoopConfig{})
 		require.NoError(t, err)
 		assert.ErrorContains(t, client.Migrate(t.Context(), stranger), "the loop is none of the engine's 3")
 		require.NoError(t, stranger.Close())
+
+		for _, l := range e.Group().Loops() {
+			require.NoError(t, client.Migrate(t.Context(), l))
+			require.Same(t, l, client.Loop())
+		}
 
 		want := pattern(50, 4<<20)
 		var wg sync.WaitGroup
