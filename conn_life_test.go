@@ -3,6 +3,7 @@
 package zcrx
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -536,7 +537,7 @@ func assertStream(t *testing.T, r io.Reader, s stream, total int) {
 	p := make([]byte, 64<<10)
 	for {
 		n, err := r.Read(p)
-		if !assert.Equal(t, s.at(got, n), p[:n], "at %d", got) {
+		if !assert.True(t, bytes.Equal(s.at(got, n), p[:n]), "at %d", got) {
 			return
 		}
 		got += n

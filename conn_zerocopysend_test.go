@@ -1,0 +1,172 @@
+//go:build linux && cgo
+
+package zcrx
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Sending from the caller's own memory. Over loopback the kernel copies all the same,
+// and says so.
+
+func zeroCopyEngine() Config { return Config{Loops: 2, SendZeroCopyFrom: 64 << 10} }
+
+// alwaysZeroCopy answers the socket of a connection that goes on although the kernel
+// copies, nil in a mode without.
+func alwaysZeroCopy(c *Conn) *ringSocket {
+	s, ok := c.socket.(*ringSocket)
+	if ok {
+		s.evenIfCopied = true
+	}
+	return s
+}
+
+func TestSendZeroCopyNoticesThatItIsNone(t *testing.T) {
+	inEveryConnMode(t, zeroCopyEngine(), func(t *testing.T, e *Engine) {
+		client, server := connPair(t, e)
+		s := newStream(60)
+		const total = 4 << 20
+		var both sync.WaitGroup
+		both.Go(func() { assertStream(t, server, s, total) })
+		_, err := s.write(client, 0, total)
+		require.NoError(t, err)
+		require.NoError(t, client.CloseWrite())
+		both.Wait()
+		if own, ok := client.socket.(*ringSocket); ok {
+			assert.True(t, own.copies.Load(), "the kernel reported that it copied")
+			assert.False(t, server.socket.(*ringSocket).copies.Load(), "it sent nothing")
+		}
+		require.NoError(t, client.Close())
+		require.NoError(t, server.Close())
+	})
+}
+
+// TestSendZeroCopy all along, both ways at a time, with small writes between.
+func TestSendZeroCopy(t *testing.T) {
+	inEveryConnMode(t, zeroCopyEngine(), func(t *testing.T, e *Engine) {
+		client, server := connPair(t, e)
+		s := newStream(61)
+		const total = 6<<20 + 5
+		var all sync.WaitGroup
+		for _, ends := range [][2]*Conn{{client, server}, {server, client}} {
+			alwaysZeroCopy(ends[0])
+			all.Go(func() {
+				for sent, i := 0, 0; sent < total; i++ {
+					n := min([]int{1 << 20, 10, 64 << 10, 3000}[i%4], total-sent)
+					v := net.Buffers{s.at(sent, n/2), s.at(sent+n/2, n-n/2)}
+					k, err := ends[0].WriteBuffers(v)
+					if !assert.NoError(t, err) {
+						return
+					}
+					sent += int(k)
+				}
+				assert.NoError(t, ends[0].CloseWrite())
+			})
+			all.Go(func() { assertStream(t, ends[1], s, total) })
+		}
+		all.Wait()
+		require.NoError(t, client.Close())
+		require.NoError(t, server.Close())
+	})
+}
+
+// blockedZeroCopy is a connection of which the kernel has a writer's memory.
+func blockedZeroCopy(t *testing.T, e *Engine) (peer *net.TCPConn, c *Conn, ended <-chan error) {
+	t.Helper()
+	// Not accepted from a listener of package net: that speaks MPTCP, and what it
+	// accepts cannot be sent to without a copy (EOPNOTSUPP, seen on Linux 6.18).
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	c, err = e.Dial(t.Context(), "tcp", ln.Addr().String())
+	require.NoError(t, err)
+	accepted, err := ln.Accept()
+	require.NoError(t, err)
+	require.NoError(t, ln.Close())
+	peer = accepted.(*net.TCPConn)
+	own := alwaysZeroCopy(c)
+	ended = fillUp(c)
+	eventually(t, "the kernel has the memory", func() (has bool) {
+		if own == nil {
+			return unsent(t, c) > 0
+		}
+		require.NoError(t, own.do(func() error { has = own.sending.pinned; return nil }))
+		return has && unsent(t, c) > 0
+	})
+	return peer, c, ended
+}
+
+func TestSendZeroCopyIsEnded(t *testing.T) {
+	inEveryConnMode(t, zeroCopyEngine(), func(t *testing.T, e *Engine) {
+		for range 10 {
+			peer, c, ended := blockedZeroCopy(t, e)
+			require.NoError(t, c.Close())
+			assert.ErrorIs(t, <-ended, net.ErrClosed)
+			peer.Close()
+
+			peer, c, ended = blockedZeroCopy(t, e)
+			require.NoError(t, peer.SetLinger(0))
+			require.NoError(t, peer.Close())
+			err := <-ended
+			assert.True(t, isReset(err), "%v", err)
+			require.NoError(t, c.Close())
+
+			// A deadline ends it as soon as the peer has taken what the kernel had
+			// taken; a write that begins then does not use the caller's memory.
+			peer, c, ended = blockedZeroCopy(t, e)
+			require.NoError(t, c.SetWriteDeadline(time.Now().Add(time.Millisecond)))
+			drained := make(chan struct{})
+			go func() {
+				defer close(drained)
+				p := make([]byte, 64<<10)
+				for {
+					if _, err := peer.Read(p); err != nil {
+						return
+					}
+				}
+			}()
+			assert.ErrorIs(t, <-ended, os.ErrDeadlineExceeded)
+			require.NoError(t, c.Close())
+			<-drained
+			peer.Close()
+		}
+	})
+}
+
+// isReset tells both ways in which a writer learns of a reset.
+func isReset(err error) bool { return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) }
+
+// TestSendZeroCopyWhoseLoopGoes gets the memory back at once.
+func TestSendZeroCopyWhoseLoopGoes(t *testing.T) {
+	inEveryConnMode(t, zeroCopyEngine(), func(t *testing.T, e *Engine) {
+		peer, c, ended := blockedZeroCopy(t, e)
+		require.NoError(t, e.Close())
+		assert.ErrorIs(t, <-ended, net.ErrClosed)
+		assert.ErrorIs(t, c.Close(), net.ErrClosed)
+		peer.Close()
+	})
+}
+
+// TestSendZeroCopyRefused by the kernel is done with a copy.
+func TestSendZeroCopyRefused(t *testing.T) {
+	s := &ringSocket{}
+	for _, errno := range []syscall.Errno{syscall.ENOMEM, syscall.ENOBUFS, syscall.EOPNOTSUPP, syscall.EINVAL} {
+		s.copies.Store(false)
+		assert.ErrorIs(t, s.zeroCopyError(errno, false), errSendCopying)
+		assert.True(t, s.copies.Load(), "for good")
+	}
+	s.copies.Store(false)
+	assert.ErrorIs(t, s.zeroCopyError(syscall.EINTR, false), errSendCopying)
+	assert.False(t, s.copies.Load(), "this once")
+	assert.ErrorIs(t, s.zeroCopyError(syscall.ECANCELED, false), ErrClosed)
+	assert.ErrorIs(t, s.zeroCopyError(syscall.ECANCELED, true), os.ErrDeadlineExceeded)
+	assert.ErrorIs(t, s.zeroCopyError(syscall.EPIPE, false), syscall.EPIPE)
+}
