@@ -103,9 +103,10 @@ func setNonblock(fd int, nonblocking bool) error {
 // checkPlainTCP refuses sockets with a protocol above TCP. The kernel would refuse to
 // receive from them, with EPROTONOSUPPORT, only once there is a receive.
 func checkPlainTCP(fd int) error {
-	above, err := unix.GetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_ULP)
-	if err != nil || above == "" {
-		return nil // then the kernel has the last word
+	// Where this fails the kernel has the last word.
+	above, _ := unix.GetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_ULP)
+	if above == "" {
+		return nil
 	}
 	remedy := "use mode provided or socket"
 	switch above {

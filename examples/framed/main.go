@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"flag"
 	"fmt"
 	"hash/crc32"
@@ -65,7 +66,7 @@ func serve(ctx context.Context, conn *zcrx.Conn) error {
 	defer conn.Close()
 	for {
 		header, err := conn.Peek(ctx, headerSize)
-		if err == io.EOF && len(header) == 0 {
+		if errors.Is(err, io.EOF) && len(header) == 0 {
 			return nil // between two messages: that is in order
 		}
 		if err != nil {

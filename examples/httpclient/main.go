@@ -40,8 +40,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
 
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DialContext = engine.DialContext
+	transport := &http.Transport{DialContext: engine.DialContext, ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
 

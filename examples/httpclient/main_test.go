@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -23,7 +24,7 @@ func TestGet(t *testing.T) {
 	}))
 	defer server.Close()
 	got := exampletest.Do(t, run, "-url", server.URL+"/file")
-	assert.True(t, string(want) == got, "%d bytes", len(got))
+	assert.True(t, bytes.Equal(want, []byte(got)), "%d bytes", len(got))
 	err := run(t.Context(), []string{"-mode", "provided", "-url", server.URL + "/other"}, io.Discard)
 	assert.ErrorContains(t, err, "404")
 }

@@ -223,6 +223,7 @@ func TestHTTPHijack(t *testing.T) {
 		request.Header.Set("Upgrade", "echo")
 		answer, err := w.client.Do(request)
 		require.NoError(t, err)
+		defer answer.Body.Close() // again, if all goes well
 		require.Equal(t, http.StatusSwitchingProtocols, answer.StatusCode)
 		duplex, ok := answer.Body.(io.ReadWriteCloser)
 		require.True(t, ok)
