@@ -32,6 +32,8 @@ RUN third_party/liburing/build
 COPY go.work* go.mod go.sum ./
 COPY cmd/zcrx/go.mod cmd/zcrx/go.sum cmd/zcrx/
 COPY internal/vm/go.mod internal/vm/go.sum internal/vm/
+COPY examples/go.mod examples/go.sum examples/
+COPY test/conn/go.mod test/conn/go.sum test/conn/
 COPY test/zerocopy/go.mod test/zerocopy/go.sum test/zerocopy/
 RUN go mod download
 

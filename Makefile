@@ -13,11 +13,12 @@ FILE ?=
 GOLANGCI_VERSION := v2.15.0
 golangci := bin/golangci-lint-$(GOLANGCI_VERSION)
 
-# Four modules, tied by go.work; "./..." alone is the root module. The last one has
+# Six modules, tied by go.work; "./..." alone is the root module. The last one has
 # nothing but tests behind the build tag nic.
 library := ./...
 command := ./cmd/zcrx/...
 vm := ./internal/vm/...
+users := ./test/conn/... ./examples/...
 zerocopy := ./test/zerocopy/...
 
 # A binary for a guest that has no C library. netgo and osusergo keep the parts
@@ -52,16 +53,16 @@ build: liburing ## bin/zcrx, bin/zcrx-static and bin/vmrun
 
 .PHONY: vet
 vet: liburing ## go vet, also without cgo and for another system
-	go vet $(library) $(command) $(vm)
+	go vet $(library) $(command) $(vm) $(users)
 	go vet -tags nic $(zerocopy)
-	CGO_ENABLED=0 go vet $(library) $(command) $(vm)
-	GOOS=darwin go vet $(library) $(command)
+	CGO_ENABLED=0 go vet $(library) $(command) $(vm) $(users)
+	GOOS=darwin go vet $(library) $(command) $(users)
 
 .PHONY: lint
 lint: vet $(golangci) ## vet, gofmt, golangci-lint
 	@unformatted=$$(gofmt -l -s .); \
 	if [ -n "$$unformatted" ]; then echo "gofmt -s would change:"; echo "$$unformatted"; exit 1; fi
-	$(golangci) run $(library) $(command) $(vm)
+	$(golangci) run $(library) $(command) $(vm) $(users)
 	$(golangci) run --build-tags nic $(zerocopy)
 
 # Under a name with its version: another pin installs anew. Without cgo, which it
@@ -98,7 +99,7 @@ test-unit: liburing ## unit tests, anywhere
 
 .PHONY: test-host
 test-host: liburing ## real rings on this machine's kernel
-	@scripts/lane -skips scripts/skips host -- go test -json -race -count=1 $(library) $(command)
+	@ZCRX_H2LOAD=h2load scripts/lane -skips scripts/skips host -- go test -json -race -count=1 $(library) $(command) $(users)
 
 .PHONY: test-asan
 test-asan: build ## the C side under AddressSanitizer, here and in a virtual machine
@@ -106,10 +107,11 @@ test-asan: build ## the C side under AddressSanitizer, here and in a virtual mac
 
 # Compiled first, so that -p 1 only keeps two virtual machines from competing for
 # the processors. Quiet, because go test takes a runner's standard error, hence a
-# console, for the test's own output. The packages left out ask a kernel nothing.
+# console, for the test's own output. The packages left out ask a kernel nothing,
+# and the examples nothing that test/conn does not.
 .PHONY: test-vm
 test-vm: build ## the same tests on Linux 7.3 (KERNEL=) in a virtual machine
-	@packages=$$(go list $(library) $(command) | grep -Ev '/internal/(debian|demo|lane|matrix)$$'); \
+	@packages=$$(go list $(library) $(command) ./test/conn | grep -Ev '/internal/(debian|demo|lane|matrix)$$'); \
 	go test -run '^$$' -exec true $(static) $$packages >/dev/null; \
 	scripts/lane -skips scripts/skips vm -- go test -json -count=1 -p 1 -timeout 15m \
 		-exec '"$(CURDIR)/bin/vmrun" --quiet --timeout 15m --kernel $(KERNEL) --env ZCRX_LANE' $(static) $$packages
@@ -143,6 +145,10 @@ test-matrix: matrix-binary ## every supported kernel, against docs/kernels.md
 .PHONY: test-matrix-update
 test-matrix-update: matrix-binary ## write docs/kernels.md from a run
 	go run ./internal/matrix
+
+.PHONY: load
+load: liburing ## h2load against net/http behind each mode, half a minute each
+	ZCRX_H2LOAD=h2load ZCRX_LOAD=30s go test -count=1 -timeout 15m -v -run UnderLoad ./test/conn
 
 .PHONY: bench
 bench: liburing ## benchmarks on this machine's kernel

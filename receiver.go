@@ -74,11 +74,18 @@ func newHome(pool BufferPool, r *Receiver) *home {
 // side. For a zero-copy pool the connection
 // must arrive on the pool's hardware queue.
 //
-// On an error conn is still the caller's.
+// On an error conn is still the caller's. The zero-copy interface is for plain TCP:
+// a *Pool refuses sockets of kernel TLS and of Multipath TCP with an
+// *UnsupportedError.
 func NewReceiver(pool BufferPool, conn *net.TCPConn) (*Receiver, error) {
 	fd, err := detachConn(conn)
 	if err != nil {
 		return nil, err
+	}
+	if _, zeroCopy := pool.(*Pool); zeroCopy {
+		if err := checkPlainTCP(fd); err != nil {
+			return nil, errors.Join(err, closeFD(fd))
+		}
 	}
 	// A receive on a non-blocking socket ends with EAGAIN instead of waiting.
 	if err := setNonblock(fd, false); err != nil {

@@ -100,6 +100,24 @@ func setNonblock(fd int, nonblocking bool) error {
 	return os.NewSyscallError("fcntl", unix.SetNonblock(fd, nonblocking))
 }
 
+// checkPlainTCP refuses sockets with a protocol above TCP. The kernel would refuse to
+// receive from them, with EPROTONOSUPPORT, only once there is a receive.
+func checkPlainTCP(fd int) error {
+	// Where this fails the kernel has the last word.
+	above, _ := unix.GetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_ULP)
+	if above == "" {
+		return nil
+	}
+	remedy := "use mode provided or socket"
+	switch above {
+	case "tls":
+		above, remedy = "kernel TLS", remedy+", or do TLS in the program, as crypto/tls does"
+	case "mptcp":
+		above, remedy = "Multipath TCP", remedy+", or turn it off (net.ListenConfig and net.Dialer: SetMultipathTCP)"
+	}
+	return &UnsupportedError{Feature: "zero-copy receive from a socket of " + above, Layer: LayerKernel, Remedy: remedy}
+}
+
 // incomingNAPI is the number of the NAPI instance that the connection's packets
 // come through, 0 if it has none or that is not known.
 func incomingNAPI(conn *net.TCPConn) uint32 {

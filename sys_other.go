@@ -35,6 +35,7 @@ func inInitialNamespace() bool                      { return true }
 func pageSize() uintptr                             { return uintptr(os.Getpagesize()) }
 func detachConn(*net.TCPConn) (int, error)          { return -1, errNotLinux }
 func setNonblock(int, bool) error                   { return errNotLinux }
+func checkPlainTCP(int) error                       { return nil }
 func incomingNAPI(*net.TCPConn) uint32              { return 0 }
 func receiveQueues(string) int                      { return 0 }
 func pollMask(events uint32) uint32                 { return events }

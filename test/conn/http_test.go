@@ -109,8 +109,8 @@ func echoBody(w http.ResponseWriter, r *http.Request) {
 func TestHTTPEcho(t *testing.T) {
 	inEachWeb(t, http.HandlerFunc(echoBody), func(t *testing.T, k webKind, w *web) {
 		var all sync.WaitGroup
-		for i, size := range []int{0, 1, 4096, 65_537, 1 << 20, 3 << 20} {
-			for j := range 4 {
+		for i, size := range []int{0, 1, 65_537, 1 << 20} {
+			for j := range 3 {
 				all.Go(func() {
 					want := pattern(uint64(10*i+j), size)
 					answer, err := w.client.Post(w.url, "application/octet-stream", bytes.NewReader(want))
@@ -132,7 +132,7 @@ func TestHTTPEcho(t *testing.T) {
 // TestHTTPFile serves from an io.ReadSeeker, in ranges and as a whole: net/http
 // then has the connection's ReadFrom send it.
 func TestHTTPFile(t *testing.T) {
-	want := pattern(2, 5<<20)
+	want := pattern(2, 2<<20)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.ServeContent(w, r, "file.bin", time.Unix(1e9, 0), bytes.NewReader(want))
 	})
@@ -223,6 +223,7 @@ func TestHTTPHijack(t *testing.T) {
 		request.Header.Set("Upgrade", "echo")
 		answer, err := w.client.Do(request)
 		require.NoError(t, err)
+		defer answer.Body.Close() // again, if all goes well
 		require.Equal(t, http.StatusSwitchingProtocols, answer.StatusCode)
 		duplex, ok := answer.Body.(io.ReadWriteCloser)
 		require.True(t, ok)

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,7 +51,8 @@ func TestHTTPUnderLoad(t *testing.T) {
 				handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					got, err := io.ReadAll(r.Body)
 					if err != nil || !bytes.Equal(body, got) {
-						http.Error(w, fmt.Sprintf("%d bytes, not those that were sent: %v", len(got), err), http.StatusBadRequest)
+						w.WriteHeader(http.StatusBadRequest)
+						fmt.Fprintf(w, "%d bytes, not those that were sent: %v", len(got), err)
 					}
 				})
 				w := startWeb(t, k, ln(), new(net.Dialer).DialContext, handler)
@@ -108,13 +110,13 @@ func clientLoad(t *testing.T, k webKind, url string, body []byte, duration time.
 func h2load(t *testing.T, command []string, k webKind, url string, body []byte, duration time.Duration) uint64 {
 	file := filepath.Join(t.TempDir(), "body")
 	require.NoError(t, os.WriteFile(file, body, 0o600))
-	args := append(command[1:len(command):len(command)], "-D", strconv.Itoa(max(1, int(duration.Seconds()))), "-d", file)
+	args := []string{"-D", strconv.Itoa(max(1, int(duration.Seconds()))), "-d", file}
 	if k.proto == "HTTP/1.1" {
 		args = append(args, "--h1", "-c", "32")
 	} else {
 		args = append(args, "-c", "4", "-m", "32")
 	}
-	out, err := exec.CommandContext(t.Context(), command[0], append(args, url)...).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), command[0], slices.Concat(command[1:], args, []string{url})...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	fields := regexp.MustCompile(`(?m)^requests: .* (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout`).FindSubmatch(out)
 	require.Len(t, fields, 5, "%s", out)

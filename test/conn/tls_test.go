@@ -12,7 +12,7 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// TestTLS has crypto/tls at both ends: 4 MiB there and back, and an end that is
+// TestTLS has crypto/tls at both ends: 1 MiB there and back, and an end that is
 // told apart from a connection that was cut.
 func TestTLS(t *testing.T) {
 	inEachMode(t, func(t *testing.T, e *zcrx.Engine) {
@@ -23,7 +23,7 @@ func TestTLS(t *testing.T) {
 				require.NoError(t, err)
 				defer stop()
 				client, server := tls.Client(rawClient, forClient), tls.Server(rawServer, forServer)
-				want := pattern(1, 4<<20)
+				want := pattern(1, 1<<20)
 				echoed, sent := make(chan struct{}), make(chan struct{})
 				go func() {
 					defer close(echoed)

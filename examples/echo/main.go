@@ -1,0 +1,80 @@
+// Command echo sends back what each connection brings, from the very buffers that
+// it was received into.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/examples/internal/options"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil {
+		slog.Error("echo", "error", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("echo", flag.ExitOnError)
+	addr := flags.String("addr", "127.0.0.1:9000", "`ADDRESS` to listen on")
+	cfg := options.Engine(flags)
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	ln, err := zcrx.Listen(ctx, "tcp", *addr, *cfg)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "listening on %v, mode %v\n", ln.Addr(), ln.Engine().Mode())
+	for {
+		conn, err := ln.AcceptConn(ctx)
+		if err != nil {
+			return shutDown(ctx, ln, err)
+		}
+		go func() {
+			if err := echo(ctx, conn); err != nil {
+				slog.Warn("connection", "peer", conn.RemoteAddr(), "error", err)
+			}
+		}()
+	}
+}
+
+// echo serves a connection. A connection takes no more than its share of the pool:
+// a peer that sends and does not read is stopped by TCP's window.
+func echo(ctx context.Context, conn *zcrx.Conn) error {
+	defer conn.Close()
+	for buf, err := range conn.Buffers(ctx) {
+		if err != nil {
+			return err
+		}
+		_, err = conn.Write(buf.Bytes())
+		if err := errors.Join(err, buf.Release()); err != nil {
+			return err
+		}
+	}
+	return nil // the peer ended its stream
+}
+
+// shutDown gives the connections five seconds to end, if it is ctx that ended the
+// listener.
+func shutDown(ctx context.Context, ln *zcrx.Listener, err error) error {
+	if ctx.Err() == nil {
+		return errors.Join(err, ln.Close())
+	}
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return ln.Shutdown(patience)
+}
