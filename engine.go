@@ -92,9 +92,25 @@ func (e *Engine) Dial(ctx context.Context, network, address string) (*Conn, erro
 	if err := checkNetwork(network); err != nil {
 		return nil, err
 	}
+	steer := e.steering()
+	tcp, err := dialTCP(ctx, network, address, steer)
+	if err != nil {
+		return nil, err
+	}
+	queue := -1
+	if steer != nil {
+		queue = steer.queueOf(tcp)
+	}
+	conn, err := e.newConn(tcp, queue)
+	if err != nil {
+		return nil, errors.Join(err, tcp.Close())
+	}
+	return conn, nil
+}
+
+func dialTCP(ctx context.Context, network, address string, steer *steering) (*net.TCPConn, error) {
 	var d net.Dialer
 	d.SetMultipathTCP(false) // zero copy is for plain TCP
-	steer := e.steering()
 	if steer != nil {
 		d.ControlContext = steer.control
 	}
@@ -102,15 +118,11 @@ func (e *Engine) Dial(ctx context.Context, network, address string) (*Conn, erro
 	if err != nil {
 		return nil, err
 	}
-	queue := -1
-	if steer != nil {
-		queue = steer.queueOf(c.(*net.TCPConn))
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("zcrx: dial %s %s: a %T is no TCP connection", network, address, c), c.Close())
 	}
-	conn, err := e.newConn(c.(*net.TCPConn), queue)
-	if err != nil {
-		return nil, errors.Join(err, c.Close())
-	}
-	return conn, nil
+	return tcp, nil
 }
 
 // steering is nil where source ports decide nothing, or nothing that is known: flow

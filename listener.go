@@ -3,6 +3,7 @@ package zcrx
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"sync/atomic"
@@ -59,7 +60,11 @@ func (e *Engine) Listen(ctx context.Context, network, address string) (*Listener
 	if err != nil {
 		return nil, err
 	}
-	l, err := e.NewListener(ln.(*net.TCPListener))
+	tcp, ok := ln.(*net.TCPListener)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("zcrx: listen on %s %s: a %T is no TCP listener", network, address, ln), ln.Close())
+	}
+	l, err := e.NewListener(tcp)
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}

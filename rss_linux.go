@@ -50,7 +50,9 @@ func rssOf(iface string) (*rssTable, error) {
 			return nil, fmt.Errorf("zcrx: RSS of %q: a table of %d queues and a key of %d bytes", iface, h.indirSize, h.keySize)
 		}
 		if size := rssHeaderSize + 4*int(h.indirSize) + int(h.keySize); len(buf) < size {
-			buf = append(buf, make([]byte, size-len(buf))...)
+			larger := make([]byte, size)
+			copy(larger, buf) // the sizes that are asked for
+			buf = larger
 			continue
 		}
 		return parseRSS(h, buf[rssHeaderSize:]), nil

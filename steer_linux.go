@@ -45,13 +45,9 @@ const steeringTries = 1000
 // control is a net.Dialer's ControlContext: it binds the socket to a port that is
 // right, if there is one. Else the kernel chooses.
 func (s *steering) control(_ context.Context, _, address string, raw syscall.RawConn) error {
-	to, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return nil // no address that could be steered
-	}
-	from, err := s.sourceOf(to)
-	if err != nil {
-		return nil // another interface, or no route: connect will tell
+	to, from := s.route(address)
+	if !from.IsValid() {
+		return nil
 	}
 	low, high := localPorts()
 	return raw.Control(func(fd uintptr) {
@@ -73,8 +69,20 @@ func (s *steering) control(_ context.Context, _, address string, raw syscall.Raw
 
 // queueOf is the queue that a connection's packets arrive on.
 func (s *steering) queueOf(conn *net.TCPConn) int {
-	local, remote := conn.LocalAddr().(*net.TCPAddr), conn.RemoteAddr().(*net.TCPAddr)
-	return int(s.rss.queue(remote.AddrPort(), local.AddrPort()))
+	return int(s.rss.queue(addrPort(conn.RemoteAddr()), addrPort(conn.LocalAddr())))
+}
+
+// route is the address, and the one that it is reached from; that is invalid where
+// nothing can be steered: another interface, or no route, which connect will tell.
+func (s *steering) route(address string) (to netip.AddrPort, from netip.Addr) {
+	to, err := netip.ParseAddrPort(address)
+	if err == nil {
+		from, err = s.sourceOf(to)
+	}
+	if err != nil {
+		return to, netip.Addr{}
+	}
+	return to, from
 }
 
 // sourceOf is the address that the kernel would send from, if that is one of the
@@ -111,6 +119,14 @@ func (s *steering) sourceOf(to netip.AddrPort) (netip.Addr, error) {
 		}
 	}
 	return netip.Addr{}, fmt.Errorf("zcrx: %v is reached from %v, which %q does not have", to, from, s.iface)
+}
+
+// addrPort is the zero one for what is no TCP address.
+func addrPort(a net.Addr) netip.AddrPort {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.AddrPort()
+	}
+	return netip.AddrPort{}
 }
 
 func sockaddr(a netip.AddrPort) unix.Sockaddr {
