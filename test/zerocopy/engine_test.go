@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/net/nettest"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/zcrx-go/zcrx"
@@ -95,6 +96,36 @@ func TestAcceptedConnections(t *testing.T) {
 	for _, c := range conns {
 		assert.NoError(t, c.out.Close())
 	}
+}
+
+// TestConnIsANetConn holds connections that are received without a copy against
+// what net.Conn promises. The other end is an ordinary connection.
+func TestConnIsANetConn(t *testing.T) {
+	w := newWire(t)
+	e := newEngine(t)
+	l, err := e.Listen(t.Context(), "tcp4", deviceAddr4.String()+":0")
+	require.NoError(t, err)
+	defer l.Close()
+	to := l.Addr().(*net.TCPAddr)
+	steer(t, rule{to: to.AddrPort(), queue: 1})
+	nettest.TestConn(t, func() (here, there net.Conn, stop func(), err error) {
+		var out *net.TCPConn
+		err = w.inPeer(func() (err error) {
+			out, err = net.DialTCP("tcp", nil, to)
+			return err
+		})
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		in, err := l.Accept()
+		if err != nil {
+			return nil, nil, nil, errors.Join(err, out.Close())
+		}
+		return in, out, func() {
+			_ = in.Close() // the test may have done either
+			_ = out.Close()
+		}, nil
+	})
 }
 
 // TestDialledConnections leave from ports for which RSS, which spreads over four
