@@ -4,8 +4,14 @@
 // kernel and program. Where the kernel or the interface cannot do it, the same
 // code runs on copying modes.
 //
+// Programs begin with [Listen], [Dial] or [NewEngine], and use [Conn] and
+// [Listener], which are a net.Conn and a net.Listener too.
+//
 // # The parts
 //
+//   - An [Engine] is loops and pools that serve connections: those that a
+//     [Listener] accepts, and those that it dials. A [Conn] gives its bytes as
+//     leased [Buffer] values, in place, or by Read.
 //   - A [Loop] is one OS thread that owns one io_uring ring. Every operation on
 //     the ring happens there.
 //   - A [Pool] is a buffer area and a refill queue, registered on a loop's
@@ -24,6 +30,7 @@
 //
 // # Platforms
 //
-// The package needs Linux and cgo for all of this. Elsewhere it builds, and
-// every constructor answers an error that matches [ErrNotSupported].
+// Connections work everywhere, in mode [Socket]. All the rest needs Linux and
+// cgo; elsewhere its constructors answer an error that matches
+// [ErrNotSupported].
 package zcrx

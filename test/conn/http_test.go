@@ -109,7 +109,7 @@ func echoBody(w http.ResponseWriter, r *http.Request) {
 func TestHTTPEcho(t *testing.T) {
 	inEachWeb(t, http.HandlerFunc(echoBody), func(t *testing.T, k webKind, w *web) {
 		var all sync.WaitGroup
-		for i, size := range []int{0, 1, 65_537, 1 << 20} {
+		for i, size := range []int{0, 1, 65_537, 500_000} {
 			for j := range 3 {
 				all.Go(func() {
 					want := pattern(uint64(10*i+j), size)
@@ -132,7 +132,7 @@ func TestHTTPEcho(t *testing.T) {
 // TestHTTPFile serves from an io.ReadSeeker, in ranges and as a whole: net/http
 // then has the connection's ReadFrom send it.
 func TestHTTPFile(t *testing.T) {
-	want := pattern(2, 2<<20)
+	want := pattern(2, 1<<20)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.ServeContent(w, r, "file.bin", time.Unix(1e9, 0), bytes.NewReader(want))
 	})
@@ -140,7 +140,7 @@ func TestHTTPFile(t *testing.T) {
 		for _, part := range []struct {
 			header     string
 			begin, end int
-		}{{"", 0, len(want)}, {"bytes=1000-1999999", 1000, 2_000_000}, {"bytes=-1", len(want) - 1, len(want)}} {
+		}{{"", 0, len(want)}, {"bytes=1000-499999", 1000, 500_000}, {"bytes=-1", len(want) - 1, len(want)}} {
 			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url, http.NoBody)
 			require.NoError(t, err)
 			if part.header != "" {

@@ -29,10 +29,10 @@ import (
 // engine's listener, in each mode, and behind package net's for comparison: no
 // request may fail. It tells the rates, and asks nothing of them.
 //
-// ZCRX_LOAD is how long each takes, by default 2s. ZCRX_H2LOAD is the command to
+// ZCRX_LOAD is how long each takes, by default 1s. ZCRX_H2LOAD is the command to
 // run h2load with, which then makes the load instead of net/http's client.
 func TestHTTPUnderLoad(t *testing.T) {
-	duration := 2 * time.Second
+	duration := time.Second
 	if s := os.Getenv("ZCRX_LOAD"); s != "" {
 		var err error
 		duration, err = time.ParseDuration(s)
