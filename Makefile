@@ -111,10 +111,12 @@ test-asan: build ## the C side under AddressSanitizer, here and in a virtual mac
 # and the examples nothing that test/conn does not.
 .PHONY: test-vm
 test-vm: build ## the same tests on Linux 7.3 (KERNEL=) in a virtual machine
-	@packages=$$(go list $(library) $(command) ./test/conn | grep -Ev '/internal/(debian|demo|lane|matrix)$$'); \
+	@module=$$(test/tls_module $(KERNEL)); \
+	packages=$$(go list $(library) $(command) ./test/conn | grep -Ev '/internal/(debian|demo|lane|matrix)$$'); \
 	go test -run '^$$' -exec true $(static) $$packages >/dev/null; \
 	scripts/lane -skips scripts/skips vm -- go test -json -count=1 -p 1 -timeout 15m \
-		-exec '"$(CURDIR)/bin/vmrun" --quiet --timeout 15m --kernel $(KERNEL) --env ZCRX_LANE' $(static) $$packages
+		-exec "'$(CURDIR)/bin/vmrun' --quiet --timeout 15m --kernel $(KERNEL) --module '$$module' --env ZCRX_LANE" \
+		$(static) $$packages
 
 # One thread for all of the guest's processors: with several, QEMU's emulation dies
 # when the kernel patches its code, as it does for a queue's memory provider. Huge

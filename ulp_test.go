@@ -57,7 +57,7 @@ func TestKernelTLS(t *testing.T) {
 	err := setKernelTLS(receiver, tlsReceive)
 	require.NoError(t, errors.Join(sender.Close(), receiver.Close()))
 	// An option of the kernel's build since 4.13. The VM lane loads the module.
-	skip.Unless(t, "kernel TLS", "7.1", err)
+	skip.Unless(t, "kernel TLS", "7.3", err)
 	overAnotherProtocol(t, "kernel TLS", func(t *testing.T) (sender, receiver *net.TCPConn) {
 		sender, receiver = tcpPair(t)
 		require.NoError(t, setKernelTLS(sender, tlsSend))
