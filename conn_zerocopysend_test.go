@@ -142,7 +142,9 @@ func TestSendZeroCopyIsEnded(t *testing.T) {
 }
 
 // isReset tells both ways in which a writer learns of a reset.
-func isReset(err error) bool { return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) }
+func isReset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
 
 // TestSendZeroCopyWhoseLoopGoes gets the memory back at once.
 func TestSendZeroCopyWhoseLoopGoes(t *testing.T) {
