@@ -242,7 +242,7 @@ var (
 
 // opError is err as package net tells it.
 func (c *Conn) opError(op string, err error) error {
-	if err == nil || err == io.EOF || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	if _, told := errors.AsType[*net.OpError](err); told {

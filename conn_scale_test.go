@@ -186,7 +186,7 @@ func startFeeder(t *testing.T, address string, n int) (ask, stop func()) {
 // TestShortConnections opens and closes one after the other, of several goroutines,
 // each with an exchange.
 func TestShortConnections(t *testing.T) {
-	n := amount(t, shortConnections, 1000)
+	n := amount(t, shortConnections, 300)
 	inEveryConnMode(t, Config{Loops: 2, Pool: PoolConfig{NumBuffers: 256, MaxLeases: 16}}, func(t *testing.T, e *Engine) {
 		ln, err := e.Listen(t.Context(), "tcp", "127.0.0.1:0")
 		require.NoError(t, err)

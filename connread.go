@@ -84,7 +84,7 @@ func (c *Conn) Buffers(ctx context.Context) iter.Seq2[Buffer, error] {
 	return func(yield func(Buffer, error) bool) {
 		for {
 			b, err := c.Recv(ctx)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return
 			}
 			if !yield(b, err) || err != nil {
@@ -188,7 +188,7 @@ func (c *Conn) consume(chunk []byte, yield func([]byte, error) bool) bool {
 func (c *Conn) WriteTo(w io.Writer) (written int64, err error) {
 	for {
 		err := c.startReading(context.Background())
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return written, nil
 		}
 		if err != nil {

@@ -97,7 +97,7 @@ func (e *Engine) Dial(ctx context.Context, network, address string) (*Conn, erro
 	if err != nil {
 		return nil, err
 	}
-	conn, err := e.NewConn(c.(*net.TCPConn))
+	conn, err := e.NewConn(c.(*net.TCPConn)) //nolint:errcheck // the network is checked
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}

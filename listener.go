@@ -59,7 +59,7 @@ func (e *Engine) Listen(ctx context.Context, network, address string) (*Listener
 	if err != nil {
 		return nil, err
 	}
-	l, err := e.NewListener(ln.(*net.TCPListener))
+	l, err := e.NewListener(ln.(*net.TCPListener)) //nolint:errcheck // the network is checked
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}

@@ -18,7 +18,7 @@ func (s *plainSocket) readInto(b *plainBuffer) (n int, err error) {
 		if b.mem == nil && !s.pool.tryBorrow(b) {
 			return true
 		}
-		if n, errno = readSocket(int(fd), b.mem); errno == syscall.EAGAIN {
+		if n, errno = readSocket(int(fd), b.mem); errors.Is(errno, syscall.EAGAIN) {
 			s.pool.giveBack(b)
 			return false
 		}
@@ -42,7 +42,7 @@ func (s *plainSocket) readInto(b *plainBuffer) (n int, err error) {
 func readSocket(fd int, p []byte) (int, error) {
 	for {
 		n, err := syscall.Read(fd, p)
-		if err != syscall.EINTR {
+		if !errors.Is(err, syscall.EINTR) {
 			return n, err
 		}
 	}

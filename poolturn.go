@@ -40,7 +40,7 @@ func (p *Pool) accounts() *ledger    { return &p.ledger }
 const maxReceive = 1 << 30
 
 func (p *Pool) prepRecv(s *SQE, fd int, room uint64) (limit uint64) {
-	limit = min(room*uint64(p.memory.bufferSize), maxReceive)
+	limit = min(room*p.memory.bufferSize, maxReceive)
 	s.PrepRecvZC(fd, p.id, uint32(limit))
 	return limit
 }
