@@ -71,7 +71,7 @@ func TestGreedyConnections(t *testing.T) {
 		out := e.Stats().Group.Total.Outstanding
 		t.Logf("%d leases out, %d in hand; %d may be for each of 3", out, isHeld(), most)
 		assert.GreaterOrEqual(t, isHeld(), 2*most)
-		assert.LessOrEqual(t, int(out), 3*(most+64))
+		assert.LessOrEqual(t, out, 3*(most+64))
 
 		for i := range greedy {
 			require.NoError(t, greedy[i].Close())
@@ -80,7 +80,7 @@ func TestGreedyConnections(t *testing.T) {
 		}
 		holding.Wait()
 		eventually(t, "only what is in hand is out", func() bool {
-			return int(e.Stats().Group.Total.Outstanding) == isHeld()
+			return e.Stats().Group.Total.Outstanding == isHeld()
 		})
 		require.NoError(t, ReleaseAll(held))
 	})

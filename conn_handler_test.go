@@ -84,7 +84,7 @@ func TestHandlerHasNoDeadline(t *testing.T) {
 // closed by the other's Handler, while goroutines close them as well.
 func TestHandlerClosesAnother(t *testing.T) {
 	inEveryConnMode(t, Config{Loops: 2}, func(t *testing.T, e *Engine) {
-		for range 30 {
+		for range 10 {
 			var ends []<-chan error
 			var peers, conns []*Conn
 			for range 4 { // two on each loop
@@ -167,7 +167,7 @@ func isPolling(c *Conn) (polling bool) {
 // TestHandlerClosesItsListener while connections are being accepted.
 func TestHandlerClosesItsListener(t *testing.T) {
 	inEveryConnMode(t, Config{Loops: 2}, func(t *testing.T, e *Engine) {
-		for range 20 {
+		for range 10 {
 			ln, err := e.Listen(t.Context(), "tcp", "127.0.0.1:0")
 			require.NoError(t, err)
 			peer, err := e.Dial(t.Context(), "tcp", ln.Addr().String())

@@ -155,7 +155,7 @@ func TestEngineClosedUnderTraffic(t *testing.T) {
 				needDeviceLess(t)
 			}
 			fds, goroutines := openFDs(t), runtime.NumGoroutine()
-			for range 5 {
+			for range 3 {
 				e, err := NewEngine(t.Context(), Config{Mode: mode, Loops: 2, Pool: PoolConfig{NumBuffers: 128}})
 				require.NoError(t, err)
 				ln, err := e.Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -185,7 +185,7 @@ func TestInbox(t *testing.T) {
 						leased++
 					}
 				}
-				require.EqualValues(rt, in.leases()+leased, p.Stats().Outstanding)
+				require.Equal(rt, in.leases()+leased, p.Stats().Outstanding)
 				require.Equal(rt, 64, len(p.idle)+in.leases()+leased)
 				require.LessOrEqual(rt, len(in.buffers)-in.first, 64+1, "used places are used again")
 				require.LessOrEqual(rt, cap(in.buffers), 256)
@@ -257,7 +257,7 @@ func TestPlainPool(t *testing.T) {
 	p.giveBack(&c)
 	require.Len(t, p.idle, 1)
 	lease := p.leaseTo(&share{limit: 2}, b, 3)
-	assert.EqualValues(t, 1, p.Stats().Outstanding)
+	assert.Equal(t, 1, p.Stats().Outstanding)
 	assert.EqualValues(t, 3, p.Stats().Bytes)
 	waits := make(chan error)
 	require.True(t, p.tryBorrow(&a))

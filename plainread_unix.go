@@ -42,7 +42,7 @@ func (s *plainSocket) readInto(b *plainBuffer) (n int, err error) {
 func readSocket(fd int, p []byte) (int, error) {
 	for {
 		n, err := syscall.Read(fd, p)
-		if err != syscall.EINTR {
+		if !errors.Is(err, syscall.EINTR) {
 			return n, err
 		}
 	}

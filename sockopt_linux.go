@@ -15,27 +15,27 @@ func (s *ringSocket) setOption(level, option, value int) error {
 	})
 }
 
-// SetNoDelay is Conn's.
+// SetNoDelay is TCP_NODELAY.
 func (s *ringSocket) SetNoDelay(noDelay bool) error {
 	return s.setOption(unix.IPPROTO_TCP, unix.TCP_NODELAY, boolInt(noDelay))
 }
 
-// SetKeepAlive is Conn's.
+// SetKeepAlive is SO_KEEPALIVE.
 func (s *ringSocket) SetKeepAlive(keepAlive bool) error {
 	return s.setOption(unix.SOL_SOCKET, unix.SO_KEEPALIVE, boolInt(keepAlive))
 }
 
-// SetReadBuffer is Conn's.
+// SetReadBuffer is SO_RCVBUF.
 func (s *ringSocket) SetReadBuffer(bytes int) error {
 	return s.setOption(unix.SOL_SOCKET, unix.SO_RCVBUF, bytes)
 }
 
-// SetWriteBuffer is Conn's.
+// SetWriteBuffer is SO_SNDBUF.
 func (s *ringSocket) SetWriteBuffer(bytes int) error {
 	return s.setOption(unix.SOL_SOCKET, unix.SO_SNDBUF, bytes)
 }
 
-// SetLinger is Conn's.
+// SetLinger is SO_LINGER; a negative time turns it off.
 func (s *ringSocket) SetLinger(sec int) error {
 	return s.socket.use(func(fd int) error { return setLinger(fd, sec) })
 }
@@ -45,7 +45,7 @@ func setLinger(fd, sec int) error {
 	return os.NewSyscallError("setsockopt", unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &l))
 }
 
-// SetKeepAliveConfig is Conn's: as in package net, 0 means 15 s and 9 probes, and negative
+// SetKeepAliveConfig is as in package net: 0 means 15 s and 9 probes, and negative
 // values leave the system's.
 func (s *ringSocket) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 	if err := s.SetKeepAlive(config.Enable); err != nil {
