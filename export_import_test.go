@@ -183,7 +183,7 @@ func TestImporterOutlivesOwner(t *testing.T) {
 // buffers delivered to a receiver that nobody read from.
 func TestDeadMembersBuffersComeBack(t *testing.T) {
 	const buffers = 16
-	loops, members, _ := newSharedPool(t, PoolConfig{NumBuffers: buffers}, 1)
+	loops, members, _ := newSharedPool(t, PoolConfig{NumBuffers: buffers, MaxLeases: MaxNumBuffers}, 1)
 	deadSender, dead := newTestReceiver(t, members[1])
 	go func() { _, _ = deadSender.Write(pattern(1, 1<<20)) }() // the close ends it
 	for members[1].Stats().Outstanding < buffers {

@@ -61,7 +61,7 @@ func TestRealBufferHasLengthAndCapacityOfCompletion(t *testing.T) {
 // TestRealSmallRefillQueue returns 150 buffers into a refill queue of 8 while the
 // owner can do nothing, and then all at once through the owner's flushes.
 func TestRealSmallRefillQueue(t *testing.T) {
-	l, p := newDeviceLessPool(t, PoolConfig{NumBuffers: 200, RefillEntries: 8})
+	l, p := newDeviceLessPool(t, PoolConfig{NumBuffers: 200, RefillEntries: 8, MaxLeases: 200})
 	sender, r := newTestReceiver(t, p)
 	want := pattern(2, 600*int(pageSize()))
 	send(t, sender, want)
@@ -124,7 +124,7 @@ func TestDryPoolSleeps(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		const buffers = 16
 		l := newTestLoop(t, LoopConfig{})
-		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: buffers})
+		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: buffers, MaxLeases: MaxNumBuffers})
 		sender, r := newTestReceiver(t, p)
 		want := pattern(4, 4*buffers*int(pageSize()))
 		send(t, sender, want)

@@ -38,7 +38,7 @@ func TestSoak(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		const buffers, holders = 64, 4
 		l := newTestLoop(t, LoopConfig{})
-		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: buffers, RefillEntries: 16})
+		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: buffers, RefillEntries: 16, MaxLeases: MaxNumBuffers})
 		sender, r := newTestReceiver(t, p)
 		size := soakBytes(t)
 		sentSum := make(chan string, 1)
