@@ -98,7 +98,7 @@ func ExampleConn_Peek() {
 	defer conn.Close()
 	for {
 		head, err := conn.Peek(ctx, 1)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
