@@ -155,7 +155,7 @@ func TestEngineClosedUnderTraffic(t *testing.T) {
 				needDeviceLess(t)
 			}
 			fds, goroutines := openFDs(t), runtime.NumGoroutine()
-			for range 3 {
+			for range 2 {
 				e, err := NewEngine(t.Context(), Config{Mode: mode, Loops: 2, Pool: PoolConfig{NumBuffers: 128}})
 				require.NoError(t, err)
 				ln, err := e.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -555,7 +555,7 @@ func TestMoveToALoopThatGoes(t *testing.T) {
 		if e.Mode() == Socket {
 			return // it is on no loop
 		}
-		for i := range 30 {
+		for i := range 12 {
 			l, err := NewLoop(LoopConfig{})
 			require.NoError(t, err)
 			p := openTestPool(t, l, e.Mode(), PoolConfig{NumBuffers: 16})
