@@ -305,3 +305,25 @@ func TestResetIsNoEnd(t *testing.T) {
 		}
 	})
 }
+
+// TestPeekWithOneLease peeks at more than the only lease that may be out has.
+func TestPeekWithOneLease(t *testing.T) {
+	inEveryConnMode(t, Config{Pool: PoolConfig{MaxLeases: 1}}, func(t *testing.T, e *Engine) {
+		client, server := connPair(t, e)
+		defer client.Close()
+		defer server.Close()
+		want := pattern(45, 100_000)
+		go func() {
+			_, err := client.Write(want)
+			assert.NoError(t, err)
+		}()
+		for _, n := range []int{1, 10_000, len(want)} {
+			got, err := server.Peek(t.Context(), n)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(want[:n], got))
+		}
+		n, err := server.Discard(t.Context(), len(want))
+		require.NoError(t, err)
+		assert.Equal(t, len(want), n)
+	})
+}
