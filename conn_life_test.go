@@ -319,7 +319,11 @@ func TestListenerClose(t *testing.T) {
 func TestConnectionsOutliveTheirListener(t *testing.T) {
 	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
 		client, server := connPair(t, e) // the listener is closed
-		go func() { _, _ = io.Copy(server, server) }()
+		served := make(chan error)
+		go func() {
+			_, err := io.Copy(server, server)
+			served <- err
+		}()
 		_, err := client.Write([]byte("there"))
 		require.NoError(t, err)
 		got := make([]byte, 5)
@@ -330,6 +334,7 @@ func TestConnectionsOutliveTheirListener(t *testing.T) {
 		require.NoError(t, e.Close(), "a listener that is closed is no error")
 		assert.ErrorIs(t, server.Close(), net.ErrClosed)
 		assert.ErrorIs(t, client.Close(), net.ErrClosed)
+		<-served // it ends with whichever is closed first
 	})
 }
 
