@@ -155,7 +155,7 @@ func TestEngineClosedUnderTraffic(t *testing.T) {
 				needDeviceLess(t)
 			}
 			fds, goroutines := openFDs(t), runtime.NumGoroutine()
-			for range 3 {
+			for range 2 {
 				e, err := NewEngine(t.Context(), Config{Mode: mode, Loops: 2, Pool: PoolConfig{NumBuffers: 128}})
 				require.NoError(t, err)
 				ln, err := e.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -319,7 +319,11 @@ func TestListenerClose(t *testing.T) {
 func TestConnectionsOutliveTheirListener(t *testing.T) {
 	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
 		client, server := connPair(t, e) // the listener is closed
-		go func() { _, _ = io.Copy(server, server) }()
+		served := make(chan error)
+		go func() {
+			_, err := io.Copy(server, server)
+			served <- err
+		}()
 		_, err := client.Write([]byte("there"))
 		require.NoError(t, err)
 		got := make([]byte, 5)
@@ -330,6 +334,7 @@ func TestConnectionsOutliveTheirListener(t *testing.T) {
 		require.NoError(t, e.Close(), "a listener that is closed is no error")
 		assert.ErrorIs(t, server.Close(), net.ErrClosed)
 		assert.ErrorIs(t, client.Close(), net.ErrClosed)
+		<-served // it ends with whichever is closed first
 	})
 }
 
@@ -555,7 +560,7 @@ func TestMoveToALoopThatGoes(t *testing.T) {
 		if e.Mode() == Socket {
 			return // it is on no loop
 		}
-		for i := range 30 {
+		for i := range 12 {
 			l, err := NewLoop(LoopConfig{})
 			require.NoError(t, err)
 			p := openTestPool(t, l, e.Mode(), PoolConfig{NumBuffers: 16})

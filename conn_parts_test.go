@@ -356,3 +356,38 @@ func TestImpossibleWriter(t *testing.T) {
 type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// TestPlainPoolWakesEverybody: more wait than there are buffers, some give up, and
+// nobody sleeps past one.
+func TestPlainPoolWakesEverybody(t *testing.T) {
+	p, err := newPlainPool(PoolConfig{NumBuffers: 3, MaxLeases: 3})
+	require.NoError(t, err)
+	var all sync.WaitGroup
+	for i := range 12 {
+		all.Go(func() {
+			s := &share{limit: 3}
+			for k := range 300 {
+				ctx, cancel := context.Background(), func() {}
+				if (i+k)%4 == 0 {
+					ctx, cancel = context.WithTimeout(ctx, 10*time.Microsecond)
+				}
+				var b plainBuffer
+				switch err := p.borrow(ctx, &b, nil, nil); {
+				case err != nil:
+					assert.ErrorIs(t, err, context.DeadlineExceeded)
+				case k%2 == 0:
+					p.giveBack(&b)
+				default:
+					lease := p.leaseTo(s, b, 1)
+					runtime.Gosched()
+					assert.NoError(t, lease.Release())
+				}
+				cancel()
+			}
+		})
+	}
+	all.Wait()
+	assert.Len(t, p.idle, 3)
+	assert.Zero(t, p.waiting)
+	assert.Zero(t, p.Stats().Outstanding)
+}

@@ -20,10 +20,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Many connections: few in every lane, as many as these variables say by hand.
+// Many connections, and many bytes: few in every lane, as many as these variables say by hand.
 const (
 	openConnections  = "ZCRX_CONN_OPEN"  // at once; 10000 is what must hold
 	shortConnections = "ZCRX_CONN_SHORT" // one after the other; 1000000 is what must hold
+	writeBytes       = "ZCRX_CONN_WRITE" // bytes of one write; 67108864 is what must hold
 )
 
 func amount(t *testing.T, variable string, usual int) int {

@@ -68,10 +68,7 @@ func TestBadPeers(t *testing.T) {
 			})
 			both.Wait()
 		}
-		big := 64 << 20
-		if testing.Short() {
-			big = 4 << 20 // not the point then
-		}
+		big := amount(t, writeBytes, 16<<20)
 		var all sync.WaitGroup
 		all.Go(func() {
 			exchange(big, func(d *net.TCPConn) error { // one write

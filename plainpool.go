@@ -14,7 +14,11 @@ type plainPool struct {
 	ledger
 	bufferSize int
 	paused     atomic.Uint64 // times that a connection had its whole share out
-	idle       chan uint32   // numbers of the buffers that nobody has
+	room       chan struct{} // holds one wake-up: for one of those that wait
+
+	// Guarded by ledger.mu:
+	idle    []uint32 // numbers of the buffers that nobody has; the last was used last
+	waiting int      // connections that wait for one
 
 	// taking stands for the loop's thread, which the ledger knows as the only one
 	// to lease. It guards memory too.
@@ -37,12 +41,13 @@ func newPlainPool(cfg PoolConfig) (*plainPool, error) {
 	}
 	p := &plainPool{
 		bufferSize: size,
-		idle:       make(chan uint32, cfg.NumBuffers), memory: make([][]byte, cfg.NumBuffers),
+		room:       make(chan struct{}, 1),
+		idle:       make([]uint32, cfg.NumBuffers), memory: make([][]byte, cfg.NumBuffers),
 	}
 	p.ledger.init(new(sync.Mutex), p, p.resumeNow)
 	p.maxLeases = uint64(cfg.MaxLeases)
-	for i := range cfg.NumBuffers {
-		p.idle <- uint32(i)
+	for i := range p.idle {
+		p.idle[i] = uint32(len(p.idle) - 1 - i)
 	}
 	return p, nil
 }
@@ -64,28 +69,56 @@ type plainBuffer struct {
 
 // borrow waits for a buffer that nobody has.
 func (p *plainPool) borrow(ctx context.Context, b *plainBuffer, expired, closed <-chan struct{}) error {
+	p.addWaiting(1)
+	defer p.addWaiting(-1)
+	for !p.tryBorrow(b) {
+		select {
+		case <-p.room:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-expired:
+			return os.ErrDeadlineExceeded
+		case <-closed:
+			return ErrClosed
+		}
+	}
+	return nil
+}
+
+// addWaiting has whoever stops waiting pass on the wake-up that he may have taken.
+func (p *plainPool) addWaiting(n int) {
+	p.mu.Lock()
+	p.waiting += n
+	p.tellWaiting()
+	p.mu.Unlock()
+}
+
+// tellWaiting is called with mu held.
+func (p *plainPool) tellWaiting() {
+	if p.waiting == 0 || len(p.idle) == 0 {
+		return
+	}
 	select {
-	case id := <-p.idle:
-		p.lend(b, id)
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-expired:
-		return os.ErrDeadlineExceeded
-	case <-closed:
-		return ErrClosed
+	case p.room <- struct{}{}:
+	default: // one wake-up is there already
 	}
 }
 
-// tryBorrow answers false if somebody has every buffer.
+// tryBorrow answers false if somebody has every buffer. It takes the one that was used
+// last: its memory is warm, and as few as possible are ever made.
 func (p *plainPool) tryBorrow(b *plainBuffer) bool {
-	select {
-	case id := <-p.idle:
-		p.lend(b, id)
-		return true
-	default:
+	p.mu.Lock()
+	last := len(p.idle) - 1
+	if last < 0 {
+		p.mu.Unlock()
 		return false
 	}
+	id := p.idle[last]
+	p.idle = p.idle[:last]
+	p.tellWaiting()
+	p.mu.Unlock()
+	p.lend(b, id)
+	return true
 }
 
 func (p *plainPool) lend(b *plainBuffer, id uint32) {
@@ -99,10 +132,14 @@ func (p *plainPool) lend(b *plainBuffer, id uint32) {
 
 // giveBack ends a borrowing that came to nothing.
 func (p *plainPool) giveBack(b *plainBuffer) {
-	if b.mem != nil {
-		p.idle <- b.id
-		b.mem = nil
+	if b.mem == nil {
+		return
 	}
+	p.mu.Lock()
+	p.idle = append(p.idle, b.id)
+	p.tellWaiting()
+	p.mu.Unlock()
+	b.mem = nil
 }
 
 // leaseTo makes the first n bytes of a borrowed buffer a lease out of s.
@@ -119,8 +156,9 @@ func (p *plainPool) leaseTo(s *share, b plainBuffer, n int) Buffer {
 
 func (p *plainPool) refill(run *lease, _ int) (ownerNeeded bool) {
 	for l := run; l != nil; l = l.next {
-		p.idle <- uint32(l.token) // there is room for all of them
+		p.idle = append(p.idle, uint32(l.token))
 	}
+	p.tellWaiting()
 	return false
 }
 
