@@ -22,6 +22,9 @@ func (c *Conn) Migrate(ctx context.Context, to *Loop) error {
 		return c.opError("migrate", err)
 	}
 	defer c.writing.leave()
+	if c.isClosed() {
+		return c.opError("migrate", ErrClosed)
+	}
 	return c.opError("migrate", c.socket.moveTo(ctx, to))
 }
 
