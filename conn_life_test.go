@@ -458,6 +458,7 @@ func acceptWithFewFDs(t *testing.T, name string) {
 		require.NoError(t, err)
 		peers = append(peers, d)
 	}
+	eventually(t, "the acceptor holds a connection, which needs no fd any more", func() bool { return ln.Stats().Accepted == 1 })
 	var hogs []*os.File
 	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 64, Max: 64}))
 	for {
@@ -474,7 +475,7 @@ func acceptWithFewFDs(t *testing.T, name string) {
 		require.NoError(t, err)
 		conns = append(conns, c)
 	}
-	accept() // that one was accepted before
+	accept()
 	eventually(t, "the acceptor notices", func() bool { return ln.Stats().Retries > 1 })
 	for _, f := range hogs {
 		f.Close()
