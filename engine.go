@@ -55,13 +55,13 @@ func (e *Engine) openRings(ctx context.Context) error {
 	for range e.config.Loops {
 		l, err := NewLoop(e.config.Loop)
 		if err != nil {
-			return errors.Join(err, e.closeLoops())
+			return errors.Join(err, e.giveUpLoops())
 		}
 		e.loops = append(e.loops, l)
 	}
 	g, err := NewGroup(ctx, GroupConfig{Mode: e.mode, Loops: e.loops, Queues: e.config.Queues, Pool: e.config.Pool})
 	if err != nil {
-		return errors.Join(err, e.closeLoops())
+		return errors.Join(err, e.giveUpLoops())
 	}
 	e.group, e.mode, e.reason = g, g.Mode(), g.Reason()
 	return nil
@@ -72,8 +72,14 @@ func (e *Engine) closeLoops() error {
 	for _, l := range e.loops {
 		errs = append(errs, l.Close())
 	}
-	e.loops = nil
 	return errors.Join(errs...)
+}
+
+// giveUpLoops leaves the engine without any.
+func (e *Engine) giveUpLoops() error {
+	err := e.closeLoops()
+	e.loops = nil
+	return err
 }
 
 // Mode is how bytes come into buffers.
@@ -179,7 +185,7 @@ func (e *Engine) newConn(conn *net.TCPConn, queue int) (*Conn, error) {
 }
 
 func (e *Engine) newRingSocket(r *Receiver) *ringSocket {
-	return &ringSocket{Receiver: r, engine: e, zeroCopyFrom: e.config.SendZeroCopyFrom}
+	return &ringSocket{Receiver: r, engine: e}
 }
 
 // Close ends the engine: its listeners, its connections, then pools and loops.
@@ -202,9 +208,7 @@ func (e *Engine) Close() error {
 	if e.group != nil {
 		errs = append(errs, e.group.Close())
 	}
-	for _, l := range e.loops {
-		errs = append(errs, l.Close())
-	}
+	errs = append(errs, e.closeLoops())
 	return errors.Join(errs...)
 }
 

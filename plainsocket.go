@@ -41,7 +41,7 @@ func newPlainSocket(pool *plainPool, conn *net.TCPConn) (*plainSocket, error) {
 func (s *plainSocket) onLoop() bool { return false }
 
 func (s *plainSocket) mode() Mode   { return Socket }
-func (s *plainSocket) mergeAt() int { return int(max(1, min(16, s.pool.maxLeases/4))) }
+func (s *plainSocket) mergeAt() int { return s.pool.mergeAt() }
 
 // resume is called with the ledger's lock held.
 func (s *plainSocket) resume() {

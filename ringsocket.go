@@ -26,7 +26,6 @@ type ringSocket struct {
 	*Receiver
 	engine *Engine
 
-	zeroCopyFrom int         // writes of so many bytes are sent without a copy; 0: none
 	copies       atomic.Bool // the kernel copied what should have been sent without
 	evenIfCopied bool        // and it shall go on: for tests
 	limited      atomic.Bool // there is a write deadline, which a send without a copy might miss
@@ -34,9 +33,7 @@ type ringSocket struct {
 
 func (s *ringSocket) mode() Mode { return s.home.Load().pool.Mode() }
 
-func (s *ringSocket) mergeAt() int {
-	return int(max(1, min(16, s.home.Load().pool.accounts().maxLeases/4)))
-}
+func (s *ringSocket) mergeAt() int { return s.home.Load().pool.accounts().mergeAt() }
 
 func (s *ringSocket) setReadDeadline(time.Time) error { return s.open() }
 

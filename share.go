@@ -55,9 +55,13 @@ func (g *ledger) lookUp(s *share) {
 	g.mu.Unlock()
 }
 
+// mergeAt is how many leases an unread prefix may consist of before it is copied
+// together: well below half of a share, which a paused receiver waits for.
+func (g *ledger) mergeAt() int { return int(max(1, min(16, g.maxLeases/4))) }
+
 // usedUp tells whether the share has no room left. If so, the return that leaves
-// half of it will have its receiver resumed, or the first that makes room if there is nothing
-// that the consumer could still take: see hasten. It is for the loop's thread.
+// half of it will have its receiver resumed, or the first that makes room if there is
+// nothing that the consumer could still take: see hasten. It is for the loop's thread.
 func (g *ledger) usedUp(s *share) bool {
 	if s.room() > 0 {
 		return false

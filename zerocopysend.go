@@ -27,7 +27,8 @@ const maxZeroCopySend = 1 << 20
 var errSendCopying = errors.New("send with a copy")
 
 func (s *ringSocket) wantsZeroCopy(n int) bool {
-	return s.zeroCopyFrom > 0 && n >= s.zeroCopyFrom && !s.copies.Load() && !s.limited.Load() && !s.onLoop()
+	from := s.engine.config.SendZeroCopyFrom
+	return from > 0 && n >= from && !s.copies.Load() && !s.limited.Load() && !s.onLoop()
 }
 
 // sendZeroCopy sends from p's own memory. It answers when the kernel needs that no
