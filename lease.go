@@ -256,6 +256,13 @@ func (g *ledger) freeIfUnused() {
 	}
 }
 
+// hasLeases tells whether leases are out.
+func (g *ledger) hasLeases() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.outstandingLocked() > 0
+}
+
 // outstandingLocked is the number of leases that are out, as far as they were
 // counted: the loop may have given some back before it did.
 func (g *ledger) outstandingLocked() int {

@@ -23,6 +23,7 @@ type loopSide struct {
 	limited    bool   // it ends after left more bytes
 	left       uint64
 	supplySeen supply // of buffers, when it was armed
+	shortage   shortage
 
 	watch    uint64 // user data of the poll for a hang-up
 	watching bool   // it is in flight
@@ -133,6 +134,17 @@ func (r *Receiver) data(c *CQE) {
 		_ = ReleaseAll(batch[had:]) // late data of a receiver that nobody reads; the leases are new
 		return
 	}
+	if r.shortage.ends > 0 {
+		r.shortage = shortage{}
+	}
+	r.deliver(batch, had)
+	if !r.armed {
+		r.rearm(&r.pool.users().rearmedOther)
+	}
+}
+
+// deliver takes a batch that has grown from had Buffers on, for the turn to hand over.
+func (r *Receiver) deliver(batch []Buffer, had int) {
 	for _, b := range batch[had:] {
 		r.share.charge(b)
 	}
@@ -140,9 +152,6 @@ func (r *Receiver) data(c *CQE) {
 	r.touch()
 	if !r.paused && r.pool.accounts().usedUp(r.share) {
 		r.pause()
-	}
-	if !r.armed {
-		r.rearm(&r.pool.users().rearmedOther)
 	}
 }
 
@@ -156,9 +165,11 @@ func (r *Receiver) noData(c *CQE) {
 		r.end(io.EOF)
 	case errno == syscall.ENOMEM || errno == syscall.ENOBUFS:
 		users.rearmedNoBuffer.Add(1)
-		if !r.paused && r.moving == nil {
-			users.await(r)
-		}
+		r.awaitBuffer()
+	case errno == syscall.EFAULT && r.pool.Mode() == ZeroCopy:
+		r.shortage.refused = true
+		r.shortage.ends++ // nothing that comes back would help
+		r.awaitBuffer()
 	case errno == syscall.ENOSPC:
 		r.rearm(&users.rearmedQueueFull) // the completion queue is being emptied right now
 	case errno == syscall.EINTR || errno == syscall.EAGAIN || (errno == syscall.ECANCELED && (r.nudged || r.moving != nil)):

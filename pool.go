@@ -59,9 +59,14 @@ type Pool struct {
 	// stopsAsleep says that the kernel's receives do either.
 	stopsAsleep bool
 	growth      growth
-	flushErr    error // a failed flush: the kernel gets no buffers from here any more
+	nextLook    time.Time // at receivers that wait, by a timer that runs: see lookAgain
+	// rescueMemory takes in what is read from a socket; nil until that is needed.
+	rescueMemory []byte
+	flushErr     error // a failed flush: the kernel gets no buffers from here any more
 
 	flushFailed bool // guarded by memory.mu: flushErr is set, others must flush
+
+	rescues, rescuedBytes, stalls atomic.Uint64
 
 	flushes       atomic.Uint64 // system calls
 	flushErrors   atomic.Uint64

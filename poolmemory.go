@@ -35,6 +35,7 @@ type poolMemory struct {
 	starving    int         // how many of them wait for a return
 	returns     uint64      // leases given back so far, to all members
 	refillFull  uint64      // those that found the refill queue full
+	rescuedOut  int         // leases out whose bytes lie outside the areas
 	refs        int         // members that are not freed, and handles
 	left        SharedStats // counters of the members that have left
 	copied      *copyStats
@@ -108,6 +109,10 @@ func (m *poolMemory) refill(run *lease, n int) (waited int) {
 		room = m.refillQueue.room()
 	}
 	for l := run; l != nil; l = l.next {
+		if l.token == rescuedToken {
+			m.rescuedOut--
+			continue
+		}
 		if room == 0 {
 			m.waiting.push(l.token)
 			waited++

@@ -67,10 +67,10 @@ func (p *Pool) beforeTurn(l *Loop) {
 		l.requestFlush(p)
 	}
 	// What is pending is flushed before receives that are armed now run.
-	coming := p.grown.Swap(false) || p.canFlush && pending > 0
-	p.receivers.feed(now, coming, p.flushErr)
-	if (p.dry && coming) || p.stuck {
-		p.dry, p.stuck = p.dry && !coming, false
+	grown, coming := p.grown.Swap(false), p.canFlush && pending > 0
+	p.relieve(now, grown, coming, pending > 0)
+	if supplied := grown || coming; (p.dry && supplied) || p.stuck {
+		p.dry, p.stuck = p.dry && !supplied, false
 		p.receivers.nudge()
 	}
 	if !p.setStarving(p.dry || p.receivers.hungry() > 0, now.returns) {
@@ -128,10 +128,17 @@ type PoolStats struct {
 	RearmedOther     uint64 `json:"rearmed_other"`
 	Paused           uint64 `json:"paused"` // times that a receiver had PoolConfig.MaxLeases leases out
 
+	// What the kernel could not copy for want of a buffer is read from the socket into
+	// memory of its own, and leased as any other bytes: RescuedBytes, in so many Rescues.
+	// Stalls counts how often that was not possible either, and the receive put off.
+	Rescues      uint64 `json:"rescues"`
+	RescuedBytes uint64 `json:"rescued_bytes"`
+	Stalls       uint64 `json:"stalls"`
+
 	AllocFailures   uint64 `json:"alloc_failures"`   // allocation-failure events (Linux 7.2)
 	CopyEvents      uint64 `json:"copy_events"`      // times that the kernel began to copy (Linux 7.2)
 	CopiedFragments uint64 `json:"copied_fragments"` // fragments that the kernel copied (Linux 7.2)
-	CopiedBytes     uint64 `json:"copied_bytes"`     // bytes that the kernel copied, as far as it tells
+	CopiedBytes     uint64 `json:"copied_bytes"`     // bytes that the kernel copied, as far as it tells, and RescuedBytes
 
 	DoubleReleases   uint64 `json:"double_releases"`
 	UsesAfterRelease uint64 `json:"uses_after_release"`
@@ -156,6 +163,8 @@ func (p *Pool) Stats() PoolStats {
 		c := m.readCopied()
 		s.CopiedFragments, s.CopiedBytes = c.fragments, c.bytes
 	}
+	s.Rescues, s.RescuedBytes, s.Stalls = p.rescues.Load(), p.rescuedBytes.Load(), p.stalls.Load()
+	s.CopiedBytes += s.RescuedBytes
 	if p.mode == DeviceLess {
 		s.CopiedBytes = s.Bytes
 	}

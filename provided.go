@@ -175,7 +175,7 @@ func (p *ProvidedPool) beforeTurn(l *Loop) {
 	now := supply{returns: p.supplies}
 	p.mu.Unlock()
 	p.resumePaused()
-	p.receivers.feed(now, false, nil)
+	p.receivers.feed(now)
 	if !p.setStarving(p.receivers.hungry() > 0, now.returns) {
 		l.again = true
 	}

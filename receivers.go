@@ -7,6 +7,7 @@ import "sync/atomic"
 type receiverList struct {
 	all     []*Receiver
 	waiting []*Receiver // for a free buffer
+	stalled []*Receiver // for the time when they are tried again: see Pool.stall
 	closing bool        // no further receiver may come
 	onEmpty func()
 
@@ -17,7 +18,25 @@ func (rl *receiverList) add(r *Receiver)   { rl.all = append(rl.all, r) }
 func (rl *receiverList) await(r *Receiver) { rl.waiting = append(rl.waiting, r) }
 func (rl *receiverList) hungry() int       { return len(rl.waiting) }
 
-func (rl *receiverList) forget(r *Receiver) { rl.waiting = without(rl.waiting, r) }
+func (rl *receiverList) stall(r *Receiver) { rl.stalled = append(rl.stalled, r) }
+
+func (rl *receiverList) forget(r *Receiver) {
+	rl.waiting = without(rl.waiting, r)
+	rl.stalled = without(rl.stalled, r)
+}
+
+// takeWaiting empties the list: who is armed and finds no buffer again comes back.
+func (rl *receiverList) takeWaiting() []*Receiver {
+	taken := rl.waiting
+	rl.waiting = nil
+	return taken
+}
+
+func (rl *receiverList) takeStalled() []*Receiver {
+	taken := rl.stalled
+	rl.stalled = nil
+	return taken
+}
 
 func (rl *receiverList) remove(r *Receiver) {
 	rl.all = without(rl.all, r)
@@ -64,20 +83,13 @@ type supply struct {
 	taken   uint32
 }
 
-// feed arms the receivers that waited for a buffer, if there can be one: coming
-// says that the kernel is about to get some, and if the supply moved since a
-// receive was armed there may be some in the kernel already. Others go on waiting.
-// If err is set the kernel will get no buffers any more, and they end.
-func (rl *receiverList) feed(now supply, coming bool, err error) {
-	waiting := rl.waiting
-	rl.waiting = nil
-	for _, r := range waiting {
-		switch {
-		case err != nil:
-			r.end(err)
-		case coming || r.supplySeen != now:
+// feed arms the receivers that waited for a buffer if there can be one: the supply
+// moved since their receive was armed. The others go on waiting.
+func (rl *receiverList) feed(now supply) {
+	for _, r := range rl.takeWaiting() {
+		if r.supplySeen != now {
 			r.arm()
-		default:
+		} else {
 			rl.await(r)
 		}
 	}

@@ -23,6 +23,10 @@ type SharedStats struct {
 	RearmedQueueFull uint64 `json:"rearmed_queue_full"`
 	RearmedOther     uint64 `json:"rearmed_other"`
 
+	Rescues      uint64 `json:"rescues"`
+	RescuedBytes uint64 `json:"rescued_bytes"`
+	Stalls       uint64 `json:"stalls"`
+
 	AllocFailures   uint64 `json:"alloc_failures"`
 	CopyEvents      uint64 `json:"copy_events"`
 	CopiedFragments uint64 `json:"copied_fragments"`
@@ -48,7 +52,7 @@ func (p *Pool) SharedStats() SharedStats {
 	s.Returned, s.RefillFull = m.returns, m.refillFull
 	s.Outstanding = max(0, int(s.Completions-s.Returned)) // as in outstandingLocked
 	c := m.readCopied()
-	s.CopiedFragments, s.CopiedBytes = c.fragments, c.bytes
+	s.CopiedFragments, s.CopiedBytes = c.fragments, c.bytes+s.RescuedBytes
 	if p.mode == DeviceLess {
 		s.CopiedBytes = s.Bytes
 	}
@@ -65,6 +69,9 @@ func (s *SharedStats) add(p *Pool) {
 	s.RearmedNoBuffer += p.receivers.rearmedNoBuffer.Load()
 	s.RearmedQueueFull += p.receivers.rearmedQueueFull.Load()
 	s.RearmedOther += p.receivers.rearmedOther.Load()
+	s.Rescues += p.rescues.Load()
+	s.RescuedBytes += p.rescuedBytes.Load()
+	s.Stalls += p.stalls.Load()
 	s.AllocFailures += p.allocFailures.Load()
 	s.CopyEvents += p.copyEvents.Load()
 }

@@ -100,6 +100,21 @@ func setNonblock(fd int, nonblocking bool) error {
 	return os.NewSyscallError("fcntl", unix.SetNonblock(fd, nonblocking))
 }
 
+// receiveNow reads what the socket holds, without waiting. No bytes and no errno are the
+// end of the stream.
+func receiveNow(fd int, p []byte) (int, syscall.Errno) {
+	for {
+		n, _, err := unix.Recvfrom(fd, p, unix.MSG_DONTWAIT)
+		errno, failed := err.(syscall.Errno)
+		switch {
+		case !failed:
+			return n, 0
+		case errno != syscall.EINTR:
+			return 0, errno
+		}
+	}
+}
+
 // checkPlainTCP refuses sockets with a protocol above TCP. The kernel would refuse to
 // receive from them, with EPROTONOSUPPORT, only once there is a receive.
 func checkPlainTCP(fd int) error {

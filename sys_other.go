@@ -36,6 +36,7 @@ func pageSize() uintptr                             { return uintptr(os.Getpages
 func detachConn(*net.TCPConn) (int, error)          { return -1, errNotLinux }
 func setNonblock(int, bool) error                   { return errNotLinux }
 func checkPlainTCP(int) error                       { return nil }
+func receiveNow(int, []byte) (int, syscall.Errno)   { return 0, syscall.ENOSYS }
 func incomingNAPI(*net.TCPConn) uint32              { return 0 }
 func receiveQueues(string) int                      { return 0 }
 func pollMask(events uint32) uint32                 { return events }

@@ -106,7 +106,7 @@ static u32 zcnic_get_rx_ring_count(struct net_device *dev)
 static const char * const zcnic_stat_names[] = {
 	"packets", "bytes", "split_packets", "placed_fragments", "placed_bytes",
 	"page_fragments", "page_bytes", "linear_bytes", "no_buffer",
-	"refill_failures", "lost", "unsplit", "reordered", "xdp_drops",
+	"refill_failures", "lost", "unsplit", "late", "reordered", "xdp_drops",
 	"no_memory",
 };
 

@@ -46,6 +46,8 @@ module_param_named(lose_nth, zcnic_options.lose_nth, uint, 0644);
 MODULE_PARM_DESC(lose_nth, "lose every n-th packet with payload");
 module_param_named(unsplit_nth, zcnic_options.unsplit_nth, uint, 0644);
 MODULE_PARM_DESC(unsplit_nth, "split off no header from every n-th packet with payload");
+module_param_named(late_nth, zcnic_options.late_nth, uint, 0644);
+MODULE_PARM_DESC(late_nth, "leave 64 bytes of payload with the headers of every n-th packet");
 module_param_named(reorder_nth, zcnic_options.reorder_nth, uint, 0644);
 MODULE_PARM_DESC(reorder_nth, "swap every n-th packet with payload and the next one");
 

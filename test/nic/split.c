@@ -13,6 +13,11 @@
  */
 #define ZCNIC_COPYBREAK 256U
 
+/* Of a packet that is split too late, so much of the payload stays beside the
+ * headers: such a packet can neither be copied nor read as a whole.
+ */
+#define ZCNIC_LATE 64U
+
 /* True for every n-th packet; n 0: for none. */
 static bool zcnic_is_nth(u32 sequence, unsigned int n)
 {
@@ -132,6 +137,7 @@ static void zcnic_receive(struct zcnic_rxq *rxq, struct sk_buff *tx)
 	bool split = payload && READ_ONCE(zn->split_on) &&
 		     tx->len > READ_ONCE(zn->split_threshold);
 	struct bpf_prog *prog = rcu_dereference_bh(zn->xdp);
+	u32 header_len = cb->header_len;
 	struct sk_buff *rx;
 
 	if (payload) {
@@ -146,13 +152,19 @@ static void zcnic_receive(struct zcnic_rxq *rxq, struct sk_buff *tx)
 			rxq->stats.unsplit++;
 			split = false;
 		}
+		if (split && tx->len > header_len + ZCNIC_LATE &&
+		    zcnic_is_nth(rxq->sequence, READ_ONCE(zcnic_options.late_nth))) {
+			rxq->stats.late++;
+			rxq->stats.linear_bytes += ZCNIC_LATE;
+			header_len += ZCNIC_LATE;
+		}
 	}
 	if (prog)
-		rx = zcnic_receive_xdp(rxq, tx, payload ? cb->header_len : 0, prog);
+		rx = zcnic_receive_xdp(rxq, tx, payload ? header_len : 0, prog);
 	else if (split)
-		rx = zcnic_receive_split(rxq, tx, cb->header_len);
+		rx = zcnic_receive_split(rxq, tx, header_len);
 	else
-		rx = zcnic_receive_whole(rxq, tx, payload ? cb->header_len : 0);
+		rx = zcnic_receive_whole(rxq, tx, payload ? header_len : 0);
 	if (!rx)
 		goto drop;
 

@@ -50,6 +50,7 @@ struct zcnic_options {
 	bool pack;
 	unsigned int lose_nth;
 	unsigned int unsplit_nth;
+	unsigned int late_nth;
 	unsigned int reorder_nth;
 };
 
@@ -83,6 +84,7 @@ struct zcnic_rx_stats {
 	u64 refill_failures;	/* polls that could not fill the ring */
 	u64 lost;		/* packets, on purpose */
 	u64 unsplit;
+	u64 late;		/* packets split behind the first payload */
 	u64 reordered;
 	u64 xdp_drops;
 	u64 no_memory;		/* packets dropped for want of an sk_buff or page */

@@ -36,8 +36,11 @@ var pattern = sync.OnceValue(func() []byte {
 })
 
 // send sends the first size bytes of the pattern's stream and then its end.
-func send(conn *net.TCPConn, size int64) error {
-	for at := int64(0); at < size; {
+func send(conn *net.TCPConn, size int64) error { return sendFrom(conn, 0, size) }
+
+// sendFrom goes on at byte number at.
+func sendFrom(conn *net.TCPConn, at, size int64) error {
+	for at < size {
 		n := min(size-at, chunkSize)
 		if _, err := conn.Write(pattern()[at%patternSize:][:n]); err != nil {
 			return err
