@@ -202,7 +202,9 @@ func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 	return c.opError("set", c.socket.SetKeepAliveConfig(config))
 }
 
-// SetReadBuffer is the size in bytes of the kernel's receive buffer.
+// SetReadBuffer is the size in bytes of the kernel's receive buffer, which the kernel
+// doubles. In ZeroCopy mode what lies there lies in the pool's buffers; unless it is set,
+// it grows from a small size on while the connection is read, up to what fits the pool.
 func (c *Conn) SetReadBuffer(bytes int) error {
 	return c.opError("set", c.socket.SetReadBuffer(bytes))
 }

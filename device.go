@@ -59,6 +59,7 @@ type deviceFacts struct {
 
 	split     dataSplit
 	threshold uint32 // hds-thresh: packets up to so many bytes are not split
+	ring      int    // entries of a receive ring, hence buffers that are posted at least; 0: unknown
 	ringsErr  error
 
 	queue                    int

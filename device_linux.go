@@ -44,21 +44,6 @@ func readDevice(ifindex, queue int) *deviceFacts {
 	return f
 }
 
-// queueNAPI is the number of the NAPI instance that serves a receive queue, 0 if
-// kernel or driver do not tell.
-func queueNAPI(ifindex, queue int) uint32 {
-	f := &deviceFacts{queue: queue}
-	c, err := openNetlink(unix.NETLINK_GENERIC)
-	if err != nil {
-		return 0
-	}
-	defer c.close()
-	if f.readQueue(c, uint32(ifindex)) != nil {
-		return 0
-	}
-	return f.napiID
-}
-
 // readLink reads what rtnetlink tells of the interface: its name, state and
 // device, and whether XDP is attached (Linux 4.12).
 func (f *deviceFacts) readLink(ifindex uint32) error {
@@ -131,6 +116,7 @@ func (f *deviceFacts) parseRings(rings *netlinkAttrs) error {
 	// The kernel leaves out what the driver does not know or support.
 	f.split = dataSplit(rings.number(unix.ETHTOOL_A_RINGS_TCP_DATA_SPLIT, 1))
 	f.threshold = rings.number(unix.ETHTOOL_A_RINGS_HDS_THRESH, 4)
+	f.ring = int(rings.number(unix.ETHTOOL_A_RINGS_RX, 4))
 	return rings.err
 }
 

@@ -224,7 +224,7 @@ func TestParseRings(t *testing.T) {
 	assert.Equal(t, &deviceFacts{split: splitOn, threshold: 64}, f)
 	f, err = parse(attr32(unix.ETHTOOL_A_RINGS_RX, 512))
 	require.NoError(t, err)
-	assert.Equal(t, &deviceFacts{}, f)
+	assert.Equal(t, &deviceFacts{ring: 512}, f)
 	_, err = parse(attr32(unix.ETHTOOL_A_RINGS_TCP_DATA_SPLIT, 2))
 	assert.ErrorIs(t, err, errBadNetlink)
 }

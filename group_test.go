@@ -426,18 +426,21 @@ func TestIncomingNAPI(t *testing.T) {
 	assert.Zero(t, incomingNAPI(conn))
 	lo, err := net.InterfaceByName("lo")
 	require.NoError(t, err)
-	assert.Zero(t, queueNAPI(lo.Index, 0))
+	assert.Zero(t, readDevice(lo.Index, 0).napiID)
 }
 
-// TestPoolStatsAdd: no counter is forgotten.
+// TestPoolStatsAdd: no counter and no warning is forgotten.
 func TestPoolStatsAdd(t *testing.T) {
 	var one, sum PoolStats
 	fields := reflect.ValueOf(&one).Elem()
 	for i := range fields.NumField() {
-		if f := fields.Field(i); f.CanUint() {
+		switch f := fields.Field(i); f.Kind() {
+		case reflect.Uint64:
 			f.SetUint(uint64(i + 1))
-		} else {
+		case reflect.Int:
 			f.SetInt(int64(i + 1))
+		default:
+			f.Set(reflect.ValueOf([]string{"a warning"}))
 		}
 	}
 	sum.add(&one)
@@ -445,10 +448,13 @@ func TestPoolStatsAdd(t *testing.T) {
 	for i := range fields.NumField() {
 		f := reflect.ValueOf(sum).Field(i)
 		name := fields.Type().Field(i).Name
-		if f.CanUint() {
+		switch f.Kind() {
+		case reflect.Uint64:
 			assert.Equal(t, uint64(2*i+2), f.Uint(), name)
-		} else {
+		case reflect.Int:
 			assert.Equal(t, int64(2*i+2), f.Int(), name)
+		default:
+			assert.Equal(t, []string{"a warning"}, f.Interface(), name)
 		}
 	}
 }

@@ -110,10 +110,14 @@ func (s *PoolStats) add(o *PoolStats) {
 	s.RearmedQueueFull += o.RearmedQueueFull
 	s.RearmedOther += o.RearmedOther
 	s.Paused += o.Paused
+	s.Rescues += o.Rescues
+	s.RescuedBytes += o.RescuedBytes
+	s.Stalls += o.Stalls
 	s.AllocFailures += o.AllocFailures
 	s.CopyEvents += o.CopyEvents
 	s.CopiedFragments += o.CopiedFragments
 	s.CopiedBytes += o.CopiedBytes
 	s.DoubleReleases += o.DoubleReleases
 	s.UsesAfterRelease += o.UsesAfterRelease
+	s.Warnings = addWarnings(s.Warnings, o.Warnings)
 }

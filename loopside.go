@@ -15,7 +15,8 @@ type loopSide struct {
 
 	attached bool   // it is one of the pool's users
 	share    *share // of the pool's leases
-	paused   bool   // the share was used up: resume arms the receive again
+	paused   bool   // by pause, until resume
+	readAhead
 
 	request    uint64 // user data of the receive in flight
 	armed      bool   // it is in flight
@@ -24,6 +25,9 @@ type loopSide struct {
 	left       uint64
 	supplySeen supply // of buffers, when it was armed
 	shortage   shortage
+
+	sleepWatched bool // the pool's sleepWatch has it
+	gotData      bool // since that looked
 
 	watch    uint64 // user data of the poll for a hang-up
 	watching bool   // it is in flight
@@ -48,6 +52,7 @@ func (r *Receiver) attach(pool BufferPool) error {
 		return ErrClosed
 	}
 	r.attached = true
+	r.startAhead()
 	pool.users().add(r)
 	r.arm()
 	r.watchForReset()
@@ -70,7 +75,7 @@ func (r *Receiver) arm() {
 		r.end(err)
 		return
 	}
-	r.left = r.pool.prepRecv(s, r.socket.fd, max(1, r.share.room()))
+	r.left = r.pool.prepRecv(s, r.socket.fd, max(1, min(r.share.room(), uint64(r.mayBeAhead))))
 	r.limited = r.left > 0
 	r.request, r.armed, r.nudged = s.UserData, true, false
 	if r.hungUp {
@@ -150,6 +155,7 @@ func (r *Receiver) deliver(batch []Buffer, had int) {
 	}
 	r.batch = batch
 	r.touch()
+	r.pool.users().sleeps.note(r)
 	if !r.paused && r.pool.accounts().usedUp(r.share) {
 		r.pause()
 	}
@@ -160,6 +166,7 @@ func (r *Receiver) noData(c *CQE) {
 	switch errno := c.Errno(); {
 	case r.ended:
 	case errno == 0 && r.limited && r.left == 0:
+		r.keepUp()
 		r.arm() // the limit was reached: the kernel tells it like the end
 	case errno == 0:
 		r.end(io.EOF)
@@ -198,7 +205,8 @@ func (r *Receiver) nudge() {
 	}
 }
 
-// pause cancels the receive, which resume arms again.
+// pause cancels the receive, which resume arms again: the share is used up, or nobody
+// takes what came.
 func (r *Receiver) pause() {
 	r.paused = true
 	r.isPaused.Store(true)
@@ -208,6 +216,9 @@ func (r *Receiver) pause() {
 }
 
 func (r *Receiver) resume() {
+	if !r.paused {
+		return // it has gone on for another reason
+	}
 	r.paused = false
 	r.isPaused.Store(false)
 	if !r.armed {
@@ -260,6 +271,7 @@ func (r *Receiver) handOver(batch []Buffer) {
 	if !unwanted {
 		r.incoming = append(r.incoming, batch...)
 	}
+	tooFar := !unwanted && r.tooFarAhead()
 	if r.ended && r.err == nil {
 		r.err = r.endErr
 	}
@@ -267,6 +279,11 @@ func (r *Receiver) handOver(batch []Buffer) {
 	r.mu.Unlock()
 	if unwanted {
 		_ = ReleaseAll(batch)
+	}
+	if tooFar {
+		// Whoever takes it all, perhaps right now, has the loop resume r in a turn to come.
+		r.goFurtherAhead()
+		r.pause()
 	}
 }
 

@@ -76,6 +76,11 @@ func (m *model) kernelActions() []action {
 			m.release(rt, len(m.out)-1) // before it was counted
 			mm.pool.count()
 		}},
+		{"rescue", len(open) > 0 && m.mode == ZeroCopy, func(rt *rapid.T) {
+			mm := pick(rt, open)
+			m.rescue(mm, rapid.IntRange(1, int(pageSize())).Draw(rt, "bytes"))
+			mm.pool.count()
+		}},
 		{"take entries", m.holders() > 0 && m.queued > 0, func(rt *rapid.T) {
 			m.forget(rt, m.kernelTakes(rt, rapid.IntRange(1, m.queued).Draw(rt, "entries")))
 		}},
@@ -120,7 +125,7 @@ func (m *model) release(rt *rapid.T, i int) {
 	l := m.out[i]
 	m.out = slices.Delete(m.out, i, i+1)
 	m.giveBack(l)
-	m.alert(m.waiting() > 0)
+	m.alert(!l.rescued && m.waiting() > 0)
 	require.NoError(rt, l.Release())
 }
 
@@ -158,7 +163,7 @@ func (m *model) releaseAll(rt *rapid.T, all []modelLease, picks []int) {
 		released[i] = true
 		m.giveBack(l)
 		inRun++
-		full = full || m.waiting() > 0
+		full = full || !l.rescued && m.waiting() > 0
 	}
 	endRun(nil)
 	m.out = m.out[:0]

@@ -57,12 +57,14 @@ func (m *model) checkMembers(rt *rapid.T) {
 		sum.AllocFailures += s.AllocFailures
 		sum.CopyEvents += s.CopyEvents
 		sum.CopiedBytes += s.CopiedBytes
+		sum.Rescues += s.Rescues
+		sum.RescuedBytes += s.RescuedBytes
 	}
 	want := SharedStats{
 		Members: len(m.open()), Holders: m.holders(), RefillEntries: int(m.memory.entries), RefillPending: m.queued, Waiting: waiting,
 		Completions: sum.Completions, Bytes: sum.Bytes, Returned: m.returned, Outstanding: len(m.out),
 		RefillFull: sum.RefillFull, Flushes: sum.Flushes, FlushErrors: sum.FlushErrors,
-		AllocFailures: sum.AllocFailures, CopyEvents: sum.CopyEvents, CopiedBytes: sum.CopiedBytes,
+		Rescues: sum.Rescues, RescuedBytes: sum.RescuedBytes, AllocFailures: sum.AllocFailures, CopyEvents: sum.CopyEvents, CopiedBytes: sum.CopiedBytes,
 	}
 	if m.holders() == 0 {
 		want.RefillPending = 0
@@ -127,7 +129,14 @@ func (m *model) checkPlaces(rt *rapid.T, wayBack []uint64) {
 	for _, mm := range m.members {
 		dispensed += mm.want.Completions
 	}
-	require.Equal(rt, dispensed, m.taken+uint64(len(wayBack)+len(m.out)),
+	rescued := 0 // and out
+	for _, l := range m.out {
+		if l.rescued {
+			rescued++
+		}
+	}
+	require.Equal(rt, rescued, m.memory.rescuedOut)
+	require.Equal(rt, dispensed-m.rescued, m.taken+uint64(len(wayBack)+len(m.out)-rescued),
 		"dispensed is what the kernel took, what is on its way to it, and what is out")
 	places := map[uint64]int{}
 	references := make([]int, len(m.buffers))
@@ -136,6 +145,9 @@ func (m *model) checkPlaces(rt *rapid.T, wayBack []uint64) {
 		references[m.bufferOf(rt, token)]++
 	}
 	for _, l := range m.out {
+		if l.rescued {
+			continue
+		}
 		require.Equal(rt, l.token, l.lease.token)
 		places[l.token]++
 		references[l.buffer]++

@@ -3,6 +3,7 @@
 package zcrx
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 	"sync"
@@ -39,6 +40,7 @@ type model struct {
 	// queued is how many of given are in the refill queue; the others wait.
 	queued   int
 	taken    uint64 // tokens that the kernel took back
+	rescued  uint64 // leases of bytes outside the areas, ever
 	returned uint64 // leases given back, to all members
 	stamp    byte
 
@@ -77,8 +79,10 @@ type modelLease struct {
 	member *modelMember
 	buffer int
 	token  uint64
-	at     []byte // where the bytes must lie
-	stamp  byte   // what they all are
+	// rescued: the bytes lie outside the areas, and nothing goes back to the kernel.
+	rescued bool
+	at      []byte // where the bytes must lie
+	stamp   byte   // what they all are
 }
 
 // newModel draws a pool. entries and flushAt are drawn small: the refill queue is
@@ -256,12 +260,30 @@ func (m *model) waiting() int { return len(m.given) - m.queued }
 func (m *model) giveBack(l modelLease) {
 	l.member.want.Returned++
 	m.returned++
+	m.gone = append(m.gone, l)
+	if l.rescued {
+		m.drain()
+		return
+	}
 	m.given = append(m.given, l.token)
 	m.drain()
 	if m.waiting() > 0 {
 		l.member.want.RefillFull++
 	}
-	m.gone = append(m.gone, l)
+}
+
+// rescue has the member lease n bytes that it read from a socket.
+func (m *model) rescue(mm *modelMember, n int) {
+	m.stamp++
+	l := modelLease{member: mm, rescued: true, at: bytes.Repeat([]byte{m.stamp}, n), stamp: m.stamp}
+	l.Buffer = mm.pool.leaseRescued(l.at)
+	mm.want.Completions++
+	mm.want.Bytes += uint64(n)
+	mm.want.Rescues++
+	mm.want.RescuedBytes += uint64(n)
+	mm.want.CopiedBytes += uint64(n)
+	m.rescued++
+	m.out = append(m.out, l)
 }
 
 // alert wakes whom returns concern: every member that waits for one, and one at

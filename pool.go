@@ -56,17 +56,20 @@ type Pool struct {
 	dry       bool   // every buffer is out, and a receive may sleep on it: see noteDry
 	dryEpoch  uint32 // of memory, as last seen
 	stuck     bool   // a receive may sleep for want of room for its completion
-	// stopsAsleep says that the kernel's receives do either.
+	// stopsAsleep: on this kernel a receive sleeps instead of ending with an error.
 	stopsAsleep bool
 	growth      growth
+	rescues     bool      // it reads what the kernel cannot copy: see rescue
 	nextLook    time.Time // at receivers that wait, by a timer that runs: see lookAgain
 	// rescueMemory takes in what is read from a socket; nil until that is needed.
 	rescueMemory []byte
 	flushErr     error // a failed flush: the kernel gets no buffers from here any more
 
-	flushFailed bool // guarded by memory.mu: flushErr is set, others must flush
+	crowded     bool     // it was said that there are too many connections; of the loop's thread
+	warnings    []string // guarded by memory.mu: see PoolConfig.Warnings
+	flushFailed bool     // guarded by memory.mu: flushErr is set, others must flush
 
-	rescues, rescuedBytes, stalls atomic.Uint64
+	rescued, rescuedBytes, stalls atomic.Uint64
 
 	flushes       atomic.Uint64 // system calls
 	flushErrors   atomic.Uint64
@@ -133,7 +136,12 @@ func NewPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, error) {
 		return nil, err
 	}
 	if mode == ZeroCopy {
-		p.device.napiID = queueNAPI(ifindex, cfg.Queue)
+		f := readDevice(ifindex, cfg.Queue)
+		p.device.napiID = f.napiID
+		for _, text := range cfg.misfits(p.NumBuffers(), f.ring) {
+			p.loop.report("pool", errors.New(text))
+			p.warnings = append(p.warnings, text)
+		}
 	}
 	return p, nil
 }
@@ -151,10 +159,13 @@ func refusesBufferSize(err error) bool {
 
 // newMember makes a member that has neither memory nor ring.
 func newMember(loop *Loop, mode Mode, features *Features) *Pool {
-	return &Pool{
+	p := &Pool{
 		loop: loop, mode: mode, canFlush: features.Have(FeatureFlush) == nil,
-		stopsAsleep: mode == DeviceLess && olderKernel(features.Kernel, 7, 2, 10),
+		rescues:     mode == ZeroCopy,
+		stopsAsleep: olderKernel(features.Kernel, 7, 2, 10),
 	}
+	p.receivers.sleeps.on = p.stopsAsleep && mode == ZeroCopy
+	return p
 }
 
 // use makes m the member's memory.

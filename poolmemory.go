@@ -19,6 +19,7 @@ type poolMemory struct {
 	bufferSize uint64
 	entries    uint32
 	maxLeases  uint64 // of one receiver
+	tcpWindow  int64  // bytes that the kernel lets a socket queue, by itself
 	numBuffers atomic.Int64
 
 	// areas is replaced as a whole when the pool grows, so that members look up
@@ -57,7 +58,7 @@ func mapPoolMemory(cfg *PoolConfig, n, size int) (*poolMemory, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &poolMemory{kind: cfg.Memory, bufferSize: a.bufferSize, entries: uint32(cfg.RefillEntries), maxLeases: uint64(cfg.MaxLeases)}
+	m := &poolMemory{kind: cfg.Memory, bufferSize: a.bufferSize, entries: uint32(cfg.RefillEntries), maxLeases: uint64(cfg.MaxLeases), tcpWindow: tcpWindowLimit()}
 	m.areas.Store(&[]area{a})
 	m.numBuffers.Store(int64(a.buffers()))
 	if m.region, err = mapAnonymous(refillRegionSize(m.entries, pageSize()), pageSize()); err != nil {

@@ -1,6 +1,9 @@
 package zcrx
 
-import "sync/atomic"
+import (
+	"slices"
+	"sync/atomic"
+)
 
 // source is a pool as its loop and its receivers see it. Every method runs on
 // the loop's thread.
@@ -16,6 +19,11 @@ type source interface {
 	prepRecv(s *SQE, fd int, room uint64) (limit uint64)
 	// supplied is the supply of buffers by now.
 	supplied() supply
+	// size is the number of buffers by now.
+	size() int
+	// window bounds what the socket of a receiver may queue that may be so many Buffers
+	// ahead of its consumer: in bytes, 0 if there is no need to.
+	window(readAhead int) int
 	// take appends to dst the Buffers that a data completion fills, in the order of
 	// the bytes. With an error it appends none.
 	take(c *CQE, dst []Buffer) ([]Buffer, error)
@@ -34,7 +42,27 @@ func (p *Pool) supplied() supply {
 	return supply{returns: p.seenReturns(), taken: atomic.LoadUint32(p.memory.refillQueue.khead)}
 }
 func (p *Pool) users() *receiverList { return &p.receivers }
+func (p *Pool) size() int            { return p.NumBuffers() }
 func (p *Pool) accounts() *ledger    { return &p.ledger }
+
+// window: what a socket queues lies in the pool's buffers, also while its receiver is
+// paused. It may be as many as the receiver has ahead of its consumer, and a quarter of
+// all. The kernel's own bound (net.ipv4.tcp_rmem) may be lower.
+func (p *Pool) window(readAhead int) int {
+	if p.mode != ZeroCopy {
+		return 0 // it lies in the kernel's memory
+	}
+	m := p.memory
+	buffers := min(int64(readAhead), m.numBuffers.Load()/4)
+	bytes := max(buffers*int64(m.bufferSize), minWindow)
+	if bytes >= m.tcpWindow {
+		return 0
+	}
+	return int(bytes)
+}
+
+// minWindow is the least that TCP works well with.
+const minWindow = 16 << 10
 
 // maxReceive is the largest limit of a receive in bytes.
 const maxReceive = 1 << 30
@@ -58,6 +86,7 @@ func (p *Pool) beforeTurn(l *Loop) {
 	waiting := p.drain()
 	p.growIfLow()
 	p.resumePaused()
+	p.warnOfCrowd()
 	pending := p.memory.refillQueue.pending()
 	if epoch := p.memory.dryEpoch.Load(); epoch != p.dryEpoch {
 		p.dryEpoch, p.dry = epoch, true
@@ -78,13 +107,10 @@ func (p *Pool) beforeTurn(l *Loop) {
 	}
 }
 
-// Before Linux 7.2.10 a receive that has to stop in the middle of a packet sleeps
-// instead of ending with an error, and goes on sleeping when it could go on: for
-// want of a buffer (noteDry) or of room in the completion queue (queueWasFull).
-// On such a kernel it is nudged then.
+// noteDry and queueWasFull tell when a receive may have fallen asleep: see sleepWatch.
 
 func (p *Pool) noteDry() {
-	if p.stopsAsleep {
+	if p.stopsAsleep && p.mode == DeviceLess {
 		p.memory.noteLease()
 	}
 }
@@ -129,7 +155,7 @@ type PoolStats struct {
 	Paused           uint64 `json:"paused"` // times that a receiver had PoolConfig.MaxLeases leases out
 
 	// What the kernel could not copy for want of a buffer is read from the socket into
-	// memory of its own, and leased as any other bytes: RescuedBytes, in so many Rescues.
+	// memory of its own, and leased as any other bytes: RescuedBytes in Rescues Buffers.
 	// Stalls counts how often that was not possible either, and the receive put off.
 	Rescues      uint64 `json:"rescues"`
 	RescuedBytes uint64 `json:"rescued_bytes"`
@@ -142,6 +168,9 @@ type PoolStats struct {
 
 	DoubleReleases   uint64 `json:"double_releases"`
 	UsesAfterRelease uint64 `json:"uses_after_release"`
+
+	// Warnings are the owner's, of numbers that do not fit: see PoolConfig.Warnings.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Stats is a snapshot of this member's counters, of its own leases and receives;
@@ -163,8 +192,9 @@ func (p *Pool) Stats() PoolStats {
 		c := m.readCopied()
 		s.CopiedFragments, s.CopiedBytes = c.fragments, c.bytes
 	}
-	s.Rescues, s.RescuedBytes, s.Stalls = p.rescues.Load(), p.rescuedBytes.Load(), p.stalls.Load()
+	s.Rescues, s.RescuedBytes, s.Stalls = p.rescued.Load(), p.rescuedBytes.Load(), p.stalls.Load()
 	s.CopiedBytes += s.RescuedBytes
+	s.Warnings = slices.Clone(p.warnings)
 	if p.mode == DeviceLess {
 		s.CopiedBytes = s.Bytes
 	}

@@ -149,7 +149,9 @@ func (p *ProvidedPool) free() {
 	p.ring.unmap()
 }
 
-func (p *ProvidedPool) queueWasFull() {}
+func (p *ProvidedPool) queueWasFull()  {}
+func (p *ProvidedPool) size() int      { return p.numBuffers }
+func (p *ProvidedPool) window(int) int { return 0 } // what sockets queue lies in the kernel's memory
 
 func (p *ProvidedPool) prepRecv(s *SQE, fd int, room uint64) (limit uint64) {
 	s.PrepRecvMultishot(fd, p.group, 0)

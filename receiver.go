@@ -34,6 +34,7 @@ type Receiver struct {
 
 	mu       sync.Mutex
 	incoming []Buffer      // guarded by mu: handed over by the loop
+	ahead    bool          // guarded by mu: the receive is paused until the consumer takes incoming
 	err      error         // guarded by mu: what follows the last buffer
 	asleep   bool          // guarded by mu: the consumer waits for notify
 	unwanted bool          // guarded by mu: nobody will consume
@@ -167,7 +168,7 @@ func (r *Receiver) recv(ctx context.Context, dst []Buffer, expired <-chan struct
 	return n, nil
 }
 
-// untaken takes away what the consumer has not got yet.
+// untaken takes away what the consumer has not got yet. It is for the loop's thread.
 func (r *Receiver) untaken() []Buffer {
 	r.consumer.Lock()
 	defer r.consumer.Unlock()
@@ -175,6 +176,9 @@ func (r *Receiver) untaken() []Buffer {
 	defer r.mu.Unlock()
 	left := slices.Concat(r.taken[r.next:], r.incoming)
 	r.taken, r.next, r.incoming = nil, 0, nil
+	if r.caughtUp() {
+		r.loop.retry(r.resume)
+	}
 	return left
 }
 
@@ -185,8 +189,13 @@ func (r *Receiver) await(ctx context.Context, expired <-chan struct{}) error {
 		r.mu.Lock()
 		r.taken, r.incoming = r.incoming, r.taken[:0]
 		r.next = 0
+		caughtUp := r.caughtUp()
 		if len(r.taken) > 0 {
 			r.mu.Unlock()
+			if caughtUp {
+				here := r.home.Load()
+				here.pool.accounts().resumeSoon(here.share)
+			}
 			return nil
 		}
 		if r.err != nil {

@@ -8,7 +8,8 @@ type receiverList struct {
 	all     []*Receiver
 	waiting []*Receiver // for a free buffer
 	stalled []*Receiver // for the time when they are tried again: see Pool.stall
-	closing bool        // no further receiver may come
+	sleeps  sleepWatch
+	closing bool // no further receiver may come
 	onEmpty func()
 
 	rearmedNoBuffer, rearmedQueueFull, rearmedOther, paused atomic.Uint64
@@ -40,6 +41,7 @@ func (rl *receiverList) takeStalled() []*Receiver {
 
 func (rl *receiverList) remove(r *Receiver) {
 	rl.all = without(rl.all, r)
+	rl.sleeps.forget(r)
 	if len(rl.all) == 0 && rl.onEmpty != nil {
 		rl.onEmpty()
 		rl.onEmpty = nil

@@ -66,7 +66,7 @@ func (r *Receiver) awaitBuffer() {
 // rescueDue tells whether r, which waits for a buffer, waits in vain: the receive ended
 // once more after a flush or a return, nothing is on its way back, or it took too long.
 func (p *Pool) rescueDue(r *Receiver, now time.Time, idle bool) bool {
-	return p.mode == ZeroCopy && (idle || r.shortage.ends > 1 || now.Sub(r.shortage.since) >= rescueAfter)
+	return p.rescues && (idle || r.shortage.ends > 1 || now.Sub(r.shortage.since) >= rescueAfter)
 }
 
 // rescue reads the head of r's socket into memory of its own, and arms the receive
@@ -119,16 +119,20 @@ func (p *Pool) deliverRescued(r *Receiver, b []byte) {
 	had := len(r.batch)
 	batch := r.batch
 	for piece := range slices.Chunk(b, int(p.memory.bufferSize)) {
-		own := slices.Clone(piece)
-		batch = append(batch, p.lease(unsafe.Pointer(unsafe.SliceData(own)), uint32(len(own)), rescuedToken))
+		batch = append(batch, p.leaseRescued(slices.Clone(piece)))
 	}
-	p.memory.mu.Lock()
-	p.memory.rescuedOut += len(batch) - had
-	p.memory.mu.Unlock()
-	p.rescues.Add(1)
-	p.rescuedBytes.Add(uint64(len(b)))
 	p.count()
 	r.deliver(batch, had)
+}
+
+// leaseRescued leases bytes that lie in memory of their own, which the Buffer holds.
+func (p *Pool) leaseRescued(b []byte) Buffer {
+	p.memory.mu.Lock()
+	p.memory.rescuedOut++
+	p.memory.mu.Unlock()
+	p.rescued.Add(1)
+	p.rescuedBytes.Add(uint64(len(b)))
+	return p.lease(unsafe.Pointer(unsafe.SliceData(b)), uint32(len(b)), rescuedToken)
 }
 
 // stall puts r off: neither the kernel nor recv(2) can take what its socket holds.
@@ -187,7 +191,7 @@ func (p *Pool) lookAgain(now time.Time) {
 			first = at
 		}
 	}
-	if p.mode == ZeroCopy {
+	if p.rescues {
 		for _, r := range p.receivers.waiting {
 			due(r.shortage.since.Add(rescueAfter))
 		}

@@ -93,6 +93,17 @@ func (g *ledger) hasten(s *share) {
 	}
 }
 
+// resumeSoon has the loop resume a paused receiver, whatever its share. Any goroutine
+// may call it.
+func (g *ledger) resumeSoon(s *share) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s.receiver != nil {
+		g.resumable = append(g.resumable, s)
+		g.alertLocked(true)
+	}
+}
+
 // endShare: nothing more is taken from this pool. It is for the loop's thread.
 func (g *ledger) endShare(s *share) {
 	g.mu.Lock()

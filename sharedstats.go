@@ -69,7 +69,7 @@ func (s *SharedStats) add(p *Pool) {
 	s.RearmedNoBuffer += p.receivers.rearmedNoBuffer.Load()
 	s.RearmedQueueFull += p.receivers.rearmedQueueFull.Load()
 	s.RearmedOther += p.receivers.rearmedOther.Load()
-	s.Rescues += p.rescues.Load()
+	s.Rescues += p.rescued.Load()
 	s.RescuedBytes += p.rescuedBytes.Load()
 	s.Stalls += p.stalls.Load()
 	s.AllocFailures += p.allocFailures.Load()

@@ -26,9 +26,7 @@ func (s *ringSocket) SetKeepAlive(keepAlive bool) error {
 }
 
 // SetReadBuffer is SO_RCVBUF.
-func (s *ringSocket) SetReadBuffer(bytes int) error {
-	return s.setOption(unix.SOL_SOCKET, unix.SO_RCVBUF, bytes)
-}
+func (s *ringSocket) SetReadBuffer(bytes int) error { return s.setReceiveBuffer(bytes) }
 
 // SetWriteBuffer is SO_SNDBUF.
 func (s *ringSocket) SetWriteBuffer(bytes int) error {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"unsafe"
@@ -113,6 +114,57 @@ func receiveNow(fd int, p []byte) (int, syscall.Errno) {
 			return 0, errno
 		}
 	}
+}
+
+// boundReceiveBuffer bounds what the socket may queue to so many bytes: the kernel counts
+// what the packets' memory takes. 0 has the kernel tune the size again, by itself.
+func boundReceiveBuffer(fd, bytes int) error {
+	if bytes == 0 {
+		return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK, 0))
+	}
+	// Doubled by the kernel. SO_RCVBUF is bounded by net.core.rmem_max as well.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bytes/2) == nil {
+		return nil
+	}
+	return setReceiveBuffer(fd, bytes/2)
+}
+
+func setReceiveBuffer(fd, bytes int) error {
+	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, bytes))
+}
+
+// bytesWaiting tells whether the socket holds something to receive.
+func bytesWaiting(fd int) bool {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCINQ)
+	return err == nil && n > 0
+}
+
+// receiveBufferIsSet tells whether a program has set the size of the socket's receive
+// buffer (Linux 5.14; before, nobody knows).
+func receiveBufferIsSet(fd int) bool {
+	locked, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK)
+	return err == nil && locked&sockRcvbufLock != 0
+}
+
+const sockRcvbufLock = 2 // SOCK_RCVBUF_LOCK (uapi linux/socket.h)
+
+// tcpWindowLimit is the largest receive buffer that the kernel gives a socket by itself,
+// in bytes: the last number of net.ipv4.tcp_rmem.
+func tcpWindowLimit() int64 {
+	const usual = 6 << 20
+	b, err := os.ReadFile("/proc/sys/net/ipv4/tcp_rmem")
+	if err != nil {
+		return usual
+	}
+	f := strings.Fields(string(b))
+	if len(f) != 3 {
+		return usual
+	}
+	n, err := strconv.ParseInt(f[2], 10, 64)
+	if err != nil {
+		return usual
+	}
+	return n
 }
 
 // checkPlainTCP refuses sockets with a protocol above TCP. The kernel would refuse to

@@ -36,6 +36,11 @@ func pageSize() uintptr                             { return uintptr(os.Getpages
 func detachConn(*net.TCPConn) (int, error)          { return -1, errNotLinux }
 func setNonblock(int, bool) error                   { return errNotLinux }
 func checkPlainTCP(int) error                       { return nil }
+func boundReceiveBuffer(int, int) error             { return errNotLinux }
+func setReceiveBuffer(int, int) error               { return errNotLinux }
+func bytesWaiting(int) bool                         { return false }
+func receiveBufferIsSet(int) bool                   { return false }
+func tcpWindowLimit() int64                         { return 0 }
 func receiveNow(int, []byte) (int, syscall.Errno)   { return 0, syscall.ENOSYS }
 func incomingNAPI(*net.TCPConn) uint32              { return 0 }
 func receiveQueues(string) int                      { return 0 }

@@ -65,7 +65,7 @@ func moduleLoaded() bool {
 // awaitUnbound waits until io_uring has given up every queue of the device, which
 // it does some time after a ring is closed. A device that goes away at that very
 // moment makes Linux 7.3.4 warn (netif_mp_close_rxq).
-func awaitUnbound(t *testing.T) {
+func awaitUnbound(t testing.TB) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		for queue := 0; ; queue++ {
@@ -81,7 +81,7 @@ func awaitUnbound(t *testing.T) {
 }
 
 // setOption changes an option of the loaded module until the test ends.
-func setOption(t *testing.T, name string, value any) {
+func setOption(t testing.TB, name string, value any) {
 	t.Helper()
 	file := filepath.Join("/sys/module", moduleName, "parameters", name)
 	before, err := os.ReadFile(file)
@@ -96,12 +96,12 @@ func setOption(t *testing.T, name string, value any) {
 
 // wire is the loaded module: two devices with addresses, up, header split on.
 type wire struct {
-	t    *testing.T
+	t    testing.TB
 	peer netns.NsHandle // the sender's network namespace
 }
 
 // newWire loads the module until the test ends.
-func newWire(t *testing.T, options ...string) *wire {
+func newWire(t testing.TB, options ...string) *wire {
 	t.Helper()
 	require.NoError(t, loadModule(options...))
 	w := &wire{t: t, peer: newNamespace(t)}
@@ -135,7 +135,7 @@ func (w *wire) close() {
 	assert.NoError(w.t, w.peer.Close())
 }
 
-func bringUp(t *testing.T, h *netlink.Handle, name string, addr4, addr6 netip.Addr) {
+func bringUp(t testing.TB, h *netlink.Handle, name string, addr4, addr6 netip.Addr) {
 	t.Helper()
 	link, err := h.LinkByName(name)
 	require.NoError(t, err)
@@ -150,7 +150,7 @@ func bringUp(t *testing.T, h *netlink.Handle, name string, addr4, addr6 netip.Ad
 }
 
 // newNamespace makes a network namespace.
-func newNamespace(t *testing.T) netns.NsHandle {
+func newNamespace(t testing.TB) netns.NsHandle {
 	t.Helper()
 	made := make(chan netns.NsHandle)
 	failed := make(chan error)
@@ -201,7 +201,7 @@ func (w *wire) setPeerSysctl(name, value string) {
 }
 
 // info is what the sender's TCP knows.
-func (c connection) info(t *testing.T) *unix.TCPInfo {
+func (c connection) info(t testing.TB) *unix.TCPInfo {
 	t.Helper()
 	raw, err := c.out.SyscallConn()
 	require.NoError(t, err)
@@ -214,7 +214,7 @@ func (c connection) info(t *testing.T) *unix.TCPInfo {
 }
 
 // resent answers how many bytes of payload the sender has sent again.
-func (c connection) resent(t *testing.T) int64 {
+func (c connection) resent(t testing.TB) int64 {
 	t.Helper()
 	return int64(c.info(t).Bytes_retrans)
 }

@@ -24,7 +24,7 @@ const (
 )
 
 // setSplit sets header split and its threshold on the receiving device.
-func setSplit(t *testing.T, split uint8, threshold uint32) {
+func setSplit(t testing.TB, split uint8, threshold uint32) {
 	t.Helper()
 	require.NoError(t, trySplit(split, threshold))
 }
@@ -37,7 +37,7 @@ func trySplit(split uint8, threshold uint32) error {
 }
 
 // setRing sets the number of posted buffers per receive queue.
-func setRing(t *testing.T, n uint32) {
+func setRing(t testing.TB, n uint32) {
 	t.Helper()
 	require.NoError(t, changeRings(func(attrs *netlink.AttributeEncoder) {
 		attrs.Uint32(unix.ETHTOOL_A_RINGS_RX, n)
@@ -141,7 +141,7 @@ const (
 )
 
 // steer adds an ntuple rule until the test ends.
-func steer(t *testing.T, r rule) {
+func steer(t testing.TB, r rule) {
 	t.Helper()
 	request := rxnfc{command: insertRule}
 	f := &request.flow
@@ -197,7 +197,7 @@ type rxfh struct {
 
 // addContext makes an RSS context whose table is full of one queue, until the test
 // ends.
-func addContext(t *testing.T, queue int) uint32 {
+func addContext(t testing.TB, queue int) uint32 {
 	t.Helper()
 	request := rxfh{
 		command: setRSS, context: newContext, indirSize: indirSize, keySize: keySize,
@@ -225,7 +225,7 @@ type counters map[string]uint64
 // maxCounters is more than a device of four queues has.
 const maxCounters = 256
 
-func readCounters(t *testing.T) counters {
+func readCounters(t testing.TB) counters {
 	t.Helper()
 	// Structs ethtool_gstrings and ethtool_stats. The kernel answers nothing if a
 	// length is neither 0 nor right.

@@ -1,0 +1,99 @@
+package zcrx
+
+import "sync"
+
+// readAhead bounds how far a receiver may be ahead of its consumer: how much it hands
+// over that nobody takes, and how much its socket may queue, which in ZeroCopy mode lies
+// in the pool as well. A connection begins with little, so that any number of them that
+// nobody reads leave the pool to the others; whose consumer keeps up may be twice as far
+// ahead each time, up to its share. What no lock guards belongs to the loop's thread.
+type readAhead struct {
+	mayBeAhead int // in Buffers
+
+	windowMu  sync.Mutex
+	bounded   bool // guarded by windowMu: we set the size of the socket's receive buffer
+	ownWindow bool // guarded by windowMu: the program has set it, and it stays
+}
+
+// A connection that has just begun may be this far ahead: enough not to stop and go, but
+// of all that there are on the pool about an eighth together.
+const (
+	mostReadAhead  = 64
+	leastReadAhead = 8
+)
+
+func firstReadAhead(buffers, receivers int) int {
+	return min(max(buffers/(8*max(1, receivers)), leastReadAhead), mostReadAhead)
+}
+
+// startAhead begins on the receiver's pool.
+func (r *Receiver) startAhead() {
+	first := firstReadAhead(r.pool.size(), len(r.pool.users().all))
+	r.mayBeAhead = min(max(r.mayBeAhead, first), int(r.pool.accounts().maxLeases))
+	r.windowMu.Lock()
+	r.ownWindow = r.ownWindow || !r.bounded && receiveBufferIsSet(r.socket.fd)
+	r.windowMu.Unlock()
+	r.fitWindow()
+}
+
+// tooFarAhead tells whether r is to be paused until its consumer has taken all that is
+// there. It is called with mu held.
+func (r *Receiver) tooFarAhead() bool {
+	if r.ended || r.paused || len(r.incoming) < r.mayBeAhead {
+		return false
+	}
+	r.ahead = true
+	return true
+}
+
+// caughtUp tells the consumer, who has taken everything, whether r is to be resumed. It
+// is called with mu held, by any goroutine.
+func (r *Receiver) caughtUp() bool {
+	was := r.ahead
+	r.ahead = false
+	return was
+}
+
+// keepUp lets r be further ahead if its consumer has taken all that was handed over.
+func (r *Receiver) keepUp() {
+	r.mu.Lock()
+	keepsUp := len(r.incoming) == 0
+	r.mu.Unlock()
+	if keepsUp {
+		r.goFurtherAhead()
+	}
+}
+
+func (r *Receiver) goFurtherAhead() {
+	most := int(r.pool.accounts().maxLeases)
+	if r.mayBeAhead == most {
+		return
+	}
+	r.mayBeAhead = min(2*r.mayBeAhead, most)
+	r.fitWindow()
+}
+
+// fitWindow sets the size of the socket's receive buffer, or leaves it to the kernel
+// where its own bound is below ours.
+func (r *Receiver) fitWindow() {
+	bytes := r.pool.window(r.mayBeAhead)
+	r.windowMu.Lock()
+	defer r.windowMu.Unlock()
+	if r.ownWindow || bytes == 0 && !r.bounded {
+		return
+	}
+	r.bounded = bytes > 0
+	if err := boundReceiveBuffer(r.socket.fd, bytes); err != nil {
+		r.loop.report("bound receive window", err) // it works, less fairly
+	}
+}
+
+// setReceiveBuffer sets the size for the program, in bytes. From then on it stays. Any
+// goroutine may call it.
+func (r *Receiver) setReceiveBuffer(bytes int) error {
+	r.windowMu.Lock()
+	defer r.windowMu.Unlock()
+	err := r.socket.use(func(fd int) error { return setReceiveBuffer(fd, bytes) })
+	r.ownWindow = r.ownWindow || err == nil
+	return err
+}
