@@ -1,0 +1,56 @@
+//go:build linux && cgo
+
+package zcrx
+
+import (
+	"bytes"
+	"log/slog"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestMisfits(t *testing.T) {
+	for name, test := range map[string]struct {
+		cfg           PoolConfig
+		buffers, ring int
+		want          []string
+	}{
+		"all fits":         {PoolConfig{MaxLeases: 4096}, 16384, 8192, nil},
+		"unknown ring":     {PoolConfig{MaxLeases: 64}, 128, 0, nil},
+		"the ring is all":  {PoolConfig{Interface: "eth0", MaxLeases: 64}, 256, 256, []string{"eth0 posts up to 256 buffers of a queue, which leaves 0 of the pool's 256 for data on its way: give the pool at least 512 (NumBuffers), or run ethtool -G eth0 rx 128"}},
+		"the ring is more": {PoolConfig{Interface: "eth0", MaxLeases: 64}, 128, 8192, []string{"eth0 posts up to 8192 buffers of a queue, which leaves 0 of the pool's 128 for data on its way: give the pool at least 16384 (NumBuffers), or run ethtool -G eth0 rx 64"}},
+		"the share is all": {PoolConfig{MaxLeases: 300}, 512, 64, []string{"a single connection may have 300 leases out (MaxLeases) of 512 buffers, and hold the pool nearly alone: give the pool at least 1200 (NumBuffers), or lower MaxLeases"}},
+	} {
+		assert.Equal(t, test.want, test.cfg.misfits(test.buffers, test.ring), name)
+	}
+	assert.Empty(t, PoolConfig{Interface: "lo"}.Warnings(), "it has no ring")
+	assert.Empty(t, PoolConfig{DeviceLess: true, NumBuffers: 1}.Warnings())
+	assert.Empty(t, PoolConfig{Interface: "no such"}.Warnings())
+	assert.Len(t, PoolConfig{Interface: "lo", NumBuffers: 8}.Warnings(), 1)
+}
+
+// TestWarnOfCrowd: too many connections for a pool are told once.
+func TestWarnOfCrowd(t *testing.T) {
+	var log bytes.Buffer
+	p := newRescuePool(t, 3*buffersEach)
+	p.loop.logger = slog.New(slog.NewTextHandler(&log, nil))
+	crowd := func(n int) []string {
+		t.Helper()
+		require.NoError(t, p.loop.do(func(*Ring) error {
+			p.receivers.all = make([]*Receiver, n)
+			p.warnOfCrowd()
+			p.receivers.all = nil
+			return nil
+		}))
+		return p.Stats().Warnings
+	}
+	assert.Empty(t, crowd(3))
+	want := []string{"4 connections share 48 buffers: if nobody read them they could hold all. Give the pool at least 16 for each (NumBuffers), or use more queues"}
+	assert.Equal(t, want, crowd(4))
+	assert.Equal(t, want, crowd(5))
+	assert.Contains(t, log.String(), want[0])
+	require.NoError(t, p.loop.Close())
+	assert.Equal(t, want, p.Stats().Warnings)
+}

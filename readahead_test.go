@@ -1,0 +1,141 @@
+//go:build linux && cgo
+
+package zcrx
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+func TestFirstReadAhead(t *testing.T) {
+	for _, test := range []struct{ buffers, receivers, want int }{
+		{DefaultNumBuffers, 0, 64}, {DefaultNumBuffers, 32, 64}, {DefaultNumBuffers, 64, 32},
+		{DefaultNumBuffers, 256, 8}, {DefaultNumBuffers, 100_000, 8}, {64, 1, 8}, {1, 1, 8},
+	} {
+		assert.Equal(t, test.want, firstReadAhead(test.buffers, test.receivers), "%d receivers, %d buffers", test.receivers, test.buffers)
+	}
+}
+
+// TestReadAhead: a receiver that nobody reads stops early; the more its consumer takes the
+// further it goes, up to its share.
+func TestReadAhead(t *testing.T) {
+	const most, size = 256, 16 << 20
+	inEveryMode(t, func(t *testing.T, mode Mode) {
+		l := newTestLoop(t, LoopConfig{})
+		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 512, MaxLeases: most})
+		peer, r := newTestReceiver(t, p)
+		s := newStream(12)
+		s.send(t, peer, size)
+		may := func() (n int) {
+			require.NoError(t, l.do(func(*Ring) error { n = r.mayBeAhead; return nil }))
+			return n
+		}
+		require.Eventually(t, r.isPaused.Load, 10*time.Second, time.Millisecond)
+		time.Sleep(20 * time.Millisecond) // nothing more comes
+		unread := p.Stats().Outstanding
+		assert.GreaterOrEqual(t, unread, 64)
+		assert.Less(t, unread, most, "it is not its share that stopped it")
+		assert.Equal(t, 128, may(), "it may be further once it has been read")
+		s.receiveExactly(t, r, size)
+		assert.Equal(t, most, may())
+		assert.Zero(t, p.Stats().Outstanding)
+	})
+}
+
+// TestReadAheadAcrossHandle: a Handler that takes over from a consumer who never read has
+// the receive go on.
+func TestReadAheadAcrossHandle(t *testing.T) {
+	const size = 8 << 20
+	inEveryConnMode(t, Config{Loops: 1, Pool: PoolConfig{NumBuffers: 512}}, func(t *testing.T, e *Engine) {
+		if e.Mode() == Socket {
+			return // nothing is received ahead there
+		}
+		peer, c := connPair(t, e)
+		s := newStream(13)
+		go func() {
+			_, err := s.write(peer, 0, size)
+			assert.NoError(t, err)
+		}()
+		require.Eventually(t, c.socket.(*ringSocket).isPaused.Load, 10*time.Second, time.Millisecond)
+		done := make(chan struct{})
+		at := 0
+		require.NoError(t, c.Handle(func(_ *Conn, buffers []Buffer, _ error) {
+			for _, b := range buffers {
+				at += b.Len()
+			}
+			_ = ReleaseAll(buffers)
+			if at == size && len(buffers) > 0 {
+				close(done)
+			}
+		}))
+		<-done
+		require.NoError(t, c.Close())
+		require.NoError(t, peer.Close())
+	})
+}
+
+// TestReceiveWindow: what a socket may queue fits the pool, and grows with the read-ahead.
+func TestReceiveWindow(t *testing.T) {
+	p := newRescuePool(t, 1024)
+	p.memory.tcpWindow = 1 << 20
+	page := int(pageSize())
+	for _, test := range []struct{ readAhead, want int }{
+		{1, minWindow}, {64, 64 * page}, {128, 128 * page}, {256, 0}, {1 << 20, 0},
+	} {
+		assert.Equal(t, test.want, p.window(test.readAhead), test.readAhead)
+	}
+	p.memory.tcpWindow = 6 << 20
+	assert.Equal(t, 256*page, p.window(1<<20), "no more than a quarter of the pool")
+
+	_, r := newRescueReceiver(t, p)
+	size := func() int {
+		n, err := unix.GetsockoptInt(r.socket.fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
+		require.NoError(t, err)
+		return n
+	}
+	onLoop := func(fn func()) {
+		t.Helper()
+		require.NoError(t, p.loop.do(func(*Ring) error { fn(); return nil }))
+	}
+	onLoop(r.startAhead)
+	assert.Equal(t, 64*page, size())
+	assert.True(t, receiveBufferIsSet(r.socket.fd))
+	onLoop(r.goFurtherAhead)
+	assert.Equal(t, 128*page, size())
+	p.memory.tcpWindow = 1 << 20
+	onLoop(r.goFurtherAhead)
+	assert.False(t, receiveBufferIsSet(r.socket.fd), "the kernel tunes it again")
+	onLoop(r.goFurtherAhead)
+	assert.False(t, receiveBufferIsSet(r.socket.fd))
+}
+
+// TestOwnWindow: the size that a program sets stays, whenever it does.
+func TestOwnWindow(t *testing.T) {
+	p := newRescuePool(t, 1024)
+	p.memory.tcpWindow = 6 << 20
+	size := func(r *Receiver) int {
+		n, err := unix.GetsockoptInt(r.socket.fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
+		require.NoError(t, err)
+		return n
+	}
+	_, before := newRescueReceiver(t, p)
+	require.NoError(t, setReceiveBuffer(before.socket.fd, 50_000))
+	_, after := newRescueReceiver(t, p)
+	require.NoError(t, p.loop.do(func(*Ring) error {
+		before.startAhead()
+		after.startAhead()
+		return nil
+	}))
+	require.NoError(t, after.setReceiveBuffer(50_000))
+	require.NoError(t, p.loop.do(func(*Ring) error {
+		before.goFurtherAhead()
+		after.goFurtherAhead()
+		return nil
+	}))
+	assert.Equal(t, 100_000, size(before))
+	assert.Equal(t, 100_000, size(after))
+}

@@ -1,0 +1,183 @@
+//go:build linux && cgo
+
+package zcrx
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// newRescuePool makes a pool whose kernel is the test, on a real loop. Nothing is armed
+// on it: see newRescueReceiver.
+func newRescuePool(t *testing.T, buffers int) *Pool {
+	t.Helper()
+	p := newMember(newTestLoop(t, LoopConfig{}), ZeroCopy, &Features{})
+	p.use(newFakeMemory(t, buffers, 4, refillLayouts["7.3"]))
+	p.maxLeases = 1 << 10
+	p.memory.hold()
+	p.memory.join(p)
+	t.Cleanup(func() {
+		p.dropUser()
+		assert.True(t, p.freed)
+	})
+	return p
+}
+
+// newRescueReceiver makes a receiver of one end of a connection, paused so that no
+// receive is armed: this machine may have none.
+func newRescueReceiver(t *testing.T, p *Pool) (*net.TCPConn, *Receiver) {
+	t.Helper()
+	peer, conn := tcpPair(t)
+	fd, err := detachConn(conn)
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
+	require.NoError(t, setNonblock(fd, false))
+	r := newReceiver(p, fd)
+	r.paused = true
+	t.Cleanup(func() { assert.NoError(t, r.Close()) })
+	return peer, r
+}
+
+// rescueNow has the pool rescue r on its loop, and answers what it got.
+func rescueNow(t *testing.T, p *Pool, r *Receiver) []Buffer {
+	t.Helper()
+	var got []Buffer
+	require.NoError(t, p.loop.do(func(*Ring) error {
+		p.rescue(r)
+		r.publish()
+		return nil
+	}))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	got, r.incoming = r.incoming, nil
+	return got
+}
+
+// awaitQueued waits until r's socket holds something, or its end.
+func awaitQueued(t *testing.T, r *Receiver) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		_, errno := peekNow(r.socket.fd)
+		return errno != syscall.EAGAIN
+	}, 10*time.Second, time.Millisecond)
+}
+
+func peekNow(fd int) (int, syscall.Errno) {
+	var b [1]byte
+	n, _, err := syscall.Recvfrom(fd, b[:], syscall.MSG_DONTWAIT|syscall.MSG_PEEK)
+	errno, _ := err.(syscall.Errno)
+	return n, errno
+}
+
+func TestRescueLeasesWhatItReads(t *testing.T) {
+	p := newRescuePool(t, 16)
+	peer, r := newRescueReceiver(t, p)
+	want := pattern(6, 2*int(pageSize())+10)
+	_, err := peer.Write(want)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return bytesWaiting(r.socket.fd) }, 10*time.Second, time.Millisecond)
+	var got []byte
+	var held []Buffer
+	for len(got) < len(want) {
+		awaitQueued(t, r)
+		for _, b := range rescueNow(t, p, r) {
+			assert.LessOrEqual(t, b.Len(), p.BufferSize())
+			assert.Equal(t, b.Len(), cap(b.Bytes()))
+			got = append(got, b.Bytes()...)
+			held = append(held, b)
+		}
+	}
+	assert.Equal(t, want, got)
+	s := p.Stats()
+	assert.EqualValues(t, len(want), s.RescuedBytes)
+	assert.EqualValues(t, len(want), s.CopiedBytes)
+	assert.EqualValues(t, len(want), s.Bytes)
+	assert.EqualValues(t, len(held), s.Rescues)
+	assert.Equal(t, len(held), s.Outstanding)
+	assert.Equal(t, len(held), p.memory.rescuedOut)
+	assert.EqualValues(t, len(held), r.share.taken-r.share.returned, "they are charged to the share")
+	require.NoError(t, held[0].Release())
+	require.ErrorIs(t, held[0].Release(), ErrReleased)
+	assert.Nil(t, held[0].Bytes())
+	require.NoError(t, ReleaseAll(held[1:]))
+	assert.Zero(t, p.memory.rescuedOut)
+	assert.Zero(t, p.memory.refillQueue.pending(), "nothing goes back to the kernel")
+	assert.Zero(t, p.Stats().Outstanding)
+}
+
+// TestRescueIsBounded: rescued bytes take no more memory than the pool's own, but for one
+// lease of each connection that has none.
+func TestRescueIsBounded(t *testing.T) {
+	p := newRescuePool(t, 2)
+	peer, r := newRescueReceiver(t, p)
+	other, idle := newRescueReceiver(t, p)
+	want := pattern(7, 8*int(pageSize()))
+	for _, c := range []*net.TCPConn{peer, other} {
+		_, err := c.Write(want)
+		require.NoError(t, err)
+	}
+	awaitQueued(t, r)
+	awaitQueued(t, idle)
+	held := rescueNow(t, p, r)
+	for p.memory.rescuedOut < 2 {
+		held = append(held, rescueNow(t, p, r)...)
+	}
+	assert.Empty(t, rescueNow(t, p, r))
+	assert.EqualValues(t, 1, p.Stats().Stalls)
+	last := rescueNow(t, p, idle)
+	assert.Len(t, last, 1)
+	assert.Empty(t, rescueNow(t, p, idle))
+	require.NoError(t, ReleaseAll(held))
+	more := rescueNow(t, p, idle)
+	assert.NotEmpty(t, more, "it goes on")
+	require.NoError(t, ReleaseAll(append(last, more...)))
+}
+
+func TestRescueMeetsTheEnd(t *testing.T) {
+	p := newRescuePool(t, 4)
+	peer, r := newRescueReceiver(t, p)
+	require.NoError(t, peer.SetLinger(0))
+	require.NoError(t, peer.Close())
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.Eventually(t, func() bool {
+		rescueNow(t, p, r)
+		_, err := r.Recv(ended)
+		return errors.Is(err, syscall.ECONNRESET)
+	}, 10*time.Second, time.Millisecond)
+}
+
+// TestStall: what can be neither copied nor read is tried again after longer and longer
+// times, told once, and counted.
+func TestStall(t *testing.T) {
+	var log bytes.Buffer
+	p := newRescuePool(t, 4)
+	p.loop.logger = slog.New(slog.NewTextHandler(&log, nil))
+	_, r := newRescueReceiver(t, p)
+	last := time.Duration(0)
+	for i := range 12 {
+		require.NoError(t, p.loop.do(func(*Ring) error {
+			before := time.Now()
+			p.rescue(r) // there is nothing to read
+			pause := r.shortage.retry.Sub(before).Round(time.Millisecond)
+			assert.GreaterOrEqual(t, pause, last)
+			assert.InDelta(t, min(shortestStall<<i, longestStall), pause, float64(shortestStall), "attempt %d", i)
+			last = pause
+			assert.Equal(t, []*Receiver{r}, p.receivers.takeStalled())
+			return nil
+		}))
+	}
+	assert.EqualValues(t, 12, p.Stats().Stalls)
+	assert.Equal(t, 1, strings.Count(log.String(), "neither copied by the kernel"))
+	assert.True(t, p.growth.allocFailed, "growing would help")
+}
