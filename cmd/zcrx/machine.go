@@ -16,7 +16,8 @@ type machine struct {
 	iface    string // that was asked about; may be empty
 	queue    int
 	device   error
-	found    string // an interface for zero copy, if none was asked about
+	warnings []string // of a pool there
+	found    string   // an interface for zero copy, if none was asked about
 	modes    map[zcrx.Mode]error
 }
 
@@ -24,8 +25,9 @@ type machine struct {
 var probedModes = []zcrx.Mode{zcrx.ZeroCopy, zcrx.DeviceLess, zcrx.Provided}
 
 // probeMachine finds out about the machine and, if iface is not empty, about one
-// of its hardware queues. It answers an error if that does not exist.
-func probeMachine(iface string, queue int) (*machine, error) {
+// of its hardware queues and a pool of so many buffers there. It returns an error if that
+// queue does not exist.
+func probeMachine(iface string, queue, buffers int) (*machine, error) {
 	// What could not be found out is in the features, one by one.
 	features, _ := zcrx.ProbeFeatures()
 	m := &machine{features: features, iface: iface, queue: queue}
@@ -34,6 +36,7 @@ func probeMachine(iface string, queue int) (*machine, error) {
 		if m.device != nil && !probed(m.device) {
 			return nil, m.device // there is no such queue
 		}
+		m.warnings = zcrx.PoolConfig{Interface: iface, Queue: queue, NumBuffers: buffers}.Warnings()
 	}
 	zeroCopy := features.Have(zcrx.FeatureZeroCopy)
 	if zeroCopy == nil {

@@ -11,6 +11,7 @@ import (
 type probeOptions struct {
 	iface   string
 	queue   int
+	buffers int
 	require string
 	json    bool
 }
@@ -27,11 +28,15 @@ func newProbe(std streams) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	registerQueue(flags, &o.iface, &o.queue)
+	flags.IntVar(&o.buffers, "num-buffers", zcrx.DefaultNumBuffers, "warn if a pool of so many buffers would not fit the interface")
 	flags.StringVar(&o.require, "require", "", "fail unless this mode works: zerocopy, deviceless or provided")
 	flags.BoolVar(&o.json, "json", false, "print one JSON object (docs/json.md)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if flags.Changed("queue") && o.iface == "" {
 			return misused(cmd, errQueueAlone)
+		}
+		if o.buffers < 1 || o.buffers > zcrx.MaxNumBuffers {
+			return rangeError("num-buffers", o.buffers, 1, zcrx.MaxNumBuffers)
 		}
 		required := zcrx.Auto // none
 		if flags.Changed("require") {
@@ -41,7 +46,7 @@ func newProbe(std streams) *cobra.Command {
 			}
 			required = mode
 		}
-		m, err := probeMachine(o.iface, o.queue)
+		m, err := probeMachine(o.iface, o.queue, o.buffers)
 		if err != nil {
 			return err
 		}

@@ -43,6 +43,7 @@ type deviceReport struct {
 	Interface string `json:"interface"`
 	Queue     int    `json:"queue"`
 	verdict
+	Warnings []string `json:"warnings,omitempty"` // what would not fit in a pool there
 }
 
 type modeVerdict struct {
@@ -82,7 +83,7 @@ func (m *machine) report() probeReport {
 		r.Features = append(r.Features, featureReport{Name: f.String(), MinKernel: f.MinKernel(), verdict: judge(fs.Have(f))})
 	}
 	if m.iface != "" {
-		r.Device = &deviceReport{Interface: m.iface, Queue: m.queue, verdict: judge(m.device)}
+		r.Device = &deviceReport{Interface: m.iface, Queue: m.queue, verdict: judge(m.device), Warnings: m.warnings}
 	}
 	for _, mode := range probedModes {
 		v := modeVerdict{Mode: mode.String(), verdict: judge(m.modes[mode])}
@@ -114,6 +115,9 @@ func (r probeReport) print(out io.Writer) {
 		device.row("DEVICE", "WORKS", "WHY NOT")
 		device.row(fmt.Sprintf("%s queue %d", d.Interface, d.Queue), d.State, d.why())
 		device.flush()
+		for _, warning := range d.Warnings {
+			fmt.Fprintln(out, "warning:", warning)
+		}
 		fmt.Fprintln(out)
 	}
 	modes := newGrid(out)

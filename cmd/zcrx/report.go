@@ -150,9 +150,12 @@ func (r demoReport) print(out io.Writer) {
 	t.row("refill flushes", fmt.Sprintf("%d", r.Flushes))
 	t.row("re-arms", fmt.Sprintf("%d (no buffer %d, queue full %d, other %d)",
 		r.Rearms, r.RearmsByCause.NoBuffer, r.RearmsByCause.QueueFull, r.RearmsByCause.Other))
-	t.row("copied by kernel", fmt.Sprintf("%d bytes", r.CopiedBytes))
+	t.row("copied", fmt.Sprintf("%d bytes, of which %d were rescued", r.CopiedBytes, r.Pool.RescuedBytes))
 	if r.Device != nil {
 		t.row("device", r.Device.String())
+	}
+	for _, warning := range r.Pool.Warnings {
+		t.row("warning", warning)
 	}
 	t.row("loop", fmt.Sprintf("%d turns, %d calls, %d CQ overflows", r.Loop.Turns, r.Loop.Calls, r.Loop.Overflows))
 	t.flush()
