@@ -150,7 +150,10 @@ func (r demoReport) print(out io.Writer) {
 	t.row("refill flushes", fmt.Sprintf("%d", r.Flushes))
 	t.row("re-arms", fmt.Sprintf("%d (no buffer %d, queue full %d, other %d)",
 		r.Rearms, r.RearmsByCause.NoBuffer, r.RearmsByCause.QueueFull, r.RearmsByCause.Other))
-	t.row("copied", fmt.Sprintf("%d bytes, of which %d were rescued", r.CopiedBytes, r.Pool.RescuedBytes))
+	t.row("copied by kernel", fmt.Sprintf("%d bytes", r.CopiedBytes-r.Pool.RescuedBytes))
+	if n := r.Pool.RescuedBytes; n > 0 {
+		t.row("rescued", fmt.Sprintf("%d bytes that the kernel had no buffer to copy into", n))
+	}
 	if r.Device != nil {
 		t.row("device", r.Device.String())
 	}
