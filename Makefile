@@ -153,7 +153,7 @@ matrix-binary: build
 
 .PHONY: test-matrix
 test-matrix: matrix-binary ## every supported kernel, against docs/kernels.md
-	@scripts/lane $(call max,4m) -lines matrix -- go run ./internal/matrix -check
+	@scripts/lane $(call max,6m) -lines matrix -- go run ./internal/matrix -check
 
 .PHONY: test-matrix-update
 test-matrix-update: matrix-binary ## write docs/kernels.md from a run

@@ -57,9 +57,6 @@ func play(what string) {
 // start starts lane as a process of its own, which plays a role to what it runs.
 func start(t *testing.T, plays string, env []string, args ...string) (wait func() (status int, out string), cmd *exec.Cmd, mark string) {
 	t.Helper()
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("there is no go command here")
-	}
 	mark = fmt.Sprintf("LANE_TEST_MARK=%s-%d", t.Name(), time.Now().UnixNano())
 	cmd = exec.Command(os.Args[0], append([]string{"-dir", t.TempDir()}, args...)...)
 	cmd.Env = append(os.Environ(), role+"="+strings.TrimSpace("lane "+plays), mark)
@@ -98,8 +95,13 @@ func marked(t *testing.T, mark string) (pids []int) {
 	return pids
 }
 
-// goTest is a command line with two packages, of which the first hangs.
-func goTest(more ...string) []string {
+// goTest is a command line with two packages, of which the first hangs. They have
+// been compiled, so that the limits are theirs alone.
+func goTest(t *testing.T, more ...string) []string {
+	t.Helper()
+	if out, err := exec.Command("go", "test", "-run=^$", "./testdata/hang", "./testdata/fine").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 	args := append([]string{"t", "--", "go", "test", "-json", "-count=1", "-p=1"}, more...)
 	return append(args, "./testdata/hang", "./testdata/fine")
 }
@@ -115,9 +117,9 @@ func wantStatus(t *testing.T, status, want int, out string) {
 
 func TestHungTestIsNamedAndShown(t *testing.T) {
 	t.Parallel()
-	status, out := lane(t, "", nil, append([]string{"-limit", "3s"}, goTest()...)...)
+	status, out := lane(t, "", nil, append([]string{"-limit", "5s"}, goTest(t)...)...)
 	wantStatus(t, status, 1, out)
-	wantText(t, out, hangs, "hung, its limit is 3s", "about to hang",
+	wantText(t, out, hangs, "hung, its limit is 5s", "about to hang",
 		"What its processes said", "SIGQUIT: quit", "hang.neverEnds", "testdata/hang/hang_test.go:",
 		"ok    github.com/zcrx-go/zcrx/internal/lane/testdata/fine (1 tests",
 		"lane t: 3 ran, 1 failed, 0 skipped\n")
@@ -126,7 +128,7 @@ func TestHungTestIsNamedAndShown(t *testing.T) {
 func TestStubbornTestIsKilled(t *testing.T) {
 	t.Parallel()
 	status, out := lane(t, "", []string{"LANE_TEST_IGNORE=1"},
-		append([]string{"-limit", "3s", "-grace", "1s"}, goTest()...)...)
+		append([]string{"-limit", "5s", "-grace", "1s"}, goTest(t)...)...)
 	wantStatus(t, status, 1, out)
 	wantText(t, out, hangs, "signal: killed", "testdata/fine (1 tests", "3 ran, 1 failed")
 }
@@ -134,17 +136,17 @@ func TestStubbornTestIsKilled(t *testing.T) {
 // What go test -exec puts in front of the test binary is asked too: vmrun has to.
 func TestRunnerIsAsked(t *testing.T) {
 	t.Parallel()
-	status, out := lane(t, "runner", nil, append([]string{"-limit", "3s"}, goTest("-exec", os.Args[0])...)...)
+	status, out := lane(t, "runner", nil, append([]string{"-limit", "5s"}, goTest(t, "-exec", os.Args[0])...)...)
 	wantStatus(t, status, 1, out)
 	wantText(t, out, hangs, "the runner was asked", "hang.neverEnds", "testdata/fine (1 tests", "3 ran, 1 failed")
 }
 
 func TestLaneLimit(t *testing.T) {
 	t.Parallel()
-	status, out := lane(t, "", nil, append([]string{"-max", "10s"}, goTest()...)...)
+	status, out := lane(t, "", nil, append([]string{"-max", "15s"}, goTest(t)...)...)
 	wantStatus(t, status, 1, out)
-	wantText(t, out, "FAIL  the lane's limit of 10s passed\n", "go test -json",
-		hangs, "still ran when the lane's limit of 10s passed", "hang.neverEnds")
+	wantText(t, out, "FAIL  the lane's limit of 15s passed\n", "go test -json",
+		hangs, "still ran when the lane's limit of 15s passed", "hang.neverEnds")
 }
 
 func TestLaneLimitOfAScript(t *testing.T) {
@@ -160,12 +162,13 @@ func TestLaneLimitOfAScript(t *testing.T) {
 
 func TestTerminatedLaneNamesWhatRan(t *testing.T) {
 	t.Parallel()
-	wait, cmd, mark := start(t, "", nil, goTest()...)
+	wait, cmd, mark := start(t, "", nil, goTest(t)...)
+	begin := time.Now()
 	begun := func() bool {
 		pids := marked(t, "LANE_TEST_CHILD") // which the test starts before it hangs
 		return slices.ContainsFunc(pids, func(pid int) bool { return slices.Contains(marked(t, mark), pid) })
 	}
-	for !begun() {
+	for !begun() && time.Since(begin) < time.Minute {
 		time.Sleep(look)
 	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {

@@ -7,7 +7,8 @@
 //
 // The command runs with ZCRX_LANE=NAME. Failures are shown in full, every
 // skipped test with its reason, and one line at the end says how many tests
-// ran, failed and were skipped. The exit status is the command's.
+// ran, failed and were skipped. The exit status is the command's, and not 0 if
+// anything failed.
 //
 // Tests are counted where something was decided: a test with subtests counts
 // only if it failed or was skipped itself. What fails outside any test (a
