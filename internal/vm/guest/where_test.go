@@ -5,7 +5,6 @@ package guest
 import (
 	"os"
 	"os/exec"
-	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -35,7 +34,7 @@ func TestThreadsOfThisProcess(t *testing.T) {
 	defer runtime.UnlockOSThread()
 	var b strings.Builder
 	writeThreads(&b, os.Getpid())
-	assert.Regexp(t, regexp.MustCompile(`(?m)^  process \d+, thread \d+ \(.*\): state [RSD], wchan .+$`), b.String())
+	assert.Regexp(t, `(?m)^  process \d+, thread \d+ \(.*\): state [RSD], wchan .+$`, b.String())
 
 	b.Reset()
 	writeThreads(&b, 2) // kthreadd, or nobody in a container
