@@ -74,6 +74,14 @@ $(golangci):
 
 ##### Tests
 
+# How long a lane may take: one test of it, and all of it, about four times what
+# they take on a quiet machine. Then whatever runs is asked where it hangs, and
+# ended (internal/lane). LANE_LIMIT= and LANE_MAX= stand for them in longer runs.
+# What go test and vmrun end by themselves comes after that, and tells less.
+limit = -limit $(or $(LANE_LIMIT),$(1))
+max = -max $(or $(LANE_MAX),$(1))
+backstop := $(if $(LANE_LIMIT)$(LANE_MAX),24h,18m)
+
 # Every lane runs even if one before it failed: one run tells everything.
 .PHONY: test
 test: setup build ## all lanes, then a table of them
@@ -87,23 +95,24 @@ test: setup build ## all lanes, then a table of them
 
 .PHONY: test-liburing
 test-liburing: liburing ## the script that builds liburing
-	@scripts/lane -lines liburing -- third_party/liburing/build_test
+	@scripts/lane $(call max,4m) -lines liburing -- third_party/liburing/build_test
 
 .PHONY: test-build
 test-build: liburing ## how the module builds for its users
-	@scripts/lane -lines build -- test/build_test
+	@scripts/lane $(call max,5m) -lines build -- test/build_test
 
 .PHONY: test-unit
 test-unit: liburing ## unit tests, anywhere
-	@scripts/lane -skips scripts/skips unit -- go test -json -race -short $(library) $(vm)
+	@scripts/lane $(call limit,2m) $(call max,8m) -skips scripts/skips unit -- go test -json -timeout $(backstop) -race -short $(library) $(vm)
 
 .PHONY: test-host
 test-host: liburing ## real rings on this machine's kernel
-	@ZCRX_H2LOAD=h2load scripts/lane -skips scripts/skips host -- go test -json -race -count=1 $(library) $(command) $(users)
+	@ZCRX_H2LOAD=h2load scripts/lane $(call limit,2m) $(call max,10m) -skips scripts/skips host -- \
+		go test -json -timeout $(backstop) -race -count=1 $(library) $(command) $(users)
 
 .PHONY: test-asan
 test-asan: build ## the C side under AddressSanitizer, here and in a virtual machine
-	@KERNEL='$(KERNEL)' scripts/lane -lines asan -- test/asan_test
+	@KERNEL='$(KERNEL)' scripts/lane $(call max,8m) -lines asan -- test/asan_test
 
 # Compiled first, so that -p 1 only keeps two virtual machines from competing for
 # the processors. Quiet, because go test takes a runner's standard error, hence a
@@ -114,8 +123,9 @@ test-vm: build ## the same tests on Linux 7.3 (KERNEL=) in a virtual machine
 	@module=$$(test/tls_module $(KERNEL)); \
 	packages=$$(go list $(library) $(command) ./test/conn | grep -Ev '/internal/(debian|demo|lane|matrix)$$'); \
 	go test -run '^$$' -exec true $(static) $$packages >/dev/null; \
-	scripts/lane -skips scripts/skips vm -- go test -json -count=1 -p 1 -timeout 15m \
-		-exec "'$(CURDIR)/bin/vmrun' --quiet --timeout 15m --kernel $(KERNEL) --module '$$module' --env ZCRX_LANE" \
+	scripts/lane $(call limit,3m) $(call max,16m) -skips scripts/skips vm -- \
+		go test -json -count=1 -p 1 -timeout $(backstop) \
+		-exec "'$(CURDIR)/bin/vmrun' --quiet --timeout $(backstop) --kernel $(KERNEL) --module '$$module' --env ZCRX_LANE" \
 		$(static) $$packages
 
 # One thread for all of the guest's processors: with several, QEMU's emulation dies
@@ -125,15 +135,16 @@ test-vm: build ## the same tests on Linux 7.3 (KERNEL=) in a virtual machine
 test-nic: build ## true zero copy, on the software device in test/nic
 	@module=$$(test/nic/build --kernel $(KERNEL)); \
 	go test -run '^$$' -exec true -tags nic,netgo,osusergo $(staticlink) $(zerocopy) >/dev/null; \
-	scripts/lane -skips scripts/skips nic -- go test -json -count=1 -timeout 15m \
-		-exec "'$(CURDIR)/bin/vmrun' --quiet --timeout 15m --kernel $(KERNEL) --tcg-thread single \
+	scripts/lane $(call limit,3m) $(call max,7m) -skips scripts/skips nic -- \
+		go test -json -count=1 -timeout $(backstop) \
+		-exec "'$(CURDIR)/bin/vmrun' --quiet --timeout $(backstop) --kernel $(KERNEL) --tcg-thread single \
 			--file '$$module:zcnic.ko' --file '$(CURDIR)/bin/zcrx-static:zcrx' --sysctl vm.nr_hugepages=32 --env ZCRX_LANE \
 			--env ZCRX_NIC_BYTES --env ZCRX_NIC_HOLDING --env ZCRX_NIC_RELOADS" \
 		-tags nic,netgo,osusergo $(staticlink) $(zerocopy)
 
 .PHONY: test-fuzz
 test-fuzz: liburing ## a minute of the model test, a minute of fuzzing
-	@scripts/lane -lines fuzz -- test/fuzz_test
+	@scripts/lane $(call max,8m) -lines fuzz -- test/fuzz_test
 
 # Ten kernels, nine situations each, against what docs/kernels.md says.
 .PHONY: matrix-binary
@@ -142,7 +153,7 @@ matrix-binary: build
 
 .PHONY: test-matrix
 test-matrix: matrix-binary ## every supported kernel, against docs/kernels.md
-	@scripts/lane -lines matrix -- go run ./internal/matrix -check
+	@scripts/lane $(call max,6m) -lines matrix -- go run ./internal/matrix -check
 
 .PHONY: test-matrix-update
 test-matrix-update: matrix-binary ## write docs/kernels.md from a run

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"time"
 )
 
 // event is one line of `go test -json` (go doc test2json, go help buildjson).
@@ -44,6 +44,11 @@ type pkg struct {
 	order  []*test // as they started
 	output []string
 	done   bool
+
+	idle  time.Duration // how long none of its tests has run
+	ended string        // why its processes are being ended, "" if they are not
+	dump  []string      // what they have said since
+	shown bool          // the dump has been printed
 }
 
 // test is one test or subtest.
@@ -53,49 +58,37 @@ type test struct {
 	elapsed float64
 	parent  bool // has subtests
 	output  []string
+
+	paused bool          // waits for its turn: t.Parallel
+	over   bool          // said how it ended, though test2json holds that back
+	own    time.Duration // how long it has run, its subtests' time left out
+	hung   string        // how long was too long, "" if it was not
 }
 
-// readJSON takes in the output of `go test -json`. Lines that are no events
-// (go's own complaints) are passed on.
-func (c *collector) readJSON(r io.Reader) error {
-	in := bufio.NewReader(r)
-	for {
-		line, err := in.ReadBytes('\n')
-		if len(line) > 0 {
-			var e event
-			if json.Unmarshal(line, &e) == nil && e.Action != "" {
-				c.add(e)
-			} else {
-				fmt.Fprint(c.out, string(line))
-			}
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+// jsonLine takes in a line of `go test -json`. One that is no event (go's own
+// complaints) is passed on.
+func (c *collector) jsonLine(line string) {
+	var e event
+	if json.Unmarshal([]byte(line), &e) == nil && e.Action != "" {
+		c.add(e)
+	} else {
+		fmt.Fprint(c.out, line)
 	}
 }
 
-// readLines takes in the output of a script that prints one line per check.
-func (c *collector) readLines(r io.Reader) error {
-	in := bufio.NewScanner(r)
-	for in.Scan() {
-		line := in.Text()
-		word, _, _ := strings.Cut(line, " ")
-		switch word {
-		case "ok":
-			c.passed++
-			continue // a long list of what is well helps nobody
-		case "FAIL":
-			c.failed++
-		case "skip":
-			c.skipped++
-		}
-		fmt.Fprintln(c.out, line)
+// scriptLine takes in a line of a script that prints one per check.
+func (c *collector) scriptLine(line string) {
+	word, _, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+	switch word {
+	case "ok":
+		c.passed++
+		return // a long list of what is well helps nobody
+	case "FAIL":
+		c.failed++
+	case "skip":
+		c.skipped++
 	}
-	return in.Err()
+	fmt.Fprint(c.out, strings.TrimSuffix(line, "\n"), "\n")
 }
 
 func (c *collector) add(e event) {
@@ -107,6 +100,11 @@ func (c *collector) add(e event) {
 		return // the package's own event follows
 	}
 	p := c.packageOf(e.Package)
+	if e.Action == "output" && p.ended != "" {
+		// Whichever test it is taken for: it is about the one that hung.
+		p.dump = append(p.dump, clean(e.Output))
+		return
+	}
 	if e.Test == "" {
 		switch e.Action {
 		case "output":
@@ -118,8 +116,13 @@ func (c *collector) add(e event) {
 	}
 	t := p.testOf(e.Test)
 	switch e.Action {
+	case "pause":
+		t.paused = true
+	case "cont":
+		t.paused = false
 	case "output":
 		t.output = append(t.output, clean(e.Output))
+		t.over = t.over || reports(e.Output, e.Test)
 	case actPass, actFail, actSkip:
 		t.result, t.elapsed = e.Action, e.Elapsed
 		if e.Action == actPass {
@@ -163,12 +166,18 @@ func (c *collector) closePackage(p *pkg, result string, elapsed float64) {
 	counted, failures := 0, 0
 	var broken []string // names of failed tests
 	for _, t := range slices.Backward(p.order) {
-		// Subtests come after their parents, so going backwards a parent knows
-		// whether the failure is its own.
-		if t.result == "" {
+		switch {
+		case t.hung != "":
+			t.result, t.elapsed = actFail, t.own.Seconds()
+		case t.result == "" && p.ended != "":
+			t.result = actFail
+			t.output = append(t.output, "(the test did not end before its package was ended: "+p.ended+")\n")
+		case t.result == "":
 			t.result = actFail
 			t.output = append(t.output, "(the test did not end)\n")
 		}
+		// Subtests come after their parents, so going backwards a parent knows
+		// whether the failure is its own.
 		inherited := slices.ContainsFunc(broken, func(name string) bool {
 			return strings.HasPrefix(name, t.name+"/")
 		})
@@ -190,12 +199,37 @@ func (c *collector) closePackage(p *pkg, result string, elapsed float64) {
 		}
 		counted++
 	}
+	c.printTests(p)
+	switch {
+	case result == actFail || p.ended != "":
+		if failures == 0 {
+			failures = 1
+			why := "failed outside its tests"
+			if p.ended != "" {
+				why = p.ended
+			}
+			fmt.Fprintf(c.out, "FAIL  %s: %s\n", p.name, why)
+		}
+		c.indent(p.output)
+		c.printDump(p) // unless a test that hung has shown it
+	case counted > 0:
+		fmt.Fprintf(c.out, "ok    %s (%d tests, %.1fs)\n", p.name, counted, elapsed)
+	}
+	c.failed += failures
+	p.tests, p.order, p.output, p.dump = nil, nil, nil, nil
+}
+
+func (c *collector) printTests(p *pkg) {
 	for _, t := range p.order {
-		switch t.result {
-		case actFail:
+		switch {
+		case t.hung != "":
+			fmt.Fprintf(c.out, "FAIL  %s.%s (%.2fs): %s\n", p.name, t.name, t.elapsed, t.hung)
+			c.indent(t.output)
+			c.printDump(p)
+		case t.result == actFail:
 			fmt.Fprintf(c.out, "FAIL  %s.%s (%.2fs)\n", p.name, t.name, t.elapsed)
 			c.indent(t.output)
-		case actSkip:
+		case t.result == actSkip:
 			word := "skip "
 			if !c.mayskip(p.name + "." + t.name) {
 				word = "FAIL  skipped although its lane must run it:"
@@ -203,17 +237,20 @@ func (c *collector) closePackage(p *pkg, result string, elapsed float64) {
 			fmt.Fprintf(c.out, "%s %s.%s: %s\n", word, p.name, t.name, c.reason(t.output))
 		}
 	}
-	if result == actFail {
-		if failures == 0 {
-			failures = 1
-			fmt.Fprintf(c.out, "FAIL  %s: failed outside its tests\n", p.name)
-		}
-		c.indent(p.output)
-	} else if counted > 0 {
-		fmt.Fprintf(c.out, "ok    %s (%d tests, %.1fs)\n", p.name, counted, elapsed)
+}
+
+// printDump prints, once, what a package's processes said while they were ended.
+func (c *collector) printDump(p *pkg) {
+	if p.ended == "" || p.shown {
+		return
 	}
-	c.failed += failures
-	p.tests, p.order, p.output = nil, nil, nil
+	p.shown = true
+	if len(p.dump) == 0 {
+		fmt.Fprintln(c.out, "      (asked where they hang, its processes said nothing)")
+	} else {
+		fmt.Fprintln(c.out, "      What its processes said when they were asked where they hang:")
+		c.indent(p.dump)
+	}
 }
 
 // finish closes packages whose end never came, and makes a failed command

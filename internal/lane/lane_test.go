@@ -8,11 +8,14 @@ import (
 )
 
 // The test binary is also the script that TestLinesAndTable runs, because the
-// tests run in places without a shell.
+// tests run in places without a shell, and what hang_test.go runs.
 func TestMain(m *testing.M) {
-	if os.Getenv("ZCRX_LANE") == "script" {
+	switch {
+	case os.Getenv("ZCRX_LANE") == "script":
 		fmt.Print("ok one\nFAIL two\nnote three\nskip four\n")
 		os.Exit(7)
+	case os.Getenv(role) != "":
+		play(os.Getenv(role))
 	}
 	os.Exit(m.Run())
 }
@@ -21,8 +24,8 @@ func feed(t *testing.T, status int, lines ...string) (*collector, string) {
 	t.Helper()
 	var out strings.Builder
 	c := &collector{mayskip: func(string) bool { return true }, out: &out, wd: "/src"}
-	if err := c.readJSON(strings.NewReader(strings.Join(lines, "\n") + "\n")); err != nil {
-		t.Fatal(err)
+	for _, line := range lines {
+		c.jsonLine(line + "\n")
 	}
 	c.finish(status)
 	return c, out.String()
@@ -122,20 +125,20 @@ func TestLinesAndTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	status, err := run([]string{"-dir", dir, "-lines", "script", "--", self}, &out)
+	status, err := run([]string{"-dir", dir, "-lines", "script", "--", self}, &out, 0)
 	if status != 7 || err != nil {
 		t.Fatalf("status %d, %v; want 7", status, err)
 	}
 	wantText(t, out.String(), "FAIL two\n", "note three\n", "lane script: 2 ran, 1 failed, 1 skipped\n")
 
 	out.Reset()
-	status, err = run([]string{"-dir", dir, "-table", "script", "other"}, &out)
+	status, err = run([]string{"-dir", dir, "-table", "script", "other"}, &out, 0)
 	if status != 1 || err != nil {
 		t.Fatalf("status %d, %v; want 1", status, err)
 	}
 	wantText(t, out.String(), "did not run", "\n1 passed, 2 failed, 1 skipped\n")
 
-	if _, err = run([]string{"-dir", dir, "-reset"}, &out); err != nil {
+	if _, err = run([]string{"-dir", dir, "-reset"}, &out, 0); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(dir); err == nil {

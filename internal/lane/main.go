@@ -1,17 +1,23 @@
 // Command lane runs the tests of one lane and reports on them.
 //
-//	lane [-skips FILE] NAME -- go test -json ...   run go test, count its tests
-//	lane -lines NAME -- COMMAND ...  run a script that prints "ok ..." and "FAIL ..." lines
-//	lane -reset                      forget what earlier runs recorded
-//	lane -table NAME...              print what the named lanes recorded, and the totals
+//	lane [FLAGS] NAME -- go test -json ...  run go test, count its tests
+//	lane [FLAGS] -lines NAME -- COMMAND ... run a script that prints "ok ..." and "FAIL ..." lines
+//	lane -reset                             forget what earlier runs recorded
+//	lane -table NAME...                     print what the named lanes recorded, and the totals
 //
 // The command runs with ZCRX_LANE=NAME. Failures are shown in full, every
 // skipped test with its reason, and one line at the end says how many tests
-// ran, failed and were skipped. The exit status is the command's.
+// ran, failed and were skipped. The exit status is the command's, and not 0 if
+// anything failed.
 //
 // Tests are counted where something was decided: a test with subtests counts
 // only if it failed or was skipped itself. What fails outside any test (a
 // build, a panic in TestMain, a runner that cannot start) counts as one failure.
+//
+// A test that runs for longer than -limit hangs: the processes of its package get
+// SIGQUIT, so that they say where, and after -grace they are killed. What they say
+// is shown with the test's name, and go test goes on with the other packages. After
+// -max the same happens to whatever runs, and then the whole command is ended.
 package main
 
 import (
@@ -20,13 +26,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"os/signal"
 	"time"
 )
 
 func main() {
-	status, err := run(os.Args[1:], os.Stdout)
+	status, err := run(os.Args[1:], os.Stdout, adoptOrphans())
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "lane: %v\n", err)
 		status = 2
@@ -34,13 +38,19 @@ func main() {
 	os.Exit(status)
 }
 
-var errUsage = errors.New("usage: lane [-dir DIR] [-lines] [-skips FILE] NAME -- COMMAND [ARG...] | -reset | -table NAME")
+var errUsage = errors.New("usage: lane [-dir DIR] [-lines] [-skips FILE] [-limit D] [-max D] [-grace D] " +
+	"NAME -- COMMAND [ARG...] | -reset | -table NAME")
 
-func run(args []string, out io.Writer) (int, error) {
+// run does what args say; adopter is what adoptOrphans returned.
+func run(args []string, out io.Writer, adopter int) (int, error) {
 	flags := flag.NewFlagSet("lane", flag.ContinueOnError)
 	dir := flags.String("dir", "bin/lanes", "where the lanes' results are recorded")
 	lines := flags.Bool("lines", false, `the command prints "ok ..." and "FAIL ..." lines instead of go test's JSON`)
 	skips := flags.String("skips", "", "the file that lists the skips that are expected: any other is a failure")
+	var l limits
+	flags.DurationVar(&l.test, "limit", 0, "how long a test may run, its subtests' time left out (0: for ever)")
+	flags.DurationVar(&l.lane, "max", 0, "how long the lane may run (0: for ever)")
+	flags.DurationVar(&l.grace, "grace", 30*time.Second, "how long tests that hang may take to say where; vmrun takes 20s")
 	reset := flags.Bool("reset", false, "forget what earlier runs recorded")
 	table := flags.Bool("table", false, "print what the named lanes recorded, and the totals")
 	if err := flags.Parse(args); err != nil {
@@ -60,65 +70,25 @@ func run(args []string, out io.Writer) (int, error) {
 		return 2, err
 	}
 	c := &collector{out: out, wd: workingDir(), mayskip: expected}
-	parse := c.readJSON
+	parse := c.jsonLine
 	if *lines {
-		parse = c.readLines
+		parse = c.scriptLine
 	}
-	return runLane(c, parse, args[0], args[2:], *dir)
-}
-
-// runLane runs argv, feeds its standard output to parse, prints the lane's line
-// and records the result in dir.
-func runLane(c *collector, parse func(io.Reader) error, name string, argv []string, dir string) (int, error) {
 	start := time.Now()
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), "ZCRX_LANE="+name)
-	cmd.Stderr = os.Stderr
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return 2, err
-	}
-	// A terminal's interrupt goes to the command as well: let it end first, so
-	// that its last words are shown. Caught, not ignored, because a child
-	// inherits what is ignored.
-	interrupts := make(chan os.Signal, 1)
-	signal.Notify(interrupts, os.Interrupt)
-	defer signal.Stop(interrupts)
-	if err := cmd.Start(); err != nil {
-		return 2, err
-	}
-	parseErr := parse(stdout)
-	if parseErr != nil {
-		// Nobody reads any more; without this the command blocks on a full pipe.
-		_, _ = io.Copy(io.Discard, stdout)
-	}
-	status, err := exitStatus(cmd.Wait())
+	status, err := runCommand(c, parse, l, adopter, args[0], args[2:])
 	if err != nil {
 		return 2, err
 	}
 	c.finish(status)
-	if c.unexpected > 0 && status == 0 {
-		status = 1
+	if c.failed > 0 && status == 0 {
+		status = 1 // a skip that is not expected, say
 	}
 	res := result{
-		Lane: name, Passed: c.passed, Failed: c.failed, Skipped: c.skipped,
+		Lane: args[0], Passed: c.passed, Failed: c.failed, Skipped: c.skipped,
 		Seconds: time.Since(start).Seconds(), Status: status,
 	}
-	fmt.Fprintln(c.out, res)
-	if err := res.write(dir); err != nil {
-		return 2, err
-	}
-	return status, parseErr
-}
-
-// exitStatus turns the outcome of a command into its exit status; a command
-// that a signal ended gets 1.
-func exitStatus(err error) (int, error) {
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return max(exit.ExitCode(), 1), nil
-	}
-	return 0, err
+	fmt.Fprintln(out, res)
+	return status, res.write(*dir)
 }
 
 func workingDir() string {

@@ -1,7 +1,7 @@
 // Command matrix runs the library on every kernel series that it supports, in
 // every situation that users run it in, and makes docs/kernels.md of the answers.
 //
-//	matrix -vmrun bin/vmrun -test matrix.test -doc docs/kernels.md [-check] [SERIES...]
+//	matrix -vmrun bin/vmrun -test matrix.test -doc docs/kernels.md [-timeout 2m] [-check] [SERIES...]
 //
 // One line is printed per kernel and situation: "ok" if the answers were as the
 // kernel's number and the situation demand. With -check the document is not
@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/zcrx-go/zcrx/internal/matrix/answers"
 )
@@ -42,6 +43,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	test := flags.String("test", "bin/matrix.test", "the test that runs on it, statically linked, with the tag matrix")
 	doc := flags.String("doc", "docs/kernels.md", "the document")
 	check := flags.Bool("check", false, "compare the document instead of writing it")
+	// A boot takes seconds; some hundred tests under emulation half a minute.
+	timeout := flags.Duration("timeout", 2*time.Minute, "how long one kernel may take; then it is asked where it hangs")
 	parallel := flags.Int("parallel", 2, "how many kernels run at the same time")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -51,7 +54,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		series = supported
 	}
 	kernels, err := bootAll(ctx, series, *parallel, out, func(ctx context.Context, series string) (answers.Kernel, string, error) {
-		return boot(ctx, *vmrun, *test, series)
+		return boot(ctx, *vmrun, *test, series, *timeout)
 	})
 	if err != nil {
 		return err
@@ -93,7 +96,10 @@ func bootAll(ctx context.Context, series []string, parallel int, out io.Writer,
 			printing.Lock()
 			defer printing.Unlock()
 			if err != nil {
-				fmt.Fprintf(out, "FAIL  Linux %s: %v\n%s\n", s, err, log)
+				fmt.Fprintf(out, "FAIL  Linux %s: %v\n", s, err)
+				for line := range strings.Lines(log) { // set in, for its "FAIL" is no check of ours
+					fmt.Fprint(out, "      ", strings.TrimSuffix(line, "\n"), "\n")
+				}
 				return
 			}
 			for _, a := range k.Situations {
@@ -106,15 +112,14 @@ func bootAll(ctx context.Context, series []string, parallel int, out io.Writer,
 }
 
 // boot runs the test on one kernel and takes its answers.
-func boot(ctx context.Context, vmrun, test, series string) (k answers.Kernel, log string, err error) {
+func boot(ctx context.Context, vmrun, test, series string, timeout time.Duration) (k answers.Kernel, log string, err error) {
 	dir, err := os.MkdirTemp("", "zcrx-matrix-")
 	if err != nil {
 		return k, "", err
 	}
 	defer os.RemoveAll(dir)
 	var console bytes.Buffer
-	// A boot takes seconds; some hundred tests under emulation a minute at most.
-	cmd := exec.CommandContext(ctx, vmrun, "--quiet", "--timeout", "4m", "--kernel", series, "--out", dir,
+	cmd := exec.CommandContext(ctx, vmrun, "--quiet", "--timeout", timeout.String(), "--kernel", series, "--out", dir,
 		"--env", "ZCRX_MATRIX_OUT=/out", test, "-test.run", "^TestMatrix$")
 	cmd.Stdout, cmd.Stderr = &console, &console
 	if err := cmd.Run(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -58,14 +59,14 @@ func TestEveryKernelRunsAfterAFailure(t *testing.T) {
 		return fakeKernels()[1], "", nil
 	})
 	assert.ErrorIs(t, err, broken)
-	assert.Contains(t, out.String(), "FAIL  Linux 6.18: no such kernel\nits console\n")
+	assert.Contains(t, out.String(), "FAIL  Linux 6.18: no such kernel\n      its console\n")
 	assert.Contains(t, out.String(), "ok    Linux 7.3, root\n")
 	assert.Equal(t, "7.3.4+deb13", kernels[1].Release)
 }
 
 func TestBootFailures(t *testing.T) {
-	_, _, err := boot(t.Context(), "/no/such/program", "x", "7.3")
+	_, _, err := boot(t.Context(), "/no/such/program", "x", "7.3", time.Minute)
 	assert.Error(t, err)
-	_, _, err = boot(t.Context(), "true", "x", "7.3")
+	_, _, err = boot(t.Context(), "true", "x", "7.3", time.Minute)
 	assert.ErrorIs(t, err, os.ErrNotExist, "no answers were left behind")
 }

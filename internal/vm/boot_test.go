@@ -13,7 +13,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -193,6 +195,81 @@ func TestTimeoutAndCancel(t *testing.T) {
 	c.Stdout = writerFunc(func() { cancel(reason) })
 	_, err = Run(ctx, c)
 	require.ErrorIs(t, err, reason)
+}
+
+func TestTimeoutTellsWhere(t *testing.T) {
+	c := buildGuest(t).config("hang")
+	c.Timeout = 20 * time.Second
+	_, _, stderr, err := run(t, c)
+	require.ErrorIs(t, err, ErrTimeout)
+	require.EqualError(t, err, "the guest did not end within 20s: timeout", "it did react")
+	assert.Regexp(t, `thread \d+ \(program\): state S, wchan \w+\n      \w+\+0x`, stderr)
+	kernels, program, found := strings.Cut(stderr, "vmrun: the program gets SIGQUIT\n")
+	require.True(t, found, stderr)
+	assert.Contains(t, kernels, "sysrq: Show Blocked State")
+	assert.Contains(t, program, "SIGQUIT: quit")
+	assert.Contains(t, program, "main.hangsHere()")
+	t.Log(stderr)
+}
+
+// quit runs and closes c.Quit when the program prints something.
+func quit(t *testing.T, c Config) (stderr string, err error) {
+	t.Helper()
+	asked := make(chan struct{})
+	c.Quit = asked
+	var errs bytes.Buffer
+	c.Stdout, c.Stderr = writerFunc(func() { close(asked) }), &errs
+	start := time.Now()
+	_, err = Run(t.Context(), c)
+	require.ErrorIs(t, err, ErrQuit)
+	t.Logf("%v after %v\n%s", err, time.Since(start), errs.String())
+	return errs.String(), err
+}
+
+func TestQuitTellsWhere(t *testing.T) {
+	stderr, err := quit(t, buildGuest(t).config("hang"))
+	require.EqualError(t, err, "the guest was ended: asked to quit")
+	assert.Contains(t, stderr, "main.hangsHere()")
+}
+
+func TestQuitShowsWhatTheKernelBlocks(t *testing.T) {
+	for _, series := range []string{"6.1", "7.3"} {
+		t.Run(series, func(t *testing.T) {
+			c := buildGuest(t).config("block")
+			c.Kernel = series
+			stderr, err := quit(t, c)
+			require.EqualError(t, err, "the guest was ended: asked to quit")
+			assert.Regexp(t, `\(program\): state D, wchan \w+\n(      .*\n)*      \w*clone`, stderr)
+			assert.Regexp(t, `\(sysrq w\):\n.*Show Blocked State\n(    .*\n)*    task:program +state:D`, stderr)
+			assert.Contains(t, stderr, "main.hangsHere()")
+		})
+	}
+}
+
+func TestQuitKillsWhatIgnoresIt(t *testing.T) {
+	stderr, err := quit(t, buildGuest(t).config("ignore"))
+	require.EqualError(t, err, "the guest was ended: asked to quit")
+	assert.Contains(t, stderr, "did not end within 10s of SIGQUIT: it is killed")
+}
+
+// A machine that stands still stands for a kernel that hangs.
+func TestQuitOfADeadGuest(t *testing.T) {
+	c := buildGuest(t).config("hang")
+	asked := make(chan struct{})
+	c.Quit = asked
+	c.Stdout = writerFunc(func() {
+		children, err := exec.Command("pgrep", "-P", fmt.Sprint(os.Getpid()), "qemu").Output()
+		require.NoError(t, err)
+		pid, err := strconv.Atoi(strings.TrimSpace(string(children)))
+		require.NoError(t, err)
+		require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+		close(asked)
+	})
+	start := time.Now()
+	_, err := Run(t.Context(), c)
+	require.ErrorIs(t, err, ErrQuit)
+	require.ErrorContains(t, err, "it did not react when it was asked where it hangs")
+	t.Logf("%v after %v", err, time.Since(start))
 }
 
 // writerFunc calls itself for each write.

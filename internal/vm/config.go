@@ -104,6 +104,8 @@ type Config struct {
 	// Timeout bounds the whole run, boot included, download of the kernel
 	// excluded. Default: [DefaultTimeout].
 	Timeout time.Duration
+	// Quit, when it is closed, ends the run as the timeout does.
+	Quit <-chan struct{}
 
 	// Stdout and Stderr take what the program prints, as it prints it. Nil
 	// discards.

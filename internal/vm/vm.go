@@ -19,12 +19,18 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/zcrx-go/zcrx/internal/vm/wire"
 )
 
-// ErrTimeout is the error of a run that took longer than [Config].Timeout.
-var ErrTimeout = errors.New("timeout")
+// Errors of runs that did not end by themselves.
+var (
+	// ErrTimeout is that of a run that took longer than [Config].Timeout.
+	ErrTimeout = errors.New("timeout")
+	// ErrQuit is that of a run that [Config].Quit ended.
+	ErrQuit = errors.New("asked to quit")
+)
 
 // staticRemedy says how to link a program for the guest.
 const staticRemedy = "link it statically (CGO_ENABLED=0, or with cgo " +
@@ -33,8 +39,12 @@ const staticRemedy = "link it statically (CGO_ENABLED=0, or with cgo " +
 // Run runs a program in a new virtual machine and answers its exit status, 128
 // plus the signal's number if a signal ended it. An error means that the status
 // is not known: the program could not be run, the guest's kernel died, the
-// timeout ([ErrTimeout]) or ctx ended it. Run may be called by several
-// goroutines at once. It leaves no process behind.
+// timeout ([ErrTimeout]), c.Quit ([ErrQuit]) or ctx ended it. Run may be called by
+// several goroutines at once. It leaves no process behind.
+//
+// At the timeout and on c.Quit the guest is first asked where the program hangs.
+// What it tells comes out on c.Stderr: what each thread waits for in the kernel,
+// the blocked tasks, and, if the program is a Go program, its goroutines.
 func Run(ctx context.Context, c Config) (exitCode int, err error) {
 	c, err = c.withDefaults()
 	if err != nil {
@@ -58,42 +68,61 @@ func Run(ctx context.Context, c Config) (exitCode int, err error) {
 			return 0, fmt.Errorf("for the guest: %w", err)
 		}
 	}
-	qemu, err := findQEMU()
-	if err != nil {
-		return 0, err
-	}
-	kernel, err := fetchKernel(ctx, c.Kernel, c.Update, c.Notices)
-	if err != nil {
-		return 0, err
-	}
-
 	dir, err := os.MkdirTemp("", "vmrun-")
 	if err != nil {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	initramfs := filepath.Join(dir, "initramfs")
-	if err := writeInitramfs(initramfs, c.Init, kernel.Modules); err != nil {
-		return 0, err
-	}
-	s := spec{
-		qemu: qemu, image: kernel.Image, initramfs: initramfs,
-		accel: c.Accel, thread: c.TCGThread,
-		memory: c.Memory, cpus: c.CPUs, extra: c.Append,
-	}
-	if s.accel, err = chooseAccel(ctx, s, c.Notices); err != nil {
-		return 0, err
-	}
-	if s.thread, err = chooseThread(ctx, s); err != nil {
+	s, err := prepare(ctx, c, dir)
+	if err != nil {
 		return 0, err
 	}
 	return boot(ctx, c, s, job, files)
 }
 
+// prepare finds and fetches what a machine is made of, with its files in dir. There
+// is no guest to ask yet: c.Quit ends it at once.
+func prepare(ctx context.Context, c Config, dir string) (s spec, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-c.Quit:
+			cancel(ErrQuit)
+		case <-ctx.Done():
+		}
+	}()
+	defer func() {
+		if err != nil && errors.Is(context.Cause(ctx), ErrQuit) {
+			err = fmt.Errorf("%w before the boot (%w)", ErrQuit, err)
+		}
+	}()
+	qemu, err := findQEMU()
+	if err != nil {
+		return s, err
+	}
+	kernel, err := fetchKernel(ctx, c.Kernel, c.Update, c.Notices)
+	if err != nil {
+		return s, err
+	}
+	initramfs := filepath.Join(dir, "initramfs")
+	if err := writeInitramfs(initramfs, c.Init, kernel.Modules); err != nil {
+		return s, err
+	}
+	s = spec{
+		qemu: qemu, image: kernel.Image, initramfs: initramfs,
+		accel: c.Accel, thread: c.TCGThread,
+		memory: c.Memory, cpus: c.CPUs, extra: c.Append,
+	}
+	if s.accel, err = chooseAccel(ctx, s, c.Notices); err != nil {
+		return s, err
+	}
+	s.thread, err = chooseThread(ctx, s)
+	return s, err
+}
+
 // boot is one run of a machine.
 func boot(ctx context.Context, c Config, s spec, job wire.Job, files []File) (int, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.Timeout, ErrTimeout)
-	defer cancel()
 	m, err := s.start(newConsole(c.Console))
 	if err != nil {
 		return 0, err
@@ -101,37 +130,81 @@ func boot(ctx context.Context, c Config, s spec, job wire.Job, files []File) (in
 	defer m.stop()
 	defer context.AfterFunc(ctx, m.kill)()
 
-	sent := make(chan error, 1)
+	var sendErr error // to be read after sent
+	sent := make(chan struct{})
 	go func() {
-		err := sendJob(m.port, job, files)
-		if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, net.ErrClosed) {
-			err = nil // the guest has gone, which others report
+		defer close(sent)
+		sendErr = sendJob(m.port, job, files)
+		if errors.Is(sendErr, syscall.EPIPE) || errors.Is(sendErr, syscall.ECONNRESET) || errors.Is(sendErr, net.ErrClosed) {
+			sendErr = nil // the guest has gone, which others report
 		}
-		if err != nil {
+		if sendErr != nil {
 			m.kill() // the guest would wait for the rest for ever
 		}
-		sent <- err
 	}()
+	followed := make(chan struct{})
+	asked := make(chan error, 1) // why, before the guest is asked where it hangs
+	go m.askWhenLate(c, sent, followed, asked)
 	exit, err := follow(m.port, c)
+	close(followed)
+	if err != nil && ctx.Err() != nil {
+		return 0, fmt.Errorf("the guest was stopped: %w", context.Cause(ctx))
+	}
+	select {
+	case why := <-asked:
+		return 0, late(c, why, m.console, err == nil)
+	default:
+	}
 	switch {
 	case err == nil && exit.Error != "":
 		return 0, fmt.Errorf("in the guest: %s", exit.Error)
 	case err == nil:
 		warn(c.Notices, exit.Taint, m.console)
 		return exit.Code, nil
-	case errors.Is(context.Cause(ctx), ErrTimeout):
-		return 0, fmt.Errorf("the guest did not end within %v: %w%s",
-			c.Timeout, ErrTimeout, m.console.tail())
-	case ctx.Err() != nil:
-		return 0, fmt.Errorf("the guest was stopped: %w", context.Cause(ctx))
 	case !errors.Is(err, errGone):
 		return 0, err
 	}
 	// Either a file could not be read here, or the guest died by itself.
-	if err := <-sent; err != nil {
-		return 0, fmt.Errorf("sending the files to the guest: %w", err)
+	<-sent
+	if sendErr != nil {
+		return 0, fmt.Errorf("sending the files to the guest: %w", sendErr)
 	}
 	return 0, m.died()
+}
+
+// askWhenLate waits for the timeout or for c.Quit and then asks the guest where the
+// program hangs, which ends the program. If that ends nothing the guest is dead, and
+// the machine is ended. It is to be run in the background until followed is closed;
+// only one of it and the sender of the job writes to the port at a time.
+func (m *machine) askWhenLate(c Config, sent, followed <-chan struct{}, asked chan<- error) {
+	timeout := time.NewTimer(c.Timeout)
+	defer timeout.Stop()
+	select {
+	case <-timeout.C:
+		asked <- ErrTimeout
+	case <-c.Quit:
+		asked <- ErrQuit
+	case <-followed:
+		return
+	}
+	// The end of the machine ends both waits and the write.
+	defer time.AfterFunc(wire.WherePatience, m.kill).Stop()
+	<-sent
+	_, _ = io.WriteString(m.port, wire.Where) // a guest that has gone is what follow sees
+	<-followed
+}
+
+// late returns the error of a run that was ended. The console only helps with a
+// guest that did not react to the question.
+func late(c Config, why error, console *console, reacted bool) error {
+	what := "the guest was ended"
+	if errors.Is(why, ErrTimeout) {
+		what = fmt.Sprintf("the guest did not end within %v", c.Timeout)
+	}
+	if reacted {
+		return fmt.Errorf("%s: %w", what, why)
+	}
+	return fmt.Errorf("%s, and it did not react when it was asked where it hangs: %w%s", what, why, console.tail())
 }
 
 // errGone is the end of the port before the last frame.

@@ -17,7 +17,7 @@ import (
 )
 
 // execute runs the program to its end and forwards what it prints.
-func execute(job *wire.Job, sender *wire.Sender) (code int, err error) {
+func execute(job *wire.Job, s *subject, sender *wire.Sender) (code int, err error) {
 	stdin, err := os.Open(os.DevNull)
 	if err != nil {
 		return 0, err
@@ -51,7 +51,9 @@ func execute(job *wire.Job, sender *wire.Sender) (code int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("starting %s: %w", job.Path, err)
 	}
+	s.begin(pid)
 	code, err = reap(pid)
+	s.end()
 	if err != nil {
 		return 0, err
 	}

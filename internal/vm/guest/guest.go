@@ -56,7 +56,7 @@ func Main() {
 		die(err)
 	}
 	// The host ends the machine as soon as it has the last frame; what follows is
-	// for a host that only closes the port.
+	// for a host that only closes the port. It ends all reads, listen's too.
 	_, _ = io.Copy(io.Discard, port)
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
 		die(err)
@@ -83,10 +83,12 @@ func work(port *port, sender *wire.Sender) (code int, err error) {
 	if err := unpack(tar.NewReader(in)); err != nil {
 		return 0, fmt.Errorf("unpacking the files: %w", err)
 	}
+	var s subject
+	go listen(in, &s, sender) // which has the port's input to itself from here on
 	if err := prepare(&job); err != nil {
 		return 0, err
 	}
-	if code, err = execute(&job, sender); err != nil {
+	if code, err = execute(&job, &s, sender); err != nil {
 		return 0, err
 	}
 	if err := pack(sender.Stream(wire.Output), job.Outputs); err != nil {

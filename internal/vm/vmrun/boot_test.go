@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,6 +56,23 @@ func TestSignalEndsVmrunAndQEMU(t *testing.T) {
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	require.Error(t, cmd.Wait())
 	assert.Equal(t, statusSignal+int(syscall.SIGTERM), cmd.ProcessState.ExitCode())
+}
+
+func TestSIGQUITAsksWhere(t *testing.T) {
+	cmd := command(t, "--quiet", build(t, "../testdata/program"), "hang")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	require.NoError(t, err)
+	assert.Equal(t, "hanging\n", line)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGQUIT))
+	require.Error(t, cmd.Wait())
+	assert.Equal(t, statusSignal+int(syscall.SIGQUIT), cmd.ProcessState.ExitCode())
+	assert.Contains(t, stderr.String(), "vmrun: where the guest hangs")
+	assert.Contains(t, stderr.String(), "main.hangsHere()")
 }
 
 func TestGoTestExec(t *testing.T) {

@@ -11,6 +11,10 @@
 // be steered. A folder testdata of the working directory goes into the guest,
 // and profiles that a test binary is told to write come back.
 //
+// After the timeout and on SIGQUIT the guest is first asked where the program hangs:
+// what each thread waits for in the kernel, the blocked tasks, and the goroutines
+// of a Go program go to standard error. That takes 20 s at most.
+//
 // Exit status: the program's; 128 plus the signal's number if a signal ended
 // the program or vmrun; 124 after the timeout; 125 if vmrun or the guest failed.
 package main
@@ -52,12 +56,14 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 		fmt.Fprintln(stderr, "vmrun:", err)
 		return statusFailure
 	}
-	ctx, stop := withSignals(context.Background())
+	ctx, quit, stop := withSignals(context.Background())
 	defer stop()
+	o.config.Quit = quit
 
 	var status int
 	switch {
 	case o.fetchOnly || o.printPackage:
+		signal.Reset(syscall.SIGQUIT) // there is no guest to ask: print our goroutines
 		err = fetch(ctx, o, stdout)
 	default:
 		o.config.Stdout, o.config.Stderr = stdout, stderr
@@ -74,6 +80,9 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 	case errors.As(err, &caught):
 		fmt.Fprintln(stderr, "vmrun:", err)
 		return statusSignal + int(caught.Signal)
+	case errors.Is(err, vm.ErrQuit):
+		fmt.Fprintln(stderr, "vmrun:", err)
+		return statusSignal + int(syscall.SIGQUIT)
 	case errors.Is(err, vm.ErrTimeout):
 		fmt.Fprintln(stderr, "vmrun:", err)
 		return statusTimeout
@@ -102,22 +111,33 @@ type caughtSignal struct{ syscall.Signal }
 
 func (s caughtSignal) Error() string { return "signal: " + s.String() }
 
-// withSignals answers a context that the signals which end a program cancel;
-// go test sends SIGQUIT to a test that takes too long.
-func withSignals(parent context.Context) (context.Context, func()) {
+// withSignals returns a context that the signals which end a program cancel, and a
+// channel that SIGQUIT closes. Go test sends that one to a test that takes too long,
+// and so do the lanes of this project.
+func withSignals(parent context.Context) (context.Context, <-chan struct{}, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
+	quit := make(chan struct{})
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	go func() {
-		select {
-		case s := <-signals:
-			if number, ok := s.(syscall.Signal); ok {
-				cancel(caughtSignal{number})
+		asked := false
+		for {
+			select {
+			case s := <-signals:
+				number, ok := s.(syscall.Signal)
+				switch {
+				case ok && number != syscall.SIGQUIT:
+					cancel(caughtSignal{number})
+				case !asked:
+					asked = true
+					close(quit)
+				}
+			case <-ctx.Done():
+				return
 			}
-		case <-ctx.Done():
 		}
 	}()
-	return ctx, func() {
+	return ctx, quit, func() {
 		signal.Stop(signals)
 		cancel(nil)
 	}

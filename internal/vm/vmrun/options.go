@@ -29,7 +29,12 @@ type lists struct{ env, files, sysctls, modules []string }
 const usage = `Usage: vmrun [FLAGS] PROGRAM [ARGUMENTS...]
 
 Runs a statically linked program on a Debian kernel in a virtual machine and
-exits with its status (124: timeout, 125: vmrun or the guest failed).
+exits with its status (124: timeout, 125: vmrun or the guest failed, 128 and more:
+a signal ended the program or vmrun).
+
+After the timeout and on SIGQUIT the guest first tells where the program hangs, on
+standard error: what each thread waits for in the kernel, the blocked tasks, and
+the goroutines of a Go program. SIGINT and SIGTERM end it at once.
 
 An environment variable VMRUN_KERNEL, VMRUN_TCG_THREAD and so on stands for each
 flag; a flag wins over it. In the variable of a flag that can be given several
@@ -54,7 +59,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	flags.BoolVar(&c.Update, "update", false, "look for a newer patch release than the cached one")
 	flags.StringVar(&c.Memory, "memory", vm.DefaultMemory, "`SIZE` of the guest's memory")
 	flags.IntVar(&c.CPUs, "cpus", vm.DefaultCPUs, "`NUMBER` of the guest's processors")
-	flags.DurationVar(&c.Timeout, "timeout", vm.DefaultTimeout, "end the guest after this `DURATION`")
+	flags.DurationVar(&c.Timeout, "timeout", vm.DefaultTimeout, "ask the guest where it hangs after this `DURATION`, and end it")
 	flags.StringVar((*string)(&c.Accel), "accel", string(vm.AccelAuto), "`HOW` to run: auto, kvm or tcg")
 	flags.StringVar((*string)(&c.TCGThread), "tcg-thread", string(vm.TCGThreadAuto), "`HOW` to use threads under tcg: auto, multi or single; auto is multi from QEMU 8.1 on")
 	flags.StringVar(&c.Append, "append", "", "more kernel `PARAMETERS`")

@@ -2,7 +2,8 @@
 // the guest, over one virtio-serial port.
 //
 // Host to guest: a [Job] as one line of JSON, then a tar archive of the files
-// that go into the guest. Guest to host: frames, in the order in which things
+// that go into the guest, and if the program takes too long the line [Where].
+// Guest to host: frames, in the order in which things
 // happened, so that the exit status, which comes last, proves that everything
 // before it has arrived. Only init holds the port: nothing that the program or
 // the kernel prints can corrupt it.
@@ -14,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 )
 
 // PortName is the name of the virtio-serial port.
@@ -29,6 +31,15 @@ const ModuleDir = "/modules"
 
 // WorkDir is the working directory of the program in the guest.
 const WorkDir = "/guest"
+
+// Where asks the guest where the program hangs. It tells that in [Stderr] frames:
+// what the kernel knows, and what the program itself says when it gets SIGQUIT.
+// Then it ends the program.
+const Where = "where\n"
+
+// WherePatience is how long the host waits for the end after that. Under emulation
+// one second is enough; on a busy machine it takes several times as long.
+const WherePatience = 20 * time.Second
 
 // Job tells the guest what to do. Paths are paths in the guest.
 type Job struct {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -38,6 +39,18 @@ func do(what string, args []string) error {
 	case "sleep":
 		fmt.Println("sleeping")
 		time.Sleep(time.Hour)
+	case "hang":
+		fmt.Println("hanging")
+		hangsHere()
+	case "ignore":
+		signal.Ignore(syscall.SIGQUIT)
+		fmt.Println("hanging")
+		hangsHere()
+	case "block":
+		go blocks()
+		time.Sleep(time.Second) // it is in the kernel by then
+		fmt.Println("hanging")
+		hangsHere()
 	case "orphan": // leaves a child behind that holds stdout open
 		child := exec.Command(os.Args[0], "sleep")
 		child.Stdout = os.Stdout
@@ -61,6 +74,21 @@ func do(what string, args []string) error {
 		return fmt.Errorf("unknown request %q", what)
 	}
 	return nil
+}
+
+//go:noinline
+func hangsHere() { time.Sleep(time.Hour) }
+
+// blocks waits in the kernel, where only SIGKILL ends it, for a child that does not
+// end: what vfork does. The child, a copy of a program whose other threads it lacks,
+// may do nothing but call the kernel.
+//
+//go:norace
+func blocks() {
+	pid, _, _ := syscall.RawSyscall6(syscall.SYS_CLONE, syscall.CLONE_VFORK|uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
+	for pid == 0 {
+		_, _, _ = syscall.RawSyscall(syscall.SYS_PAUSE, 0, 0, 0)
+	}
 }
 
 // flood prints that many lines.
