@@ -92,14 +92,20 @@ func (cfg *RingConfig) check() error {
 	return nil
 }
 
-// memory is the size of the rings in bytes, about: a submission queue entry has
-// 64, and each queue a header.
+// memory is what the kernel allocates for the queues, in bytes, and charges to
+// memlock in Linux 6.16 to 7.1: whole pages of submission queue entries, and whole
+// pages of completions, with the heads and tails of both queues before them.
 func (cfg *RingConfig) memory() uint64 {
-	completions, size := max(cfg.CQEntries, 2*cfg.Entries), 16
+	const entry, heads = 64, 320 // sizeof struct io_uring_sqe, struct io_rings
+	submissions := roundUpPow2(uint32(min(cfg.Entries, maxSQEntries)))
+	completions, size := 2*submissions, uint64(16)
+	if cfg.CQEntries > 0 {
+		completions = roundUpPow2(uint32(min(cfg.CQEntries, maxCQEntries)))
+	}
 	if cfg.Flags&SetupCQE32 != 0 {
 		size = 32
 	}
-	return uint64(cfg.Entries)*64 + uint64(completions)*uint64(size) + 2*uint64(pageSize())
+	return wholePages(uint64(submissions)*entry) + wholePages(heads+uint64(completions)*size)
 }
 
 // Enable starts a ring that was made with SetupDisabled and makes the calling
