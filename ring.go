@@ -1,6 +1,7 @@
 package zcrx
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"syscall"
@@ -59,7 +60,8 @@ type Ring struct {
 // NewRing makes a ring that belongs to the calling thread, which must be locked
 // with runtime.LockOSThread for as long as the ring lives. The caller must
 // Close it. Errors: *UnsupportedError where io_uring cannot be had,
-// *KernelError else.
+// *KernelError else. A memlock limit that rings closed just before still fill is
+// waited for, up to 2 seconds.
 func NewRing(cfg RingConfig) (*Ring, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -70,11 +72,17 @@ func NewRing(cfg RingConfig) (*Ring, error) {
 	if cfg.CQEntries > 0 {
 		cfg.Flags |= SetupCQSize
 	}
-	h, mem, errno := cRingNew(uint32(cfg.Entries), uint32(cfg.CQEntries), cfg.Flags)
-	if errno != 0 {
-		return nil, setupError(errno, cfg.memory())
-	}
-	return &Ring{h: h, mem: mem}, nil
+	var r *Ring
+	need := cfg.memory()
+	err := charges.await(context.Background(), need, func() error {
+		h, mem, errno := cRingNew(uint32(cfg.Entries), uint32(cfg.CQEntries), cfg.Flags)
+		if errno != 0 {
+			return setupError(errno, need)
+		}
+		r = &Ring{h: h, mem: mem}
+		return nil
+	})
+	return r, err
 }
 
 func (cfg *RingConfig) check() error {
@@ -128,6 +136,7 @@ func (r *Ring) Close() error {
 		return err
 	}
 	cRingFree(r.h)
+	charges.givenUp()
 	r.h, r.mem = nil, ringMemory{fd: -1}
 	return nil
 }
