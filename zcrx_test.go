@@ -259,6 +259,14 @@ func assertLayer(t *testing.T, err error, layer Layer) {
 	}
 }
 
+// memlockLayer is the layer of ENOMEM for who has a memlock limit, 0 without one.
+func memlockLayer() Layer {
+	if _, limited := memlockLimit(); limited {
+		return LayerPrivilege
+	}
+	return 0
+}
+
 // TestErrnoTable goes through what KernelError and UnsupportedError make of the
 // kernel's answers to a registration.
 func TestErrnoTable(t *testing.T) {
@@ -278,7 +286,7 @@ func TestErrnoTable(t *testing.T) {
 		{syscall.EEXIST, 0, 0, "already has a memory provider"},
 		{syscall.EBUSY, 0, 0, "AF_XDP"},
 		{errNoData, 0, LayerDevice, "ignored the buffer area"},
-		{syscall.ENOMEM, 0, 0, "bytes could not be pinned"},
+		{syscall.ENOMEM, 0, memlockLayer(), "bytes could not be pinned"},
 		{syscall.EFAULT, 0, 0, "not mapped, not writable or empty"},
 		{syscall.E2BIG, 0, 0, "is too large"},
 		{syscall.EOVERFLOW, 0, 0, "ask for fewer buffers"},
