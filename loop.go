@@ -56,7 +56,8 @@ type Loop struct {
 }
 
 // NewLoop starts a loop. The caller must Close it. Errors match ErrNotSupported
-// where io_uring cannot be had.
+// where io_uring cannot be had. Like NewRing it may have to wait up to 2 seconds for
+// the memlock limit.
 func NewLoop(cfg LoopConfig) (*Loop, error) {
 	if cfg.Entries == 0 {
 		cfg.Entries = defaultSQEntries
