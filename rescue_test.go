@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // newRescuePool makes a pool whose kernel is the test, on a real loop. Nothing is armed
@@ -180,4 +181,47 @@ func TestStall(t *testing.T) {
 	assert.EqualValues(t, 12, p.Stats().Stalls)
 	assert.Equal(t, 1, strings.Count(log.String(), "neither copied by the kernel"))
 	assert.True(t, p.growth.allocFailed, "growing would help")
+}
+
+// TestHandlerClosesPoolBeforeFlush has a Handler close the pool in the very turn that is
+// about to flush it: with the end that a rescue met. The pool's memory goes at once.
+func TestHandlerClosesPoolBeforeFlush(t *testing.T) {
+	p := newMember(newTestLoop(t, LoopConfig{}), ZeroCopy, &Features{})
+	p.use(newFakeMemory(t, 4, 4, refillLayouts["7.3"]))
+	p.maxLeases = 1
+	p.memory.hold()
+	p.memory.join(p)
+	p.canFlush = true
+	peer, conn := tcpPair(t)
+	fd, err := detachConn(conn)
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
+	r := newReceiver(p, fd)
+	require.NoError(t, peer.SetLinger(0))
+	require.NoError(t, peer.Close())
+	require.Eventually(t, func() bool {
+		facts, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		return err == nil && facts.State == 7 // TCP_CLOSE
+	}, 10*time.Second, time.Millisecond)
+	told := make(chan error, 1)
+	r.handler = func(_ []Buffer, err error) {
+		told <- err
+		assert.NoError(t, p.Close())
+	}
+	require.NoError(t, p.loop.do(func(*Ring) error {
+		p.loop.addSource(p)
+		require.True(t, p.addUser())
+		r.attached, r.hungUp = true, true
+		p.receivers.add(r)
+		b := p.lease(nil, 0, 0) // goes back: there is something to flush
+		p.count()
+		require.NoError(t, b.Release())
+		p.receivers.await(r)
+		r.shortage.ends = 2
+		return nil
+	}))
+	require.ErrorIs(t, <-told, syscall.ECONNRESET)
+	require.NoError(t, p.loop.do(func(*Ring) error { return nil }))
+	assert.True(t, p.freed)
+	require.NoError(t, r.Close())
 }
