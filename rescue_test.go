@@ -225,3 +225,52 @@ func TestHandlerClosesPoolBeforeFlush(t *testing.T) {
 	assert.True(t, p.freed)
 	require.NoError(t, r.Close())
 }
+
+// TestRescueGoesOnWithRoom: a receiver whose bytes find no room in what the pool may
+// rescue goes on with the lease that comes back, not some time after.
+func TestRescueGoesOnWithRoom(t *testing.T) {
+	p := newRescuePool(t, 2)
+	peer, r := newRescueReceiver(t, p)
+	want := pattern(8, 8*int(pageSize()))
+	_, err := peer.Write(want)
+	require.NoError(t, err)
+	awaitQueued(t, r)
+	var held []Buffer
+	for p.memory.rescuedOut < 2 {
+		held = append(held, rescueNow(t, p, r)...)
+	}
+	got := 0
+	require.NoError(t, p.loop.do(func(*Ring) error {
+		r.shortage.stalls = 10 // the next attempt is a second away
+		p.rescue(r)
+		p.beforeTurn(p.loop)
+		assert.True(t, p.starving, "a return wakes the loop")
+		return nil
+	}))
+	require.NoError(t, ReleaseAll(held))
+	require.NoError(t, p.loop.do(func(*Ring) error {
+		p.beforeTurn(p.loop)
+		got = len(r.batch)
+		r.publish()
+		return nil
+	}))
+	assert.Positive(t, got)
+	r.mu.Lock()
+	held, r.incoming = r.incoming, nil
+	r.mu.Unlock()
+	require.NoError(t, ReleaseAll(held))
+}
+
+// TestShortageStaysBehind: what a receiver met in one pool says nothing of the next.
+func TestShortageStaysBehind(t *testing.T) {
+	p, next := newRescuePool(t, 2), newRescuePool(t, 2)
+	_, r := newRescueReceiver(t, p)
+	require.NoError(t, next.loop.Close()) // the move comes no further
+	require.NoError(t, p.loop.do(func(*Ring) error {
+		r.shortage = shortage{ends: 3, refused: true, stalls: 4}
+		r.moving = &move{to: next, done: make(chan error, 1)}
+		r.handOff()
+		assert.Zero(t, r.shortage)
+		return nil
+	}))
+}
