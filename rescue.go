@@ -147,6 +147,9 @@ func (p *Pool) stall(r *Receiver) {
 	s.retry = time.Now().Add(min(shortestStall<<min(s.stalls, 10), longestStall))
 	s.stalls++
 	p.growth.allocFailed = true
+	if !p.owner {
+		p.memory.wantMore()
+	}
 	p.receivers.stall(r)
 }
 
