@@ -59,7 +59,7 @@ func (r *Receiver) handOff() {
 	}
 	m := r.moving
 	r.detach()
-	r.moving, r.paused, r.nudged = nil, false, false
+	r.moving, r.paused, r.nudged, r.shortage = nil, false, false, shortage{}
 	r.isPaused.Store(false)
 	r.settleAt(newHome(m.to, r))
 	// From here on r is the other loop's, unless that is none any more.

@@ -46,6 +46,7 @@ type Pool struct {
 	device poolDevice
 
 	grown      atomic.Bool   // buffers were added: receives that wait may be armed
+	moreWanted atomic.Bool   // an importer has stalled: the owner grows, if it may
 	refillFull atomic.Uint64 // returns that found the refill queue full
 
 	// Of the loop's thread:

@@ -102,7 +102,7 @@ func (p *Pool) beforeTurn(l *Loop) {
 		p.dry, p.stuck = p.dry && !supplied, false
 		p.receivers.nudge()
 	}
-	if !p.setStarving(p.dry || p.receivers.hungry() > 0, now.returns) {
+	if !p.setStarving(p.dry || p.receivers.hungry() > 0 || p.receivers.lacksRoom(), now.returns) {
 		l.again = true
 	}
 }

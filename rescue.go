@@ -50,6 +50,7 @@ type shortage struct {
 	since   time.Time // the last of them ended
 	refused bool      // it ended with EFAULT: either way is shut if recv(2) says so too
 	stalls  int       // reads in vain, in a row
+	noRoom  bool      // the last of them for want of room: see rescueRoom
 	retry   time.Time // not before that
 }
 
@@ -73,6 +74,7 @@ func (p *Pool) rescueDue(r *Receiver, now time.Time, idle bool) bool {
 // again. It is for the loop's thread; no receive of r is in flight.
 func (p *Pool) rescue(r *Receiver) {
 	room := p.rescueRoom(r.share)
+	r.shortage.noRoom = room == 0
 	if room == 0 {
 		p.stall(r)
 		return
@@ -145,6 +147,9 @@ func (p *Pool) stall(r *Receiver) {
 	s.retry = time.Now().Add(min(shortestStall<<min(s.stalls, 10), longestStall))
 	s.stalls++
 	p.growth.allocFailed = true
+	if !p.owner {
+		p.memory.wantMore()
+	}
 	p.receivers.stall(r)
 }
 
@@ -174,9 +179,12 @@ func (p *Pool) relieve(now supply, grown, coming, pending bool) {
 		}
 	}
 	for _, r := range rl.takeStalled() {
-		if grown || !r.shortage.retry.After(moment) {
+		switch {
+		case grown || !r.shortage.retry.After(moment):
 			r.arm()
-		} else {
+		case r.shortage.noRoom && p.rescueRoom(r.share) > 0:
+			p.rescue(r)
+		default:
 			rl.stall(r)
 		}
 	}
