@@ -446,6 +446,42 @@ func TestAdversityConsumerThatNeverReads(t *testing.T) {
 	})
 }
 
+// TestUrgentByte: what comes behind an urgent byte is received, also if the stream ends
+// there; the byte itself is not part of it.
+func TestUrgentByte(t *testing.T) {
+	inEveryMode(t, func(t *testing.T, mode Mode) {
+		l := newTestLoop(t, LoopConfig{})
+		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 64})
+		sender, conn := tcpPair(t)
+		want := pattern(14, 2000)
+		raw, err := sender.SyscallConn()
+		require.NoError(t, err)
+		// All of it is there before the receive begins, which stops at the mark.
+		_, err = sender.Write(want[:1000])
+		require.NoError(t, err)
+		require.NoError(t, raw.Control(func(fd uintptr) { err = unix.Send(int(fd), []byte{'!'}, unix.MSG_OOB) }))
+		require.NoError(t, err)
+		_, err = sender.Write(want[1000:])
+		require.NoError(t, err)
+		require.NoError(t, sender.CloseWrite())
+		time.Sleep(10 * time.Millisecond)
+		r, err := NewReceiver(p, conn)
+		require.NoError(t, err)
+		var got []byte
+		for {
+			b, err := r.Recv(t.Context())
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			require.NoError(t, err)
+			got = append(got, b.Bytes()...)
+			require.NoError(t, b.Release())
+		}
+		assert.Equal(t, want, got)
+		assert.NoError(t, r.Close())
+	})
+}
+
 // TestAdversityReleasesAfterTheLoop gives leases back when loop and pool have
 // gone, on goroutines that never saw them.
 func TestAdversityReleasesAfterTheLoop(t *testing.T) {

@@ -133,6 +133,30 @@ func setReceiveBuffer(fd, bytes int) error {
 	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, bytes))
 }
 
+// bytesBehind tells whether recv(2) has more where RECV_ZC answered 0.
+func bytesBehind(fd int) bool {
+	var b [1]byte
+	n, _, err := unix.Recvfrom(fd, b[:], unix.MSG_DONTWAIT|unix.MSG_PEEK)
+	return err == nil && n > 0
+}
+
+// dropUrgent has the kernel drop every packet of a TCP socket that has the URG flag, if
+// the socket has no filter of its own. Accepted sockets inherit it.
+func dropUrgent(fd int) error {
+	if n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_GET_FILTER); err == nil && n > 0 {
+		return nil
+	}
+	const flags, urg, all = 13, 0x20, 1<<32 - 1 // the packet begins with the TCP header
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: flags},
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: urg, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+		{Code: unix.BPF_RET | unix.BPF_K, K: all},
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	return os.NewSyscallError("setsockopt", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program))
+}
+
 // bytesWaiting tells whether the socket holds something to receive.
 func bytesWaiting(fd int) bool {
 	n, err := unix.IoctlGetInt(fd, unix.SIOCINQ)

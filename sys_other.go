@@ -38,6 +38,8 @@ func setNonblock(int, bool) error                   { return errNotLinux }
 func checkPlainTCP(int) error                       { return nil }
 func boundReceiveBuffer(int, int) error             { return errNotLinux }
 func setReceiveBuffer(int, int) error               { return errNotLinux }
+func bytesBehind(int) bool                          { return false }
+func dropUrgent(int) error                          { return errNotLinux }
 func bytesWaiting(int) bool                         { return false }
 func receiveBufferIsSet(int) bool                   { return false }
 func tcpWindowLimit() int64                         { return 0 }
