@@ -148,6 +148,9 @@ func (r *Receiver) data(c *CQE) {
 	}
 	r.deliver(batch, had)
 	if !r.armed {
+		if r.limited && r.left == 0 {
+			r.keepUp() // a bundle tells the limit along with its last data
+		}
 		r.rearm(&r.pool.users().rearmedOther)
 	}
 }
@@ -260,6 +263,7 @@ func (r *Receiver) publish() {
 	r.unpublished = false
 	batch := r.batch
 	r.batch = nil
+	r.handedOver = r.handedOver || len(batch) > 0
 	if r.handler != nil {
 		r.handle(batch)
 	} else {

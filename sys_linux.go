@@ -120,13 +120,22 @@ func receiveNow(fd int, p []byte) (int, syscall.Errno) {
 // what the packets' memory takes. 0 has the kernel tune the size again, by itself.
 func boundReceiveBuffer(fd, bytes int) error {
 	if bytes == 0 {
-		return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK, 0))
+		return letReceiveBufferGo(fd)
 	}
 	// Doubled by the kernel. SO_RCVBUF is bounded by net.core.rmem_max as well.
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bytes/2) == nil {
 		return nil
 	}
 	return setReceiveBuffer(fd, bytes/2)
+}
+
+// letReceiveBufferGo leaves alone whether the size of the send buffer is set.
+func letReceiveBufferGo(fd int) error {
+	locked, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK)
+	if err != nil {
+		return os.NewSyscallError("getsockopt", err)
+	}
+	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK, locked&^sockRcvbufLock))
 }
 
 func setReceiveBuffer(fd, bytes int) error {
