@@ -228,6 +228,10 @@ func (r *Receiver) resume() {
 	}
 	r.paused = false
 	r.isPaused.Store(false)
+	if r.behind {
+		r.behind = false
+		r.goFurtherAhead()
+	}
 	if !r.armed {
 		r.arm()
 	}
@@ -293,7 +297,7 @@ func (r *Receiver) handOver(batch []Buffer) {
 	}
 	if tooFar {
 		// Whoever takes it all, perhaps right now, has the loop resume r in a turn to come.
-		r.goFurtherAhead()
+		r.behind = true
 		r.pause()
 	}
 }

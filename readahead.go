@@ -10,6 +10,7 @@ import "sync"
 type readAhead struct {
 	mayBeAhead int  // in Buffers
 	handedOver bool // some were, since mayBeAhead was set
+	behind     bool // the consumer is: r is paused until he has taken what is there
 
 	windowMu  sync.Mutex
 	bounded   bool // guarded by windowMu: we set the size of the socket's receive buffer

@@ -39,7 +39,7 @@ func TestReadAhead(t *testing.T) {
 		unread := p.Stats().Outstanding
 		assert.GreaterOrEqual(t, unread, 64)
 		assert.Less(t, unread, most, "it is not its share that stopped it")
-		assert.Equal(t, 128, may(), "it may be further once it has been read")
+		assert.Equal(t, 64, may(), "it may be further once it has been read")
 		s.receiveExactly(t, r, size)
 		assert.Equal(t, most, may())
 		assert.Zero(t, p.Stats().Outstanding)
