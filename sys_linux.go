@@ -152,7 +152,7 @@ func bytesBehind(fd int) bool {
 // dropUrgent has the kernel drop every packet of a TCP socket that has the URG flag, if
 // the socket has no filter of its own. Accepted sockets inherit it.
 func dropUrgent(fd int) error {
-	if n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_GET_FILTER); err == nil && n > 0 {
+	if hasFilter(fd) {
 		return nil
 	}
 	const flags, urg, all = 13, 0x20, 1<<32 - 1 // the packet begins with the TCP header
@@ -164,6 +164,15 @@ func dropUrgent(fd int) error {
 	}
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	return os.NewSyscallError("setsockopt", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program))
+}
+
+// hasFilter tells whether the socket has a classic filter. The length of this option
+// counts instructions, not bytes: with 0 the kernel tells how many there are, and copies
+// none.
+func hasFilter(fd int) bool {
+	n := uint32(0)
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_GET_FILTER, 0, uintptr(unsafe.Pointer(&n)), 0)
+	return errno == 0 && n > 0
 }
 
 // bytesWaiting tells whether the socket holds something to receive.
