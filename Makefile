@@ -17,7 +17,7 @@ golangci := bin/golangci-lint-$(GOLANGCI_VERSION)
 # nothing but tests behind the build tag nic.
 library := ./...
 command := ./cmd/zcrx/...
-vm := ./internal/vm/...
+vm := ./vm/...
 users := ./test/conn/... ./examples/...
 zerocopy := ./test/zerocopy/...
 
@@ -47,7 +47,7 @@ liburing: ## build the pinned liburing (third_party/liburing)
 build: liburing ## bin/zcrx, bin/zcrx-static and bin/vmrun
 	go build -o bin/zcrx ./cmd/zcrx
 	go build -o bin/zcrx-static $(static) ./cmd/zcrx
-	CGO_ENABLED=0 go build -o bin/vmrun ./internal/vm/vmrun
+	CGO_ENABLED=0 go build -o bin/vmrun ./vm/vmrun
 
 ##### Checks
 
@@ -76,7 +76,7 @@ $(golangci):
 
 # How long a lane may take: one test of it, and all of it, about four times what
 # they take on a quiet machine. Then whatever runs is asked where it hangs, and
-# ended (internal/lane). LANE_LIMIT= and LANE_MAX= stand for them in longer runs.
+# ended (tools/lane). LANE_LIMIT= and LANE_MAX= stand for them in longer runs.
 # What go test and vmrun end by themselves comes after that, and tells less.
 limit = -limit $(or $(LANE_LIMIT),$(1))
 max = -max $(or $(LANE_MAX),$(1))
@@ -121,7 +121,7 @@ test-asan: build ## the C side under AddressSanitizer, here and in a virtual mac
 .PHONY: test-vm
 test-vm: build ## the same tests on Linux 7.3 (KERNEL=) in a virtual machine
 	@module=$$(test/tls_module $(KERNEL)); \
-	packages=$$(go list $(library) $(command) ./test/conn | grep -Ev '/internal/(debian|demo|lane|matrix)$$'); \
+	packages=$$(go list $(library) $(command) ./test/conn | grep -v '/zcrx/tools/'); \
 	go test -run '^$$' -exec true $(static) $$packages >/dev/null; \
 	scripts/lane $(call limit,3m) $(call max,16m) -skips scripts/skips vm -- \
 		go test -json -count=1 -p 1 -timeout $(backstop) \
@@ -153,11 +153,11 @@ matrix-binary: build
 
 .PHONY: test-matrix
 test-matrix: matrix-binary ## every supported kernel, against docs/kernels.md
-	@scripts/lane $(call max,6m) -lines matrix -- go run ./internal/matrix -check
+	@scripts/lane $(call max,6m) -lines matrix -- go run ./tools/matrix -check
 
 .PHONY: test-matrix-update
 test-matrix-update: matrix-binary ## write docs/kernels.md from a run
-	go run ./internal/matrix
+	go run ./tools/matrix
 
 .PHONY: load
 load: liburing ## h2load against net/http behind each mode, half a minute each
@@ -172,7 +172,7 @@ bench: liburing ## benchmarks on this machine's kernel
 .PHONY: demo
 demo: export FILE := $(FILE)
 demo: setup build ## a real file (FILE=) through zcrx, here and on Linux 7.3
-	@go run ./internal/demo -kernel '$(KERNEL)' -file "$$FILE"
+	@go run ./tools/demo -kernel '$(KERNEL)' -file "$$FILE"
 
 ##### Cleaning
 

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zcrx-go/zcrx/internal/debian"
+	"github.com/zcrx-go/zcrx/tools/debian"
 )
 
 func TestNewest(t *testing.T) {

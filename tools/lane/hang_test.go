@@ -106,7 +106,7 @@ func goTest(t *testing.T, more ...string) []string {
 	return append(args, "./testdata/hang", "./testdata/fine")
 }
 
-const hangs = "FAIL  github.com/zcrx-go/zcrx/internal/lane/testdata/hang.TestHangs/here ("
+const hangs = "FAIL  github.com/zcrx-go/zcrx/tools/lane/testdata/hang.TestHangs/here ("
 
 func wantStatus(t *testing.T, status, want int, out string) {
 	t.Helper()
@@ -121,7 +121,7 @@ func TestHungTestIsNamedAndShown(t *testing.T) {
 	wantStatus(t, status, 1, out)
 	wantText(t, out, hangs, "hung, its limit is 5s", "about to hang",
 		"What its processes said", "SIGQUIT: quit", "hang.neverEnds", "testdata/hang/hang_test.go:",
-		"ok    github.com/zcrx-go/zcrx/internal/lane/testdata/fine (1 tests",
+		"ok    github.com/zcrx-go/zcrx/tools/lane/testdata/fine (1 tests",
 		"lane t: 3 ran, 1 failed, 0 skipped\n")
 }
 

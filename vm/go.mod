@@ -1,4 +1,4 @@
-module github.com/zcrx-go/zcrx/internal/vm
+module github.com/zcrx-go/zcrx/vm
 
 go 1.26.0
 
@@ -16,4 +16,4 @@ require (
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 )
 
-replace github.com/zcrx-go/zcrx => ../..
+replace github.com/zcrx-go/zcrx => ..

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/zcrx-go/zcrx/internal/vm/wire"
+	"github.com/zcrx-go/zcrx/vm/internal/wire"
 )
 
 // Accel is how QEMU runs the guest's instructions.

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/zcrx-go/zcrx/internal/vm/wire"
+	"github.com/zcrx-go/zcrx/vm/internal/wire"
 )
 
 // probeTimeout is how long a probe boot under KVM may take. A working one takes

@@ -21,7 +21,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/zcrx-go/zcrx/internal/vm/wire"
+	"github.com/zcrx-go/zcrx/vm/internal/wire"
 )
 
 // Errors of runs that did not end by themselves.

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zcrx-go/zcrx/internal/vm"
+	"github.com/zcrx-go/zcrx/vm"
 )
 
 func environment(values map[string]string) func(string) string {

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zcrx-go/zcrx/internal/matrix/answers"
+	"github.com/zcrx-go/zcrx/tools/matrix/answers"
 )
 
 func fakeKernels() []answers.Kernel {

@@ -24,7 +24,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/zcrx-go/zcrx/internal/matrix/answers"
+	"github.com/zcrx-go/zcrx/tools/matrix/answers"
 )
 
 // supported are the series that Debian carries side by side.

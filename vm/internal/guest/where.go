@@ -19,7 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/zcrx-go/zcrx/internal/vm/wire"
+	"github.com/zcrx-go/zcrx/vm/internal/wire"
 )
 
 // How long the host's question may keep the guest busy: together less than the

@@ -12,7 +12,7 @@ import (
 
 	"github.com/u-root/u-root/pkg/cpio"
 
-	"github.com/zcrx-go/zcrx/internal/vm/wire"
+	"github.com/zcrx-go/zcrx/vm/internal/wire"
 )
 
 // writeInitramfs makes the initramfs at path: init as /init and the modules, in

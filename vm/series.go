@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/zcrx-go/zcrx/internal/debian"
+	"github.com/zcrx-go/zcrx/tools/debian"
 )
 
 // cloudKernels matches the packages of Debian's cloud flavour: small, and with

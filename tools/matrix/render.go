@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/zcrx-go/zcrx/internal/matrix/answers"
+	"github.com/zcrx-go/zcrx/tools/matrix/answers"
 )
 
 const preface = `# Kernels

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/zcrx-go/zcrx/internal/vm/wire"
+	"github.com/zcrx-go/zcrx/vm/internal/wire"
 )
 
 // execute runs the program to its end and forwards what it prints.

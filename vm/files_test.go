@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zcrx-go/zcrx/internal/vm/wire"
+	"github.com/zcrx-go/zcrx/vm/internal/wire"
 )
 
 func write(t *testing.T, name, text string, mode os.FileMode) string {

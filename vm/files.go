@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/zcrx-go/zcrx/internal/vm/wire"
+	"github.com/zcrx-go/zcrx/vm/internal/wire"
 )
 
 // sendJob writes what the guest waits for: the job and an archive of the files.

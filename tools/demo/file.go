@@ -20,7 +20,7 @@ const minDefaultSize = 20_000_000
 const (
 	modulesSuite = "trixie-backports"
 	modulesName  = "linux-modules-%s.*cloud-amd64"
-	download     = "internal/debian/download"
+	download     = "tools/debian/download"
 )
 
 // chooseFile answers the user's file, or the largest package of the kernel: the

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/zcrx-go/zcrx/internal/vm/wire"
+	"github.com/zcrx-go/zcrx/vm/internal/wire"
 )
 
 // qemuName is the emulator, of the Debian package qemu-system-x86.

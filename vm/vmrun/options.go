@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/zcrx-go/zcrx/internal/vm"
+	"github.com/zcrx-go/zcrx/vm"
 )
 
 // options is a parsed command line.

@@ -13,7 +13,7 @@ import (
 	"path"
 	"path/filepath"
 
-	"github.com/zcrx-go/zcrx/internal/debian"
+	"github.com/zcrx-go/zcrx/tools/debian"
 )
 
 // Kernel is a Debian kernel in the cache, which is below [os.UserCacheDir].

@@ -29,8 +29,8 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/zcrx-go/zcrx/internal/vm"
-	"github.com/zcrx-go/zcrx/internal/vm/guest"
+	"github.com/zcrx-go/zcrx/vm"
+	"github.com/zcrx-go/zcrx/vm/internal/guest"
 )
 
 // Exit statuses that are not the program's.
