@@ -117,8 +117,8 @@ type Config struct {
 	// a kernel, that KVM does not work, that the guest's kernel warned.
 	Notices io.Writer
 
-	// Init is a statically linked executable whose main function starts with
-	// "if guest.Is() { guest.Main() }". Default: the running executable.
+	// Init is a statically linked executable whose main function calls
+	// [GuestInit] first; vmrun is one. Default: the running executable.
 	Init string
 }
 

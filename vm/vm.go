@@ -1,11 +1,3 @@
-// Package vm boots a Debian kernel under QEMU around one static program and
-// answers how the program ended.
-//
-// The guest has nothing but that program, the files given to it, and an init
-// that is the calling executable itself (see [Config].Init); there is no shell,
-// no distribution, no disk and no network but lo. Kernels come from the Debian
-// archive and are cached. Everything between host and guest goes through one
-// virtio-serial port; the serial console only carries what the kernel prints.
 package vm
 
 import (

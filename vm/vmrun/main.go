@@ -30,7 +30,6 @@ import (
 	"syscall"
 
 	"github.com/zcrx-go/zcrx/vm"
-	"github.com/zcrx-go/zcrx/vm/internal/guest"
 )
 
 // Exit statuses that are not the program's.
@@ -41,9 +40,7 @@ const (
 )
 
 func main() {
-	if guest.Is() {
-		guest.Main()
-	}
+	vm.GuestInit()
 	os.Exit(run(os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
 }
 
