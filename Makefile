@@ -59,11 +59,17 @@ vet: liburing ## go vet, also without cgo and for another system
 	GOOS=darwin go vet $(library) $(command) $(users)
 
 .PHONY: lint
-lint: vet $(golangci) ## vet, gofmt, golangci-lint
+lint: vet $(golangci) ## vet, gofmt, golangci-lint, the import graph
 	@unformatted=$$(gofmt -l -s .); \
 	if [ -n "$$unformatted" ]; then echo "gofmt -s would change:"; echo "$$unformatted"; exit 1; fi
 	$(golangci) run $(library) $(command) $(vm) $(users)
 	$(golangci) run --build-tags nic $(zerocopy)
+	@GOLANGCI='$(CURDIR)/$(golangci)' test/depguard_test
+	@go run ./tools/graph -q
+
+.PHONY: graph
+graph: ## which package imports which, from the bottom; fails on an import that goes upward
+	@go run ./tools/graph
 
 # Under a name with its version: another pin installs anew. Without cgo, which it
 # does not need.
