@@ -12,6 +12,12 @@ FILE ?=
 
 GOLANGCI_VERSION := v2.15.0
 golangci := bin/golangci-lint-$(GOLANGCI_VERSION)
+# Of golang.org/x/exp, which has no releases.
+APIDIFF_VERSION := v0.0.0-20261113113407-e3970619a1a4
+apidiff := bin/apidiff-$(APIDIFF_VERSION)
+
+# The commit that "make api" compares with. Without one: scripts/api says which.
+API_BASE ?=
 
 # Six modules, tied by go.work; "./..." alone is the root module. The last one has
 # nothing but tests behind the build tag nic.
@@ -59,17 +65,22 @@ vet: liburing ## go vet, also without cgo and for another system
 	GOOS=darwin go vet $(library) $(command) $(users)
 
 .PHONY: lint
-lint: vet $(golangci) ## vet, gofmt, golangci-lint, the import graph
+lint: vet $(golangci) ## vet, gofmt, golangci-lint, the import graph, changes of the API
 	@unformatted=$$(gofmt -l -s .); \
 	if [ -n "$$unformatted" ]; then echo "gofmt -s would change:"; echo "$$unformatted"; exit 1; fi
 	$(golangci) run $(library) $(command) $(vm) $(users)
 	$(golangci) run --build-tags nic $(zerocopy)
 	@GOLANGCI='$(CURDIR)/$(golangci)' test/depguard_test
 	@go run ./tools/graph -q
+	@$(MAKE) --no-print-directory api
 
 .PHONY: graph
 graph: ## which package imports which, from the bottom; fails on an import that goes upward
 	@go run ./tools/graph
+
+.PHONY: api
+api: ## what this tree changes in the public API since API_BASE (default: the last tag)
+	@API_BASE='$(API_BASE)' scripts/api $(apidiff)
 
 # Under a name with its version: another pin installs anew. Without cgo, which it
 # does not need.
@@ -77,6 +88,11 @@ $(golangci):
 	@mkdir -p bin
 	GOBIN='$(CURDIR)/bin' CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@mv bin/golangci-lint $@
+
+$(apidiff):
+	@mkdir -p bin
+	GOBIN='$(CURDIR)/bin' CGO_ENABLED=0 go install golang.org/x/exp/cmd/apidiff@$(APIDIFF_VERSION)
+	@mv bin/apidiff $@
 
 ##### Tests
 
@@ -183,9 +199,9 @@ demo: setup build ## a real file (FILE=) through zcrx, here and on Linux 7.3
 ##### Cleaning
 
 .PHONY: clean
-clean: ## remove what was built here, except liburing and the linter
+clean: ## remove what was built here, except liburing and the linters
 	@mkdir -p bin
-	find bin -mindepth 1 ! -name 'golangci-lint*' -delete
+	find bin -mindepth 1 ! -name 'golangci-lint*' ! -name 'apidiff*' -delete
 
 .PHONY: distclean
 distclean: ## also those, and the cached sources, packages and kernels
