@@ -102,7 +102,7 @@ func threadsWell(text string) bool {
 	return errMajor == nil && errMinor == nil && (major > 8 || major == 8 && minor >= 1)
 }
 
-// readAnswer answers the cached answer; a damaged one is as good as none.
+// readAnswer returns the cached answer; a damaged one is as good as none.
 func readAnswer(name string) kvmAnswer {
 	text, err := os.ReadFile(name)
 	if err != nil {

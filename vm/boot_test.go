@@ -44,7 +44,7 @@ func (g guestFiles) config(args ...string) Config {
 	return Config{Program: g.program, Init: g.init, Args: args, Timeout: 2 * time.Minute}
 }
 
-// run runs and answers what came out, too.
+// run runs and returns what came out, too.
 func run(t *testing.T, c Config) (status int, stdout, stderr string, err error) {
 	t.Helper()
 	var out, errs bytes.Buffer

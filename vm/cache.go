@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cacheDir makes and answers a folder of this project in the user's cache.
+// cacheDir makes and returns a folder of this project in the user's cache.
 func cacheDir(names ...string) (string, error) {
 	base, err := os.UserCacheDir()
 	if err != nil {

@@ -122,7 +122,7 @@ type Config struct {
 	Init string
 }
 
-// withDefaults answers a complete and checked copy.
+// withDefaults returns a complete and checked copy.
 func (c Config) withDefaults() (Config, error) {
 	if c.Program == "" {
 		return c, errors.New("no program to run")
@@ -190,7 +190,7 @@ func orDiscard(w io.Writer) io.Writer {
 	return w
 }
 
-// job answers what the guest is told, and all files it gets, with absolute
+// job returns what the guest is told, and all files it gets, with absolute
 // guest paths: those of the user, the program and the modules.
 func (c Config) job() (wire.Job, []File) {
 	job := wire.Job{
@@ -221,7 +221,7 @@ func (c Config) job() (wire.Job, []File) {
 	return job, files
 }
 
-// environment answers the guest's own settings and the user's; of a key that
+// environment returns the guest's own settings and the user's; of a key that
 // occurs twice the last one counts.
 func (c Config) environment() []string {
 	home, user := "/root", "root"

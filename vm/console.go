@@ -45,7 +45,7 @@ func (c *console) Write(p []byte) (int, error) {
 	}
 }
 
-// tail answers the last lines, as the end of an error's text, unless somebody
+// tail returns the last lines, as the end of an error's text, unless somebody
 // has seen them already.
 func (c *console) tail() string {
 	if c.w != nil {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// checkStatic answers an error, with the remedy, if path is not an executable
+// checkStatic returns an error, with the remedy, if path is not an executable
 // that runs in a guest without libraries.
 func checkStatic(path, remedy string) error {
 	file, err := elf.Open(path)

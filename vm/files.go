@@ -144,7 +144,7 @@ func receiveOne(header *tar.Header, content io.Reader, outputs []Output) error {
 	}
 }
 
-// owner answers the output that a guest path belongs to, and its path below.
+// owner returns the output that a guest path belongs to, and its path below.
 func owner(guest string, outputs []Output) (Output, string, bool) {
 	for _, output := range outputs {
 		root := path.Clean(output.Guest)

@@ -39,7 +39,7 @@ func portModules() []string {
 // infoName is the file that makes a folder of the cache complete.
 const infoName = "kernel.json"
 
-// FetchKernel answers the newest patch release of a series, "7.3" say. It is
+// FetchKernel returns the newest patch release of a series, "7.3" say. It is
 // taken from the cache if one is there, without touching the network, unless
 // update asks the Debian archive for a newer one. Concurrent calls, also of
 // other processes, fetch it once.
@@ -157,7 +157,7 @@ func install(ctx context.Context, dir string, kernel Kernel) (Kernel, error) {
 	}), nil
 }
 
-// rebase answers a copy with all paths changed.
+// rebase returns a copy with all paths changed.
 func (k Kernel) rebase(change func(string) string) Kernel {
 	k.Image, k.Package = change(k.Image), change(k.Package)
 	modules := make([]string, 0, len(k.Modules))
@@ -232,7 +232,7 @@ func save(name string, content io.Reader) error {
 	return errors.Join(err, file.Close())
 }
 
-// cachedKernel answers the newest cached patch release of a series.
+// cachedKernel returns the newest cached patch release of a series.
 func cachedKernel(dir, series string) (best Kernel, found bool, err error) {
 	infos, err := filepath.Glob(filepath.Join(dir, "*", infoName))
 	if err != nil {

@@ -37,7 +37,7 @@ type machine struct {
 	console *console
 }
 
-// findQEMU answers the path of the emulator.
+// findQEMU returns the path of the emulator.
 func findQEMU() (string, error) {
 	qemu, err := exec.LookPath(qemuName)
 	if err != nil {
@@ -46,7 +46,7 @@ func findQEMU() (string, error) {
 	return qemu, nil
 }
 
-// arguments answers QEMU's command line. The port's socket is descriptor 3.
+// arguments returns QEMU's command line. The port's socket is descriptor 3.
 func (s spec) arguments() []string {
 	accel, cpu := string(s.accel), "max"
 	if s.accel == AccelTCG {
@@ -119,7 +119,7 @@ func (m *machine) stop() {
 	_ = m.cmd.Wait() // that it was killed is no news
 }
 
-// died answers the error for a guest that went away without a last frame.
+// died returns the error for a guest that went away without a last frame.
 func (m *machine) died() error {
 	_ = m.cmd.Wait() // the console is complete after that
 	if m.console.contains("Kernel panic") {

@@ -15,7 +15,7 @@ import (
 // and linux-image is an empty package that depends on it.
 const cloudKernels = `^linux-(image|binary)-[0-9].*-cloud-amd64$`
 
-// suiteOf answers the Debian suite that carries a series.
+// suiteOf returns the Debian suite that carries a series.
 func suiteOf(series string) (string, error) {
 	if !regexp.MustCompile(`^[0-9]+\.[0-9]+$`).MatchString(series) {
 		return "", fmt.Errorf("kernel series %q: want two numbers, such as %s", series, DefaultSeries)
@@ -30,7 +30,7 @@ func suiteOf(series string) (string, error) {
 	}
 }
 
-// seriesOf answers the series of a Debian version: 7.3 of 7.3.4-1~bpo13+1. The
+// seriesOf returns the series of a Debian version: 7.3 of 7.3.4-1~bpo13+1. The
 // name of a package does not tell: that of every 6.1.x is linux-image-6.1.0-N.
 func seriesOf(version string) string {
 	parts := strings.SplitN(debian.Upstream(version), ".", 3)
@@ -40,7 +40,7 @@ func seriesOf(version string) string {
 	return parts[0] + "." + parts[1]
 }
 
-// releaseOf answers what uname -r says under the kernel of a package.
+// releaseOf returns what uname -r says under the kernel of a package.
 func releaseOf(name string) string {
 	name = strings.TrimPrefix(name, "linux-image-")
 	return strings.TrimPrefix(name, "linux-binary-")

@@ -28,7 +28,7 @@ var (
 const staticRemedy = "link it statically (CGO_ENABLED=0, or with cgo " +
 	"-tags netgo,osusergo -ldflags '-linkmode external -extldflags -static')"
 
-// Run runs a program in a new virtual machine and answers its exit status, 128
+// Run runs a program in a new virtual machine and returns its exit status, 128
 // plus the signal's number if a signal ended it. An error means that the status
 // is not known: the program could not be run, the guest's kernel died, the
 // timeout ([ErrTimeout]), c.Quit ([ErrQuit]) or ctx ended it. Run may be called by

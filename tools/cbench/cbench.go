@@ -58,7 +58,7 @@ func (p *Pool) Close() {
 
 // Plain lets n completions go by as liburing's zcrx example does: on one thread,
 // without a check of who returns what, the tail published for every entry. It
-// answers how long that took.
+// returns how long that took.
 func (p *Pool) Plain(n int) (time.Duration, error) {
 	return elapsed(C.cbench_return_plain(p.c, C.longlong(n)))
 }
@@ -75,7 +75,7 @@ func (p *Pool) Batched(n int) (time.Duration, error) {
 }
 
 // Parallel has Workers threads return what the caller leases, about n in all. It
-// answers how long the returning took, from the start of all to the end of the
+// returns how long the returning took, from the start of all to the end of the
 // last.
 func (p *Pool) Parallel(n int) (time.Duration, error) {
 	return elapsed(C.cbench_return_parallel(p.c, C.longlong(n)))

@@ -64,7 +64,7 @@ func parseSearch(out string) ([]Package, error) {
 	return packages, nil
 }
 
-// lastLine answers the sentence that the script died with; remarks come before.
+// lastLine returns the sentence that the script died with; remarks come before.
 func lastLine(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return strings.TrimPrefix(lines[len(lines)-1], "download: ")

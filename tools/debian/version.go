@@ -19,7 +19,7 @@ func CompareVersions(a, b string) int {
 	)
 }
 
-// Upstream answers the upstream part of a Debian version: 7.3.4 of
+// Upstream returns the upstream part of a Debian version: 7.3.4 of
 // 7.3.4-1~bpo13+1.
 func Upstream(version string) string {
 	_, upstream, _ := splitVersion(version)

@@ -23,7 +23,7 @@ const (
 	download     = "tools/debian/download"
 )
 
-// chooseFile answers the user's file, or the largest package of the kernel: the
+// chooseFile returns the user's file, or the largest package of the kernel: the
 // one that the virtual machine needs anyway, or the one with its modules.
 func chooseFile(ctx context.Context, file, vmrun, kernel string) (string, error) {
 	if file != "" {
@@ -43,7 +43,7 @@ func chooseFile(ctx context.Context, file, vmrun, kernel string) (string, error)
 	return path, nil
 }
 
-// modules answers the package with the modules of a kernel of the series, from
+// modules returns the package with the modules of a kernel of the series, from
 // the cache if one is there. Which patch release it is of does not matter.
 func modules(ctx context.Context, series string) (string, error) {
 	cache, err := os.UserCacheDir()

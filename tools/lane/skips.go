@@ -11,7 +11,7 @@ import (
 // comment stands alone or after a blank: the names of tests have a # inside.
 var comment = regexp.MustCompile(`(^|\s)#.*`)
 
-// readSkips answers which tests a lane may skip. The file has one line for each:
+// readSkips returns which tests a lane may skip. The file has one line for each:
 // the lane, and a regular expression that matches the whole name, package and
 // test. A "#" after a blank starts a comment. Without a file every skip is allowed.
 func readSkips(file, lane string) (func(test string) bool, error) {

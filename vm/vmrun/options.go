@@ -156,7 +156,7 @@ func splitFile(value string) vm.File {
 	return vm.File{Host: value[:i], Guest: value[i+1:]}
 }
 
-// testOutputs answers the files that a Go test binary is told to write: they
+// testOutputs returns the files that a Go test binary is told to write: they
 // are written to the same path in the guest and then come back.
 func testOutputs(args []string) []vm.Output {
 	values := make(map[string]string)

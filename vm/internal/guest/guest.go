@@ -154,7 +154,7 @@ func setSysctl(assignment string) error {
 	return nil
 }
 
-// taint answers why the kernel considers itself tainted, 0 if it does not.
+// taint returns why the kernel considers itself tainted, 0 if it does not.
 func taint() uint64 {
 	text, err := os.ReadFile("/proc/sys/kernel/tainted")
 	if err != nil {

@@ -58,7 +58,7 @@ func findPort(name string) (string, error) {
 	return "", nil
 }
 
-// Read reads from the host. The driver answers 0 bytes as long as the host's
+// Read reads from the host. The driver returns 0 bytes as long as the host's
 // side is not connected: before the first byte that means "not yet".
 func (p *port) Read(b []byte) (int, error) {
 	start := time.Now()

@@ -135,7 +135,7 @@ func (s stream) Write(p []byte) (int, error) {
 	return written, nil
 }
 
-// Receive reads one frame. It answers io.EOF if the stream ended before one.
+// Receive reads one frame. It returns io.EOF if the stream ended before one.
 func Receive(r io.Reader) (Kind, []byte, error) {
 	var header [headerSize]byte
 	if _, err := io.ReadFull(r, header[:]); err != nil {
