@@ -3,6 +3,7 @@
 package zcrx
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -148,7 +149,7 @@ func (u *stressConsumer) run() {
 
 // check looks at the next bytes, and takes them.
 func (u *stressConsumer) check(b []byte) {
-	if u.at+len(b) > u.size || string(b) != string(u.stream.at(u.at, len(b))) {
+	if u.at+len(b) > u.size || !bytes.Equal(b, u.stream.at(u.at, len(b))) {
 		assert.Fail(u.t, "wrong bytes", "%d at %d of %d", len(b), u.at, u.size)
 	}
 	u.at += len(b)
