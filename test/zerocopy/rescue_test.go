@@ -20,7 +20,7 @@ import (
 
 // rescuePatience bounds how long a test waits for bytes that the kernel has no buffer
 // for. They are there within milliseconds, or never.
-const rescuePatience = 5 * time.Second
+const rescuePatience = 30 * time.Second
 
 // TestRescue has the kernel stop a stream for want of a buffer to copy into, in each
 // of the ways that no return of a buffer ends. The library reads what the kernel cannot
