@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/zcrx-go/zcrx/internal/cbench"
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // The library against C over liburing that does the same, in one run. The
@@ -366,7 +367,7 @@ func openCStream(mode uint32) transfer {
 		}
 		return s.Run, func() {
 			s.Close()
-			_ = closeFD(fd)
+			_ = sys.Close(fd)
 		}
 	}}
 }

@@ -161,3 +161,19 @@ func firstError(errs ...error) error {
 	}
 	return nil
 }
+
+// receiveQueues is the number of receive queues of an interface, 0 if unknown.
+func receiveQueues(iface string) int {
+	found, _ := filepath.Glob(filepath.Join("/sys/class/net", iface, "queues", "rx-*"))
+	return len(found)
+}
+
+// interfaceDriver is the name of the driver of an interface's device, empty for
+// an interface without one.
+func interfaceDriver(iface string) string {
+	link, err := os.Readlink(filepath.Join("/sys/class/net", iface, "device", "driver"))
+	if err != nil {
+		return ""
+	}
+	return filepath.Base(link)
+}

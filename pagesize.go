@@ -2,12 +2,14 @@ package zcrx
 
 import (
 	"math/bits"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // bufferSizeFor turns a size hint into the size to ask for: a page, unless the
 // hint is a larger power of two.
 func bufferSizeFor(hint int) int {
-	page := int(pageSize())
+	page := int(sys.PageSize())
 	if hint <= page || hint&(hint-1) != 0 {
 		return page
 	}

@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // SetupFlags are the IORING_SETUP_* flags of a ring (uapi linux/io_uring.h).
@@ -99,7 +101,7 @@ func (cfg *RingConfig) memory() uint64 {
 	if cfg.Flags&SetupCQE32 != 0 {
 		size = 32
 	}
-	return uint64(cfg.Entries)*64 + uint64(completions)*uint64(size) + 2*uint64(pageSize())
+	return uint64(cfg.Entries)*64 + uint64(completions)*uint64(size) + 2*uint64(sys.PageSize())
 }
 
 // Enable starts a ring that was made with SetupDisabled and makes the calling
@@ -179,7 +181,7 @@ func (r *Ring) turn(waitFor uint32, timeout time.Duration, flushes []flushReques
 	switch errno {
 	case 0:
 		return n, nil
-	case errTimer, syscall.EINTR:
+	case sys.ETIME, syscall.EINTR:
 		return 0, nil
 	case syscall.EEXIST:
 		return 0, wrongThread("submit")
