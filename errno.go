@@ -86,11 +86,11 @@ func registerIfqError(op string, req ifqRequest, errno syscall.Errno) error {
 		return &UnsupportedError{Feature: feature.String(), Layer: LayerDevice, Remedy: remedy, Err: seen}
 	}
 	queue := fmt.Sprintf("queue %d of interface index %d", req.queue, req.ifindex)
-	if fault := registerFault(req, errno); fault != nil {
-		if fault.unsupported {
-			return device(fault.what, fault.remedy)
+	if fault, ok := registerFault(req, errno); ok {
+		if fault.Unsupported {
+			return device(fault.What, fault.Remedy)
 		}
-		seen.Meaning, seen.Remedy = fault.what, fault.remedy
+		seen.Meaning, seen.Remedy = fault.What, fault.Remedy
 		return seen
 	}
 	switch errno {

@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/nic"
 )
 
 // BufferPool is what a Receiver takes its buffers from: a *Pool, filled by zero
@@ -138,9 +139,9 @@ func NewPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, error) {
 		return nil, err
 	}
 	if mode == ZeroCopy {
-		f := readDevice(ifindex, cfg.Queue)
-		p.device.napiID = f.napiID
-		for _, text := range cfg.misfits(p.NumBuffers(), f.ring) {
+		f := nic.ReadIndex(ifindex, cfg.Queue)
+		p.device.napiID = f.NAPIID
+		for _, text := range cfg.misfits(p.NumBuffers(), f.RingEntries) {
 			p.loop.report("pool", errors.New(text))
 			p.warnings = append(p.warnings, text)
 		}
