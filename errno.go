@@ -62,15 +62,27 @@ func privilegeError(feature Feature, seen error) error {
 // pinError explains ENOMEM for memory that the kernel shall pin. It is charged to
 // RLIMIT_MEMLOCK unless the process has CAP_IPC_LOCK; a huge page counts whole.
 func pinError(feature string, need uint64, fewer string, seen *KernelError) error {
-	seen.Meaning = fmt.Sprintf("%d bytes could not be pinned", need)
 	limit, limited := sys.MemlockLimit()
 	if !limited {
+		seen.Meaning = fmt.Sprintf("%d bytes could not be pinned", need)
 		seen.Remedy = "free memory or ask for fewer " + fewer
 		return seen
 	}
+	return memlockError(feature, need, limit, fewer, seen)
+}
+
+// memlockError tells a limit that is too small from one that is used up. How much is
+// used nobody can ask: at most the limit, so limit and need together are enough.
+func memlockError(feature string, need, limit uint64, fewer string, seen *KernelError) error {
+	seen.Meaning = fmt.Sprintf("%d bytes could not be pinned", need)
+	raise := fmt.Sprintf("to at least %d bytes, and what other rings and pools of this user need", need)
+	if need <= limit {
+		seen.Meaning += fmt.Sprintf(": other rings and pools of this user hold too much of the %d that it may pin", limit)
+		raise = fmt.Sprintf("to %d bytes, close other rings and pools", limit+need)
+	}
 	return &UnsupportedError{
 		Feature: feature, Layer: LayerPrivilege, Err: seen,
-		Remedy: fmt.Sprintf("raise RLIMIT_MEMLOCK (ulimit -l) from %d to at least %d bytes, run with CAP_IPC_LOCK, or ask for fewer %s", limit, need, fewer),
+		Remedy: fmt.Sprintf("raise RLIMIT_MEMLOCK (ulimit -l) from %d %s, run with CAP_IPC_LOCK, or ask for fewer %s", limit, raise, fewer),
 	}
 }
 
@@ -129,7 +141,7 @@ func registerIfqError(op string, req ifqRequest, errno syscall.Errno) error {
 	case sys.ENODATA:
 		return device("the driver ignored the buffer area", "update the driver")
 	case syscall.ENOMEM:
-		return pinError(feature.String(), req.areaLen+req.regionSize, "buffers", seen)
+		return pinError(feature.String(), req.pinned(), "buffers", seen)
 	case syscall.EINVAL:
 		if feature == FeatureZeroCopy {
 			seen.Meaning = "most likely header split is off or its threshold is not 0; else an argument is bad or the kernel is too old"
@@ -176,10 +188,18 @@ func ctrlError(op string, feature Feature, id ZCRXID, errno syscall.Errno) error
 	case syscall.EFAULT:
 		seen.Meaning = "a bad pointer, or the device has gone"
 	case syscall.ENOMEM:
-		seen.Meaning = "the memlock limit is reached, or memory is used up"
-		seen.Remedy = "raise RLIMIT_MEMLOCK or run with CAP_IPC_LOCK"
+		seen.Meaning = "memory is used up"
 	}
 	return seen
+}
+
+// addAreaError explains a refused area. Of the control calls this one alone pins
+// memory.
+func addAreaError(op string, id ZCRXID, req ifqRequest, errno syscall.Errno) error {
+	if errno == syscall.ENOMEM {
+		return pinError(FeatureAddArea.String(), req.pinned(), "buffers", &KernelError{Op: op, Errno: errno})
+	}
+	return ctrlError(op, FeatureAddArea, id, errno)
 }
 
 // flushError explains a failed flush; nil for errno 0.

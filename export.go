@@ -63,6 +63,7 @@ type exported struct {
 
 func (e exported) giveUp() {
 	_ = sys.Close(e.fd) // ours alone
+	charges.givenUp()   // it may have been the last to hold the pool
 	e.memory.mu.Lock()
 	e.memory.drop()
 	e.memory.mu.Unlock()

@@ -169,7 +169,8 @@ var probed featureCache
 // ProbeFeatures finds out what can be done here. It makes one small ring and
 // asks the kernel; nothing is changed and nothing stays behind. The answer is
 // cached once it is conclusive: privileges that the process gains later are not
-// seen. Safe from any goroutine.
+// seen. Want of memory is not: where the memlock limit leaves no room for the ring, the
+// error says so and the next call asks again. Safe from any goroutine.
 //
 // The kernel's query (Linux 6.19) is not proof that zcrx was built in, so the
 // probe also attempts a registration that cannot succeed and reads its errno.
@@ -195,8 +196,8 @@ func probeFeatures() (*Features, error) {
 	ring, err := NewRing(RingConfig{Entries: 1, Flags: SetupSingleIssuer | SetupDeferTaskrun | SetupCQE32})
 	if err != nil {
 		fs.setAll(err)
-		if !errors.Is(err, ErrNotSupported) {
-			return fs, err // no memory, no fd: says nothing about the kernel
+		if !errors.Is(err, ErrNotSupported) || errors.Is(err, syscall.ENOMEM) {
+			return fs, err // no memory (memlock, too), no fd: says nothing about the kernel
 		}
 		return fs, nil
 	}

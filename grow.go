@@ -25,7 +25,11 @@ func (p *Pool) Grow(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	err = p.loop.Do(ctx, func(r *Ring) error { return p.growOn(r, a) })
+	var req ifqRequest
+	a.describe(&req)
+	err = charges.await(ctx, req.pinned(), func() error {
+		return p.loop.Do(ctx, func(r *Ring) error { return p.growOn(r, a) })
+	})
 	if err != nil {
 		a.unmap()
 	}
@@ -64,6 +68,7 @@ func (p *Pool) growIfLow() {
 	if have >= g.most || g.underWay {
 		return
 	}
+	g.allocFailed = p.moreWanted.Swap(false) || g.allocFailed
 	p.mu.Lock()
 	out := p.outstandingLocked()
 	p.mu.Unlock()

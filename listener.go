@@ -105,6 +105,14 @@ func (l *Listener) openFile() (err error) {
 	if l.raw, err = l.file.SyscallConn(); err != nil {
 		return errors.Join(err, l.file.Close())
 	}
+	if l.engine.mode == ZeroCopy {
+		// Here, for the packets that come before a connection is accepted.
+		dropErr := errors.New("the listener is closed")
+		_ = l.raw.Control(func(fd uintptr) { dropErr = dropUrgent(int(fd)) })
+		if dropErr != nil {
+			l.engine.warn("drop urgent packets", dropErr)
+		}
+	}
 	return nil
 }
 

@@ -58,7 +58,8 @@ type Loop struct {
 }
 
 // NewLoop starts a loop. The caller must Close it. Errors match ErrNotSupported
-// where io_uring cannot be had.
+// where io_uring cannot be had. Like NewRing it may have to wait up to 2 seconds for
+// the memlock limit.
 func NewLoop(cfg LoopConfig) (*Loop, error) {
 	if cfg.Entries == 0 {
 		cfg.Entries = defaultSQEntries
@@ -226,6 +227,7 @@ func (l *Loop) turn(timeout time.Duration) error {
 		s.beforeTurn(l)
 	}
 	l.publish() // what functions and pools ended
+	l.forgetFlushes()
 	_, err := l.ring.turn(l.prepareSleep(), timeout, l.flushes)
 	l.asleep.Store(false)
 	if l.ring.full() {
@@ -315,6 +317,19 @@ func passing(err error) bool {
 func (l *Loop) requestFlush(p *Pool) {
 	l.flushes = append(l.flushes, newFlushRequest(p.id, p.memory.refillQueue.khead, p.memory.refillQueue.published()))
 	l.flushers = append(l.flushers, p)
+}
+
+// forgetFlushes drops the flushes of pools that a Handler has closed since they were
+// asked for: the memory that the kernel would be handed may be gone.
+func (l *Loop) forgetFlushes() {
+	kept := 0
+	for i, p := range l.flushers {
+		if l.hasSource(p) {
+			l.flushes[kept], l.flushers[kept] = l.flushes[i], p
+			kept++
+		}
+	}
+	l.flushes, l.flushers = l.flushes[:kept], l.flushers[:kept]
 }
 
 // runPosted runs the functions posted so far, in order.

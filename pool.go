@@ -49,6 +49,7 @@ type Pool struct {
 	device poolDevice
 
 	grown      atomic.Bool   // buffers were added: receives that wait may be armed
+	moreWanted atomic.Bool   // an importer has stalled: the owner grows, if it may
 	refillFull atomic.Uint64 // returns that found the refill queue full
 
 	// Of the loop's thread:
@@ -100,7 +101,8 @@ const registerPatience = 5 * time.Second
 //
 // Errors match ErrNotSupported where kernel, process or device cannot do it;
 // they name the layer and the remedy. A queue that is still being given up by
-// an earlier owner is waited for, up to 5 seconds or as long as ctx allows.
+// an earlier owner is waited for, up to 5 seconds or as long as ctx allows, and so is
+// a memlock limit that rings closed just before still fill, up to 2 seconds.
 func NewPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, error) {
 	cfg, err := cfg.withDefaults(MaxNumBuffers)
 	if err != nil {
@@ -202,7 +204,9 @@ func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig,
 		req.statsOffset = uint64(len(m.region)) - uint64(copyStatsSize)
 	}
 	err = retryExist(ctx, func() error {
-		return p.loop.Do(ctx, func(r *Ring) error { return p.registerOn(r, req) })
+		return charges.await(ctx, req.pinned(), func() error {
+			return p.loop.Do(ctx, func(r *Ring) error { return p.registerOn(r, req) })
+		})
 	})
 	if err != nil {
 		m.unmap()

@@ -102,6 +102,18 @@ func (m *poolMemory) addArea(token uint64, a area) error {
 	return nil
 }
 
+// wantMore has the owner, who alone grows by itself, do that for another member.
+func (m *poolMemory) wantMore() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.members {
+		if p.owner {
+			p.moreWanted.Store(true)
+			p.wake()
+		}
+	}
+}
+
 // refill puts the offsets of a run of n leases into the refill queue, or lets them
 // wait until there is room. It answers how many of them wait. Called with mu held.
 func (m *poolMemory) refill(run *lease, n int) (waited int) {

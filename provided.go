@@ -80,7 +80,8 @@ func newProvidedPool(ctx context.Context, loop *Loop, cfg PoolConfig, how consum
 		p.put(uint16(id))
 	}
 	p.ring.publish()
-	if err := loop.Do(ctx, p.registerOn); err != nil {
+	err = charges.await(ctx, uint64(len(p.ring.mem)), func() error { return loop.Do(ctx, p.registerOn) })
+	if err != nil {
 		p.free()
 		return nil, err
 	}

@@ -19,7 +19,8 @@ import (
 //
 // A receiver has at most PoolConfig.MaxLeases leases out, those included that
 // nobody has taken yet. Then its receive is paused until half of them are back:
-// the data stays in the socket, and TCP's window closes.
+// the data stays in the socket, and TCP's window closes. While its consumer takes
+// nothing it is paused much earlier, and goes on once that has taken all.
 //
 // A copying pool that is empty leaves the data in the socket as well. A hardware
 // queue without buffers drops packets, and goes on with the sender's next
@@ -28,8 +29,8 @@ type Receiver struct {
 	socket socketFD
 	home   atomic.Pointer[home] // stored by the loop that it leaves
 	closed chan struct{}        // closed with the socket
-	// isPaused says that the share was used up. It is set before the data is handed
-	// over that did that.
+	// isPaused says that the share was used up, or nobody took what came. Of a share it
+	// is set before the data is handed over that did that.
 	isPaused atomic.Bool
 
 	loopSide // of the loop's thread
@@ -175,11 +176,13 @@ func (r *Receiver) untaken() []Buffer {
 	r.consumer.Lock()
 	defer r.consumer.Unlock()
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	left := slices.Concat(r.taken[r.next:], r.incoming)
 	r.taken, r.next, r.incoming = nil, 0, nil
-	if r.caughtUp() {
-		r.loop.retry(r.resume)
+	caughtUp := r.caughtUp()
+	r.mu.Unlock()
+	if caughtUp {
+		// By way of the share, which r gives up if it leaves the loop before that.
+		r.pool.accounts().resumeSoon(r.share)
 	}
 	return left
 }

@@ -46,14 +46,19 @@ func (r *Ring) registerBufRing(addr uintptr, entries uint32, bgid, flags uint16)
 	if err := r.check(op); err != nil {
 		return err
 	}
-	errno := callRegisterBufRing(r.h, addr, entries, bgid, flags)
-	if errno == syscall.EINVAL {
+	feature := FeatureProvidedBuffers
+	switch errno := callRegisterBufRing(r.h, addr, entries, bgid, flags); errno {
+	case syscall.EINVAL:
 		return &UnsupportedError{
-			Feature: FeatureProvidedBuffers.String(), Layer: LayerKernel, MinKernel: FeatureProvidedBuffers.MinKernel(),
+			Feature: feature.String(), Layer: LayerKernel, MinKernel: feature.MinKernel(),
 			Remedy: "use a newer kernel", Err: &KernelError{Op: op, Errno: errno},
 		}
+	case syscall.ENOMEM: // charged in Linux 6.16 to 7.1
+		need := wholePages(uint64(entries) * uint64(providedEntrySize))
+		return pinError(feature.String(), need, "buffers", &KernelError{Op: op, Errno: errno})
+	default:
+		return kernelError(op, errno)
 	}
-	return kernelError(op, errno)
 }
 
 func (r *Ring) unregisterBufRing(bgid uint16) error {

@@ -1,6 +1,7 @@
 package zcrx
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"syscall"
@@ -61,7 +62,8 @@ type Ring struct {
 // NewRing makes a ring that belongs to the calling thread, which must be locked
 // with runtime.LockOSThread for as long as the ring lives. The caller must
 // Close it. Errors: *UnsupportedError where io_uring cannot be had,
-// *KernelError else.
+// *KernelError else. A memlock limit that rings closed just before still fill is
+// waited for, up to 2 seconds.
 func NewRing(cfg RingConfig) (*Ring, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -72,11 +74,17 @@ func NewRing(cfg RingConfig) (*Ring, error) {
 	if cfg.CQEntries > 0 {
 		cfg.Flags |= SetupCQSize
 	}
-	h, mem, errno := cRingNew(uint32(cfg.Entries), uint32(cfg.CQEntries), cfg.Flags)
-	if errno != 0 {
-		return nil, setupError(errno, cfg.memory())
-	}
-	return &Ring{h: h, mem: mem}, nil
+	var r *Ring
+	need := cfg.memory()
+	err := charges.await(context.Background(), need, func() error {
+		h, mem, errno := cRingNew(uint32(cfg.Entries), uint32(cfg.CQEntries), cfg.Flags)
+		if errno != 0 {
+			return setupError(errno, need)
+		}
+		r = &Ring{h: h, mem: mem}
+		return nil
+	})
+	return r, err
 }
 
 func (cfg *RingConfig) check() error {
@@ -94,14 +102,20 @@ func (cfg *RingConfig) check() error {
 	return nil
 }
 
-// memory is the size of the rings in bytes, about: a submission queue entry has
-// 64, and each queue a header.
+// memory is what the kernel allocates for the queues, in bytes, and charges to
+// memlock in Linux 6.16 to 7.1: whole pages of submission queue entries, and whole
+// pages of completions, with the heads and tails of both queues before them.
 func (cfg *RingConfig) memory() uint64 {
-	completions, size := max(cfg.CQEntries, 2*cfg.Entries), 16
+	const entry, heads = 64, 320 // sizeof struct io_uring_sqe, struct io_rings
+	submissions := roundUpPow2(uint32(min(cfg.Entries, maxSQEntries)))
+	completions, size := 2*submissions, uint64(16)
+	if cfg.CQEntries > 0 {
+		completions = roundUpPow2(uint32(min(cfg.CQEntries, maxCQEntries)))
+	}
 	if cfg.Flags&SetupCQE32 != 0 {
 		size = 32
 	}
-	return uint64(cfg.Entries)*64 + uint64(completions)*uint64(size) + 2*uint64(sys.PageSize())
+	return wholePages(uint64(submissions)*entry) + wholePages(heads+uint64(completions)*size)
 }
 
 // Enable starts a ring that was made with SetupDisabled and makes the calling
@@ -124,6 +138,7 @@ func (r *Ring) Close() error {
 		return err
 	}
 	cRingFree(r.h)
+	charges.givenUp()
 	r.h, r.mem = nil, ringMemory{fd: -1}
 	return nil
 }

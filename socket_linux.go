@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,7 +52,7 @@ func receiveNow(fd int, p []byte) (int, syscall.Errno) {
 // what the packets' memory takes. 0 has the kernel tune the size again, by itself.
 func boundReceiveBuffer(fd, bytes int) error {
 	if bytes == 0 {
-		return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK, 0))
+		return letReceiveBufferGo(fd)
 	}
 	// Doubled by the kernel. SO_RCVBUF is bounded by net.core.rmem_max as well.
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bytes/2) == nil {
@@ -60,8 +61,50 @@ func boundReceiveBuffer(fd, bytes int) error {
 	return setReceiveBuffer(fd, bytes/2)
 }
 
+// letReceiveBufferGo leaves alone whether the size of the send buffer is set.
+func letReceiveBufferGo(fd int) error {
+	locked, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK)
+	if err != nil {
+		return os.NewSyscallError("getsockopt", err)
+	}
+	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK, locked&^sockRcvbufLock))
+}
+
 func setReceiveBuffer(fd, bytes int) error {
 	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, bytes))
+}
+
+// bytesBehind tells whether recv(2) has more where RECV_ZC answered 0.
+func bytesBehind(fd int) bool {
+	var b [1]byte
+	n, _, err := unix.Recvfrom(fd, b[:], unix.MSG_DONTWAIT|unix.MSG_PEEK)
+	return err == nil && n > 0
+}
+
+// dropUrgent has the kernel drop every packet of a TCP socket that has the URG flag, if
+// the socket has no filter of its own. Accepted sockets inherit it.
+func dropUrgent(fd int) error {
+	if hasFilter(fd) {
+		return nil
+	}
+	const flags, urg, all = 13, 0x20, 1<<32 - 1 // the packet begins with the TCP header
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: flags},
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: urg, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+		{Code: unix.BPF_RET | unix.BPF_K, K: all},
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	return os.NewSyscallError("setsockopt", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program))
+}
+
+// hasFilter tells whether the socket has a classic filter. The length of this option
+// counts instructions, not bytes: with 0 the kernel tells how many there are, and copies
+// none.
+func hasFilter(fd int) bool {
+	n := uint32(0)
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_GET_FILTER, 0, uintptr(unsafe.Pointer(&n)), 0)
+	return errno == 0 && n > 0
 }
 
 // bytesWaiting tells whether the socket holds something to receive.

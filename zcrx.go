@@ -88,6 +88,15 @@ var (
 	callRegisterBufRing = cRingRegisterBufRing
 )
 
+// pinned is how many bytes the registration has the kernel pin. A dma-buf's are its
+// exporter's.
+func (req *ifqRequest) pinned() uint64 {
+	if req.areaFlags&areaDMABuf != 0 {
+		return req.regionSize
+	}
+	return req.areaLen + req.regionSize
+}
+
 // features lists what a registration needs of the kernel.
 func (req *ifqRequest) features() []Feature {
 	need := []Feature{FeatureZeroCopy}
@@ -189,7 +198,7 @@ func (r *Ring) addArea(id ZCRXID, a *area) (token uint64, err error) {
 	a.describe(&req)
 	token, errno := cRingAddArea(r.h, id, req.areaAddr, req.areaLen, req.areaFlags, req.dmabufFD)
 	if errno != 0 {
-		return 0, ctrlError(op, FeatureAddArea, id, errno)
+		return 0, addAreaError(op, id, req, errno)
 	}
 	return token, nil
 }

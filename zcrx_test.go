@@ -260,6 +260,14 @@ func assertLayer(t *testing.T, err error, layer Layer) {
 	}
 }
 
+// memlockLayer is the layer of ENOMEM for who has a memlock limit, 0 without one.
+func memlockLayer() Layer {
+	if _, limited := sys.MemlockLimit(); limited {
+		return LayerPrivilege
+	}
+	return 0
+}
+
 // TestErrnoTable goes through what KernelError and UnsupportedError make of the
 // kernel's answers to a registration.
 func TestErrnoTable(t *testing.T) {
@@ -279,7 +287,7 @@ func TestErrnoTable(t *testing.T) {
 		{syscall.EEXIST, 0, 0, "already has a memory provider"},
 		{syscall.EBUSY, 0, 0, "AF_XDP"},
 		{sys.ENODATA, 0, LayerDevice, "ignored the buffer area"},
-		{syscall.ENOMEM, 0, 0, "bytes could not be pinned"},
+		{syscall.ENOMEM, 0, memlockLayer(), "bytes could not be pinned"},
 		{syscall.EFAULT, 0, 0, "not mapped, not writable or empty"},
 		{syscall.E2BIG, 0, 0, "is too large"},
 		{syscall.EOVERFLOW, 0, 0, "ask for fewer buffers"},
@@ -299,9 +307,12 @@ func TestErrnoTable(t *testing.T) {
 		assert.ErrorContains(t, importError("import", 5, errno), text)
 	}
 	for errno, text := range map[syscall.Errno]string{
-		syscall.ENXIO: "no zcrx instance 2", syscall.EOPNOTSUPP: "needs Linux 7.3", syscall.EFAULT: "bad pointer", syscall.ENOMEM: "memlock",
+		syscall.ENXIO: "no zcrx instance 2", syscall.EOPNOTSUPP: "needs Linux 7.3", syscall.EFAULT: "bad pointer", syscall.ENOMEM: "memory is used up",
 	} {
 		assert.ErrorContains(t, ctrlError("add zcrx area", FeatureAddArea, 2, errno), text)
+	}
+	for errno, text := range map[syscall.Errno]string{syscall.ENXIO: "no zcrx instance 2", syscall.ENOMEM: "4096 bytes could not be pinned"} {
+		assert.ErrorContains(t, addAreaError("add zcrx area", 2, ifqRequest{areaLen: 4096}, errno), text)
 	}
 	for errno, text := range map[syscall.Errno]string{
 		syscall.ENOTSOCK: "no socket", syscall.EPROTONOSUPPORT: "not plain TCP", syscall.ENOTCONN: "not connected",
@@ -311,6 +322,20 @@ func TestErrnoTable(t *testing.T) {
 		assert.ErrorContains(t, err, text)
 		assert.ErrorIs(t, err, errno)
 	}
+}
+
+// TestMemlockMessages tells a limit that is too small from one that is used up.
+func TestMemlockMessages(t *testing.T) {
+	tooSmall := memlockError("io_uring", 544768, 65536, "entries", &KernelError{Op: "set up ring", Errno: syscall.ENOMEM})
+	assertLayer(t, tooSmall, LayerPrivilege)
+	assert.EqualError(t, tooSmall, "zcrx: io_uring not supported (privilege): set up ring: ENOMEM (cannot allocate memory): "+
+		"544768 bytes could not be pinned; raise RLIMIT_MEMLOCK (ulimit -l) from 65536 to at least 544768 bytes, "+
+		"and what other rings and pools of this user need, run with CAP_IPC_LOCK, or ask for fewer entries")
+	usedUp := memlockError("io_uring", 8192, 65536, "entries", &KernelError{Op: "set up ring", Errno: syscall.ENOMEM})
+	assertLayer(t, usedUp, LayerPrivilege)
+	assert.EqualError(t, usedUp, "zcrx: io_uring not supported (privilege): set up ring: ENOMEM (cannot allocate memory): "+
+		"8192 bytes could not be pinned: other rings and pools of this user hold too much of the 65536 that it may pin; "+
+		"raise RLIMIT_MEMLOCK (ulimit -l) from 65536 to 73728 bytes, close other rings and pools, run with CAP_IPC_LOCK, or ask for fewer entries")
 }
 
 // TestRegistrationIsRetried plays an earlier owner whose teardown takes a while.
