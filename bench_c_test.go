@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zcrx-go/zcrx/internal/cbench"
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/tools/cbench"
 )
 
 // The library against C over liburing that does the same, in one run. The

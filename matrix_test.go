@@ -3,7 +3,7 @@
 package zcrx
 
 // The guest's half of `make test-matrix`: on one kernel, what does the library
-// say and do in each situation that users run it in? internal/matrix boots the
+// say and do in each situation that users run it in? tools/matrix boots the
 // kernels, and makes docs/kernels.md of the answers.
 
 import (
@@ -27,9 +27,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/zcrx-go/zcrx/internal/matrix/answers"
 	"github.com/zcrx-go/zcrx/internal/skip"
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/tools/matrix/answers"
 )
 
 const (

@@ -76,7 +76,7 @@ func awaitQueued(t *testing.T, r *Receiver) {
 func peekNow(fd int) (int, syscall.Errno) {
 	var b [1]byte
 	n, _, err := syscall.Recvfrom(fd, b[:], syscall.MSG_DONTWAIT|syscall.MSG_PEEK)
-	errno, _ := err.(syscall.Errno)
+	errno, _ := errors.AsType[syscall.Errno](err)
 	return n, errno
 }
 

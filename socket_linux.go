@@ -1,6 +1,7 @@
 package zcrx
 
 import (
+	"errors"
 	"net"
 	"os"
 	"strconv"
@@ -38,10 +39,13 @@ func setNonblock(fd int, nonblocking bool) error {
 func receiveNow(fd int, p []byte) (int, syscall.Errno) {
 	for {
 		n, _, err := unix.Recvfrom(fd, p, unix.MSG_DONTWAIT)
-		errno, failed := err.(syscall.Errno)
-		switch {
-		case !failed:
+		if err == nil {
 			return n, 0
+		}
+		errno, ok := errors.AsType[syscall.Errno](err)
+		switch {
+		case !ok:
+			return 0, syscall.EIO // a system call's error is an errno
 		case errno != syscall.EINTR:
 			return 0, errno
 		}

@@ -4,6 +4,7 @@ package zerocopy
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"strings"
@@ -247,7 +248,7 @@ func rescueOne(t *testing.T, w *wire, pool *zcrx.Pool) {
 	go func() { _ = sendFrom(c.out, size, size+more) }() // what is missing is missed at the other end
 	for {
 		b, err := r.Recv(ctx)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		require.NoError(t, err)
