@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/tools/cbench"
 )
 
@@ -366,7 +367,7 @@ func openCStream(mode uint32) transfer {
 		}
 		return s.Run, func() {
 			s.Close()
-			_ = closeFD(fd)
+			_ = sys.Close(fd)
 		}
 	}}
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // newBenchPool makes a pool whose kernel is the benchmark.
@@ -18,7 +20,7 @@ func newBenchPool(b *testing.B, buffers int) *Pool {
 	if err != nil {
 		b.Fatal(err)
 	}
-	region, err := mapAnonymous(refillRegionSize(uint32(buffers), pageSize()), pageSize())
+	region, err := sys.MapAnonymous(refillRegionSize(uint32(buffers), pageSize()), pageSize())
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"net"
 	"strings"
 	"syscall"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // Errors to test for with errors.Is.
@@ -148,7 +150,7 @@ func errnoText(e syscall.Errno) string {
 	if e == syscall.EOPNOTSUPP { // the same number as ENOTSUP, whose name nobody looks for
 		return "EOPNOTSUPP (" + e.Error() + ")"
 	}
-	if name := errnoName(e); name != "" {
+	if name := sys.ErrnoName(e); name != "" {
 		return name + " (" + e.Error() + ")"
 	}
 	return e.Error()

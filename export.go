@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // PoolHandle lets other loops import a pool: the kernel's exported fd, and what
@@ -60,8 +62,8 @@ type exported struct {
 }
 
 func (e exported) giveUp() {
-	_ = closeFD(e.fd) // ours alone
-	charges.givenUp() // it may have been the last to hold the pool
+	_ = sys.Close(e.fd) // ours alone
+	charges.givenUp()   // it may have been the last to hold the pool
 	e.memory.mu.Lock()
 	e.memory.drop()
 	e.memory.mu.Unlock()

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"unsafe"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // Feature is something that a kernel may lack.
@@ -180,7 +182,7 @@ func ProbeFeatures() (*Features, error) {
 // bits, and a registration attempt. A *Features is always answered; the error
 // says that something could not be found out and the answer is not to be kept.
 func probeFeatures() (*Features, error) {
-	fs := &Features{Kernel: kernelRelease()}
+	fs := &Features{Kernel: sys.KernelRelease()}
 	if !haveLiburing {
 		fs.setAll(unsupportedBuild("io_uring"))
 		return fs, nil

@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // registrations counts the calls that register something on a ring, and lets one
@@ -173,7 +175,7 @@ func TestGroupRollsBack(t *testing.T) {
 			if step == GroupCreate && errno == syscall.EEXIST {
 				continue // it is tried again: see below
 			}
-			t.Run(fmt.Sprintf("%d-%s-%s", at, step, errnoName(errno)), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%d-%s-%s", at, step, sys.ErrnoName(errno)), func(t *testing.T) {
 				before := ownedNow(t)
 				r := &registrations{at: at, errno: errno}
 				r.interfere(t)
@@ -351,7 +353,7 @@ func TestCopyingGroupRollsBack(t *testing.T) {
 	worksAgain(t, cfg)
 	for at := range loops {
 		for _, errno := range plausibleErrnos {
-			t.Run(fmt.Sprintf("%d-%s", at, errnoName(errno)), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%d-%s", at, sys.ErrnoName(errno)), func(t *testing.T) {
 				before := ownedNow(t)
 				r := &registrations{at: at, errno: errno}
 				r.interfere(t)

@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // guard is how much before and behind guarded memory cannot be touched: more than
@@ -105,7 +107,7 @@ func TestGuardsFault(t *testing.T) {
 	assert.False(t, faults(start))
 	assert.False(t, faults(unsafe.Add(start, len(mem)-1)))
 	assert.True(t, faults(unsafe.Add(start, len(mem))))
-	require.NoError(t, unmap(mem))
+	require.NoError(t, sys.Unmap(mem))
 	assert.True(t, faults(start))
 }
 

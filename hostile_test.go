@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // What a real kernel answers to a program that gets things wrong, as liburing's own
@@ -23,8 +25,8 @@ func TestBadRegistrations(t *testing.T) {
 	mem := guarded(t, 4*page)
 	region := guarded(t, page)
 	defer func() {
-		assert.NoError(t, unmap(mem))
-		assert.NoError(t, unmap(region))
+		assert.NoError(t, sys.Unmap(mem))
+		assert.NoError(t, sys.Unmap(region))
 	}()
 	readOnly, err := unix.Mmap(-1, 0, int(page), unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	require.NoError(t, err)

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // Listener accepts TCP connections onto an engine's loops. It is a net.Listener,
@@ -290,7 +292,7 @@ func (l *Listener) acceptOne() (*Conn, error) {
 	}
 	pool, err := e.group.pick(e.napiOf(fd))
 	if err != nil {
-		return nil, errors.Join(err, closeFD(fd))
+		return nil, errors.Join(err, sys.Close(fd))
 	}
 	r := newReceiver(pool, fd)
 	local := localAddr(fd)

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // Loop is one OS thread that owns one io_uring ring. Every operation on the ring
@@ -121,12 +123,12 @@ func (l *Loop) start(cfg RingConfig) error {
 		return err
 	}
 	l.ring = ring
-	l.tid.Store(int64(threadID()))
-	if l.wakeFD, err = newEventFD(); err != nil {
+	l.tid.Store(int64(sys.ThreadID()))
+	if l.wakeFD, err = sys.NewEventFD(); err != nil {
 		return errors.Join(err, ring.Close())
 	}
-	if l.wakeBuf, err = mapAnonymous(pageSize(), pageSize()); err != nil {
-		return errors.Join(err, closeFD(l.wakeFD), ring.Close())
+	if l.wakeBuf, err = sys.MapAnonymous(sys.PageSize(), sys.PageSize()); err != nil {
+		return errors.Join(err, sys.Close(l.wakeFD), ring.Close())
 	}
 	if err := ring.Enable(); err != nil {
 		return errors.Join(err, l.release())
@@ -143,7 +145,7 @@ func (l *Loop) release() error {
 	l.wakeFD = -1
 	l.mu.Unlock()
 	l.tid.Store(0)
-	return errors.Join(l.ring.Close(), closeFD(fd), unmap(l.wakeBuf))
+	return errors.Join(l.ring.Close(), sys.Close(fd), sys.Unmap(l.wakeBuf))
 }
 
 // armWake reads the eventfd, so that writing to it ends the loop's sleep. Without
@@ -358,7 +360,7 @@ func (l *Loop) wake() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.wakeFD >= 0 { // the loop may have woken by itself, and ended
-		_ = signalEventFD(l.wakeFD)
+		_ = sys.SignalEventFD(l.wakeFD)
 	}
 }
 
@@ -442,11 +444,11 @@ func (l *Loop) call(fn func(*Ring) error) (err error) {
 
 // onLoop tells whether the caller runs on the loop's thread. The thread is
 // locked to the loop's goroutine, so no other can be there.
-func (l *Loop) onLoop() bool { return int64(threadID()) == l.tid.Load() }
+func (l *Loop) onLoop() bool { return int64(sys.ThreadID()) == l.tid.Load() }
 
 // onAnyLoop tells whether the caller runs on the thread of one of the loops.
 func onAnyLoop(loops []*Loop) bool {
-	tid := int64(threadID())
+	tid := int64(sys.ThreadID())
 	for _, l := range loops {
 		if l.tid.Load() == tid {
 			return true

@@ -19,6 +19,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 func newTestLoop(t testing.TB, cfg LoopConfig) *Loop {
@@ -40,7 +42,7 @@ func TestDoRunsOnOneThread(t *testing.T) {
 		wg.Go(func() {
 			for range 50 {
 				assert.NoError(t, l.do(func(r *Ring) error {
-					tids.Store(threadID(), true)
+					tids.Store(sys.ThreadID(), true)
 					_, err := r.Submit() // answers EEXIST anywhere else
 					return err
 				}))

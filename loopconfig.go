@@ -4,6 +4,8 @@ import (
 	"errors"
 	"log/slog"
 	"sync/atomic"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // CompletionSize is the size of a loop's completions.
@@ -57,7 +59,7 @@ func (s CompletionSize) setupFlags() (SetupFlags, error) {
 		return SetupCQEMixed, HaveMixedCQE()
 	case CompletionAuto:
 		err := HaveMixedCQE()
-		if errors.Is(err, ErrNotSupported) || (err == nil && olderKernel(kernelRelease(), 7, 3, 0)) {
+		if errors.Is(err, ErrNotSupported) || (err == nil && olderKernel(sys.KernelRelease(), 7, 3, 0)) {
 			return SetupCQE32, nil
 		}
 		return SetupCQEMixed, err

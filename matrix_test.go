@@ -28,6 +28,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zcrx-go/zcrx/internal/skip"
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/tools/matrix/answers"
 )
 
@@ -78,7 +79,7 @@ var situations = []situation{
 }
 
 func TestMatrix(t *testing.T) {
-	release := kernelRelease()
+	release := sys.KernelRelease()
 	var all []answers.Answers
 	for _, s := range situations {
 		t.Run(s.name, func(t *testing.T) {
@@ -308,11 +309,11 @@ func known(err error) error {
 
 // flushNothing asks for the flush of an instance that does not exist.
 func flushNothing(r *Ring) error {
-	region, err := mapAnonymous(pageSize(), pageSize())
+	region, err := sys.MapAnonymous(pageSize(), pageSize())
 	if err != nil {
 		return err
 	}
-	defer func() { _ = unmap(region) }()
+	defer func() { _ = sys.Unmap(region) }()
 	q, err := newRefillQueue(region, refillOffsets{tail: 64, entries: 128}, 4)
 	if err != nil {
 		return err

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // poolMemory is what the members of a pool have in common: the owner, which
@@ -61,11 +63,11 @@ func mapPoolMemory(cfg *PoolConfig, n, size int) (*poolMemory, error) {
 	m := &poolMemory{kind: cfg.Memory, bufferSize: a.bufferSize, entries: uint32(cfg.RefillEntries), maxLeases: uint64(cfg.MaxLeases), tcpWindow: tcpWindowLimit()}
 	m.areas.Store(&[]area{a})
 	m.numBuffers.Store(int64(a.buffers()))
-	if m.region, err = mapAnonymous(refillRegionSize(m.entries, pageSize()), pageSize()); err != nil {
+	if m.region, err = sys.MapAnonymous(refillRegionSize(m.entries, sys.PageSize()), sys.PageSize()); err != nil {
 		m.unmap()
 		return nil, fmt.Errorf("zcrx: map refill queue of %d entries: %w", m.entries, err)
 	}
-	adviseReceive(m.region)
+	sys.AdviseReceive(m.region)
 	return m, nil
 }
 
@@ -255,7 +257,7 @@ func (m *poolMemory) unmap() {
 		areas[i].unmap()
 	}
 	if m.region != nil {
-		_ = unmap(m.region)
+		_ = sys.Unmap(m.region)
 		m.region = nil
 	}
 }

@@ -3,6 +3,8 @@ package zcrx
 import (
 	"time"
 	"unsafe"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // SQE is a submission queue entry, laid out as struct io_uring_sqe. Fill it in
@@ -190,7 +192,7 @@ func (s *SQE) PrepSendZC(fd int, b []byte, flags int, zcFlags uint16) {
 // Implements: void io_uring_prep_poll_add(struct io_uring_sqe *sqe, int fd, unsigned poll_mask)
 func (s *SQE) PrepPollAdd(fd int, events uint32) {
 	s.prep(OpPollAdd, fd, 0, 0, 0)
-	s.OpFlags = pollMask(events)
+	s.OpFlags = sys.PollMask(events)
 }
 
 // PrepPollMultishot is PrepPollAdd with a completion for every wake-up until

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // Receiver takes in the bytes of one TCP connection, in order, as leased
@@ -86,17 +88,17 @@ func NewReceiver(pool BufferPool, conn *net.TCPConn) (*Receiver, error) {
 	}
 	if _, zeroCopy := pool.(*Pool); zeroCopy {
 		if err := checkPlainTCP(fd); err != nil {
-			return nil, errors.Join(err, closeFD(fd))
+			return nil, errors.Join(err, sys.Close(fd))
 		}
 	}
 	// A receive on a non-blocking socket ends with EAGAIN instead of waiting.
 	if err := setNonblock(fd, false); err != nil {
-		return nil, errors.Join(err, closeFD(fd))
+		return nil, errors.Join(err, sys.Close(fd))
 	}
 	r := newReceiver(pool, fd)
 	err = r.do(func() error { return r.attach(pool) })
 	if err != nil {
-		return nil, errors.Join(err, setNonblock(fd, true), closeFD(fd))
+		return nil, errors.Join(err, setNonblock(fd, true), sys.Close(fd))
 	}
 	_ = conn.Close() // the socket lives on in fd
 	return r, nil

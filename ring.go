@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // SetupFlags are the IORING_SETUP_* flags of a ring (uapi linux/io_uring.h).
@@ -194,7 +196,7 @@ func (r *Ring) turn(waitFor uint32, timeout time.Duration, flushes []flushReques
 	switch errno {
 	case 0:
 		return n, nil
-	case errTimer, syscall.EINTR:
+	case sys.ETIME, syscall.EINTR:
 		return 0, nil
 	case syscall.EEXIST:
 		return 0, wrongThread("submit")

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zcrx-go/zcrx/internal/skip"
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // newTestRing makes a ring for the test's goroutine, which stays on its thread.
@@ -196,9 +197,9 @@ func TestSocketRequests(t *testing.T) {
 		prep(s)
 		s.UserData = userData
 	}
-	mem, err := mapAnonymous(1<<16, pageSize())
+	mem, err := sys.MapAnonymous(1<<16, pageSize())
 	require.NoError(t, err)
-	defer func() { assert.NoError(t, unmap(mem)) }()
+	defer func() { assert.NoError(t, sys.Unmap(mem)) }()
 	out, in := mem[:8192], mem[8192:16384]
 	for i := range out {
 		out[i] = byte(i * 7)
@@ -350,9 +351,9 @@ func listenRaw(t *testing.T) (fd int, sockaddr []byte) {
 	sa, err := unix.Getsockname(fd)
 	require.NoError(t, err)
 	port := sa.(*unix.SockaddrInet4).Port
-	mem, err := mapAnonymous(pageSize(), pageSize())
+	mem, err := sys.MapAnonymous(pageSize(), pageSize())
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, unmap(mem)) })
+	t.Cleanup(func() { assert.NoError(t, sys.Unmap(mem)) })
 	raw := fmt.Appendf(mem[:0], "\x02\x00%c%c\x7f\x00\x00\x01", 0, 0) // AF_INET, little endian
 	raw[2], raw[3] = byte(port>>8), byte(port)
 	return fd, mem[:16]

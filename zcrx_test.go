@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zcrx-go/zcrx/internal/skip"
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // newRegisteredRing makes a ring with a device-less instance of n buffers and
@@ -28,11 +29,11 @@ func newRegisteredRing(t *testing.T, flags SetupFlags, n int, entries uint32) (*
 	r := newTestRing(t, RingConfig{Entries: 16, CQEntries: 256, Flags: ownerFlags | flags})
 	a, err := newArea(MemoryAnonymous, n, pageSize(), -1)
 	require.NoError(t, err)
-	region, err := mapAnonymous(refillRegionSize(entries, pageSize()), pageSize())
+	region, err := sys.MapAnonymous(refillRegionSize(entries, pageSize()), pageSize())
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		a.unmap()
-		assert.NoError(t, unmap(region))
+		assert.NoError(t, sys.Unmap(region))
 	})
 	answer, err := r.registerIfq(ifqRequest{
 		refillEntries: entries, flags: regDeviceLess,
@@ -54,7 +55,7 @@ func receiveInto(t *testing.T, r *Ring, id ZCRXID, limit uint32) (sender *net.TC
 	require.NoError(t, err)
 	require.NoError(t, setNonblock(fd, false))
 	require.NoError(t, conn.Close())
-	t.Cleanup(func() { assert.NoError(t, closeFD(fd)) })
+	t.Cleanup(func() { assert.NoError(t, sys.Close(fd)) })
 	r.GetSQE().PrepRecvZC(fd, id, limit)
 	_, err = r.Submit()
 	require.NoError(t, err)
@@ -131,7 +132,7 @@ func TestExportImportAndControl(t *testing.T) {
 	importer := newTestRing(t, RingConfig{Entries: 8, Flags: ownerFlags | SetupCQE32})
 	answer, err := importer.importIfq(fd)
 	require.NoError(t, err)
-	require.NoError(t, closeFD(fd), "the import holds its own reference")
+	require.NoError(t, sys.Close(fd), "the import holds its own reference")
 	assert.Zero(t, answer.refillEntries, "the kernel does not tell an importer")
 
 	// Received by the importer, into the exporter's memory, returned through
@@ -261,7 +262,7 @@ func assertLayer(t *testing.T, err error, layer Layer) {
 
 // memlockLayer is the layer of ENOMEM for who has a memlock limit, 0 without one.
 func memlockLayer() Layer {
-	if _, limited := memlockLimit(); limited {
+	if _, limited := sys.MemlockLimit(); limited {
 		return LayerPrivilege
 	}
 	return 0
@@ -285,7 +286,7 @@ func TestErrnoTable(t *testing.T) {
 		{syscall.ERANGE, 0, LayerDevice, "queue 4 of interface index 1073741824 is out of range"},
 		{syscall.EEXIST, 0, 0, "already has a memory provider"},
 		{syscall.EBUSY, 0, 0, "AF_XDP"},
-		{errNoData, 0, LayerDevice, "ignored the buffer area"},
+		{sys.ENODATA, 0, LayerDevice, "ignored the buffer area"},
 		{syscall.ENOMEM, 0, memlockLayer(), "bytes could not be pinned"},
 		{syscall.EFAULT, 0, 0, "not mapped, not writable or empty"},
 		{syscall.E2BIG, 0, 0, "is too large"},

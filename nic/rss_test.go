@@ -1,4 +1,4 @@
-package zcrx
+package nic
 
 import (
 	"encoding/hex"
@@ -15,7 +15,7 @@ func TestRSSHash(t *testing.T) {
 	key, err := hex.DecodeString(strings.ReplaceAll(
 		"6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa", " ", ""))
 	require.NoError(t, err)
-	table := &rssTable{key: key, queues: []uint32{0, 1, 2, 3, 4, 5, 6, 7}}
+	rss := &RSS{Key: key, Table: []int{0, 1, 2, 3, 4, 5, 6, 7}}
 	for _, c := range []struct {
 		from, to string
 		want     uint32
@@ -30,9 +30,9 @@ func TestRSSHash(t *testing.T) {
 		{"[3ffe:1900:4545:3:200:f8ff:fe21:67cf]:44251", "[fe80::200:f8ff:fe21:67cf]:38024", 0x02d1feef},
 	} {
 		from, to := netip.MustParseAddrPort(c.from), netip.MustParseAddrPort(c.to)
-		assert.Equal(t, c.want, table.hash(from, to), "%s to %s", c.from, c.to)
-		assert.Equal(t, c.want%8, table.queue(from, to))
+		assert.Equal(t, c.want, rss.Hash(from, to), "%s to %s", c.from, c.to)
+		assert.Equal(t, int(c.want%8), rss.Queue(from, to))
 	}
-	assert.True(t, table.leadsTo(map[uint32]bool{9: true, 7: true}))
-	assert.False(t, table.leadsTo(map[uint32]bool{9: true}))
+	assert.True(t, rss.LeadsTo(9, 7))
+	assert.False(t, rss.LeadsTo(9))
 }

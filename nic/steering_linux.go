@@ -1,4 +1,4 @@
-package zcrx
+package nic
 
 import (
 	"context"
@@ -14,37 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// steering picks the source ports of connections such that what the peer sends
-// arrives on one of some hardware queues.
-type steering struct {
-	iface  string
-	rss    *rssTable
-	queues map[uint32]bool
-}
-
-// newSteering answers an error where flows cannot be foreseen, or come to none of
-// the queues: the interface's table may leave them to flow rules.
-func newSteering(iface string, queues []int) (*steering, error) {
-	rss, err := rssOf(iface)
-	if err != nil {
-		return nil, err
-	}
-	s := &steering{iface: iface, rss: rss, queues: map[uint32]bool{}}
-	for _, q := range queues {
-		s.queues[uint32(q)] = true
-	}
-	if !rss.leadsTo(s.queues) {
-		return nil, fmt.Errorf("zcrx: RSS of %q leads to none of the queues %v", iface, queues)
-	}
-	return s, nil
-}
-
 // steeringTries bounds how many ports are looked at for one connection.
 const steeringTries = 1000
 
-// control is a net.Dialer's ControlContext: it binds the socket to a port that is
-// right, if there is one. Else the kernel chooses.
-func (s *steering) control(_ context.Context, _, address string, raw syscall.RawConn) error {
+// Control is for a net.Dialer's ControlContext. It binds the socket to a source port
+// for which the peer's packets arrive on one of the queues. If it finds none, or the
+// address is reached through another interface, the kernel chooses the port.
+func (s *Steering) Control(_ context.Context, _, address string, raw syscall.RawConn) error {
 	to, from := s.route(address)
 	if !from.IsValid() {
 		return nil
@@ -57,7 +33,7 @@ func (s *steering) control(_ context.Context, _, address string, raw syscall.Raw
 				port = low
 			}
 			local := netip.AddrPortFrom(from, uint16(port))
-			if !s.queues[s.rss.queue(to, local)] {
+			if !s.queues[s.rss.Queue(to, local)] {
 				continue
 			}
 			if err := unix.Bind(int(fd), sockaddr(local)); !errors.Is(err, unix.EADDRINUSE) {
@@ -67,14 +43,10 @@ func (s *steering) control(_ context.Context, _, address string, raw syscall.Raw
 	})
 }
 
-// queueOf is the queue that a connection's packets arrive on.
-func (s *steering) queueOf(conn *net.TCPConn) int {
-	return int(s.rss.queue(addrPort(conn.RemoteAddr()), addrPort(conn.LocalAddr())))
-}
-
-// route is the address, and the one that it is reached from; that is invalid where
-// nothing can be steered: another interface, or no route, which connect will tell.
-func (s *steering) route(address string) (to netip.AddrPort, from netip.Addr) {
+// route returns the address, and the one that it is reached from; that is invalid
+// where nothing can be steered: another interface, or no route, which connect will
+// tell.
+func (s *Steering) route(address string) (to netip.AddrPort, from netip.Addr) {
 	to, err := netip.ParseAddrPort(address)
 	if err == nil {
 		from, err = s.sourceOf(to)
@@ -85,9 +57,9 @@ func (s *steering) route(address string) (to netip.AddrPort, from netip.Addr) {
 	return to, from
 }
 
-// sourceOf is the address that the kernel would send from, if that is one of the
+// sourceOf returns the address that the kernel would send from, if that is one of the
 // interface's.
-func (s *steering) sourceOf(to netip.AddrPort) (netip.Addr, error) {
+func (s *Steering) sourceOf(to netip.AddrPort) (netip.Addr, error) {
 	family := unix.AF_INET
 	if to.Addr().Unmap().Is6() {
 		family = unix.AF_INET6
@@ -104,7 +76,7 @@ func (s *steering) sourceOf(to netip.AddrPort) (netip.Addr, error) {
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	from := tcpAddr(sa).AddrPort().Addr().Unmap()
+	from := addrOf(sa)
 	ifi, err := net.InterfaceByName(s.iface)
 	if err != nil {
 		return netip.Addr{}, err
@@ -121,12 +93,19 @@ func (s *steering) sourceOf(to netip.AddrPort) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("zcrx: %v is reached from %v, which %q does not have", to, from, s.iface)
 }
 
-// addrPort is the zero one for what is no TCP address.
-func addrPort(a net.Addr) netip.AddrPort {
-	if tcp, ok := a.(*net.TCPAddr); ok {
-		return tcp.AddrPort()
+// addrOf returns a socket address without its port.
+func addrOf(sa unix.Sockaddr) netip.Addr {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrFrom4(sa.Addr)
+	case *unix.SockaddrInet6:
+		addr := netip.AddrFrom16(sa.Addr)
+		if ifi, err := net.InterfaceByIndex(int(sa.ZoneId)); err == nil { // 0 is none
+			addr = addr.WithZone(ifi.Name)
+		}
+		return addr.Unmap()
 	}
-	return netip.AddrPort{}
+	return netip.Addr{}
 }
 
 func sockaddr(a netip.AddrPort) unix.Sockaddr {
@@ -141,7 +120,7 @@ func sockaddr(a netip.AddrPort) unix.Sockaddr {
 	return sa
 }
 
-// localPorts is the range that the kernel chooses source ports from.
+// localPorts returns the range that the kernel chooses source ports from.
 func localPorts() (low, high int) {
 	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if err == nil {

@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // mapHugeTLB maps size bytes of reserved huge pages of 2 MiB.
@@ -51,7 +53,7 @@ func newUDMABuf(size uintptr) (fd int, err error) {
 	if err != nil {
 		return -1, os.NewSyscallError("memfd_create", err)
 	}
-	defer func() { err = errors.Join(err, closeFD(memfd)) }() // the dma-buf holds the memory
+	defer func() { err = errors.Join(err, sys.Close(memfd)) }() // the dma-buf holds the memory
 	if err := unix.Ftruncate(memfd, int64(size)); err != nil {
 		return -1, os.NewSyscallError("ftruncate", err)
 	}

@@ -1,4 +1,4 @@
-package zcrx
+package nic
 
 import (
 	"encoding/binary"
@@ -29,8 +29,9 @@ type rssHeader struct {
 	_         uint32
 }
 
-// rssOf reads an interface's table (ETHTOOL_GRSSH).
-func rssOf(iface string) (*rssTable, error) {
+// ReadRSS asks an interface's driver for its key and table. It needs no privilege. It
+// returns an error if there are none, or the hash is not plain Toeplitz.
+func ReadRSS(iface string) (*RSS, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
@@ -60,17 +61,17 @@ func rssOf(iface string) (*rssTable, error) {
 	return nil, errors.New("zcrx: RSS table changes its size")
 }
 
-func parseRSS(h *rssHeader, config []byte) *rssTable {
-	t := &rssTable{}
-	for range h.indirSize {
-		t.queues = append(t.queues, binary.NativeEndian.Uint32(config))
+func parseRSS(h *rssHeader, config []byte) *RSS {
+	r := &RSS{Table: make([]int, h.indirSize)}
+	for i := range r.Table {
+		r.Table[i] = int(binary.NativeEndian.Uint32(config))
 		config = config[4:]
 	}
-	t.key = config[:h.keySize]
-	return t
+	r.Key = config[:h.keySize]
+	return r
 }
 
-// ethtool asks the driver; the answer is in the request's place.
+// ethtool asks the driver; the reply takes the request's place.
 func ethtool(fd int, iface string, request []byte) error {
 	var ifreq struct {
 		name [unix.IFNAMSIZ]byte
