@@ -66,9 +66,8 @@ type socket interface {
 	onLoop() bool
 
 	mode() Mode
-	// mergeAt is how many leases an unread prefix may consist of before it is
-	// copied together: more could be all that the connection may have.
-	mergeAt() int
+	// maxLeases is how many leases the connection may have out.
+	maxLeases() int
 	// loop is the one that it is on, nil if there is none.
 	loop() *Loop
 	// moveTo takes the socket to another loop.

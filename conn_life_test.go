@@ -572,7 +572,7 @@ func TestMoveToALoopThatGoes(t *testing.T) {
 				require.NoError(t, server.Handle(h))
 			}
 			move := make(chan error)
-			go func() { move <- server.socket.(*ringSocket).Receiver.moveTo(context.Background(), p) }()
+			go func() { move <- server.socket.(*ringSocket).MoveTo(context.Background(), p) }()
 			if i%3 == 0 {
 				time.Sleep(time.Duration(i) * 20 * time.Microsecond)
 			}

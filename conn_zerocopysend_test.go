@@ -156,19 +156,3 @@ func TestSendZeroCopyWhoseLoopGoes(t *testing.T) {
 		peer.Close()
 	})
 }
-
-// TestSendZeroCopyRefused by the kernel is done with a copy.
-func TestSendZeroCopyRefused(t *testing.T) {
-	s := &ringSocket{}
-	for _, errno := range []syscall.Errno{syscall.ENOMEM, syscall.ENOBUFS, syscall.EOPNOTSUPP, syscall.EINVAL} {
-		s.copies.Store(false)
-		assert.ErrorIs(t, s.zeroCopyError(errno, false), errSendCopying)
-		assert.True(t, s.copies.Load(), "for good")
-	}
-	s.copies.Store(false)
-	assert.ErrorIs(t, s.zeroCopyError(syscall.EINTR, false), errSendCopying)
-	assert.False(t, s.copies.Load(), "this once")
-	assert.ErrorIs(t, s.zeroCopyError(syscall.ECANCELED, false), ErrClosed)
-	assert.ErrorIs(t, s.zeroCopyError(syscall.ECANCELED, true), os.ErrDeadlineExceeded)
-	assert.ErrorIs(t, s.zeroCopyError(syscall.EPIPE, false), syscall.EPIPE)
-}

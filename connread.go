@@ -120,7 +120,7 @@ func (c *Conn) Peek(ctx context.Context, n int) ([]byte, error) {
 	defer c.endReading()
 	err := c.mayRead(ctx)
 	for err == nil && c.inbox.bytes < n {
-		if c.inbox.leases() >= c.socket.mergeAt() {
+		if c.inbox.leases() >= mergeAt(c.socket.maxLeases()) {
 			c.inbox.unlease()
 		}
 		err = c.fill(ctx)
@@ -129,6 +129,10 @@ func (c *Conn) Peek(ctx context.Context, n int) ([]byte, error) {
 	c.inbox.merge(n)
 	return c.inbox.front()[:n:n], c.opError("read", err)
 }
+
+// mergeAt is how many leases an unread prefix may consist of before it is copied
+// together: well below half of a share, which a paused receiver waits for.
+func mergeAt(maxLeases int) int { return max(1, min(16, maxLeases/4)) }
 
 // maxPeek bounds what a peer can make a parser hold: 1 GiB.
 const maxPeek = 1 << 30

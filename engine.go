@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 )
 
@@ -173,7 +174,7 @@ func (e *Engine) newConn(conn *net.TCPConn, queue int) (*Conn, error) {
 		}
 		return e.dialed.admit(s, local, remote), nil
 	}
-	pool, err := e.group.pickOn(queue, conn)
+	pool, err := e.pick(queue, conn)
 	if err != nil {
 		return nil, err
 	}
@@ -182,6 +183,13 @@ func (e *Engine) newConn(conn *net.TCPConn, queue int) (*Conn, error) {
 		return nil, err
 	}
 	return e.dialed.admit(e.newRingSocket(r), local, remote), nil
+}
+
+func (e *Engine) pick(queue int, conn *net.TCPConn) (BufferPool, error) {
+	if slices.Contains(e.group.Queues(), queue) {
+		return e.group.PickQueue(queue)
+	}
+	return e.group.Pick(conn)
 }
 
 func (e *Engine) newRingSocket(r *Receiver) *ringSocket {
@@ -256,7 +264,7 @@ func Dial(ctx context.Context, network, address string, cfg Config) (*Conn, erro
 
 // closeSoon is Close, from one of the engine's loops too.
 func (e *Engine) closeSoon() {
-	if onAnyLoop(e.loops) {
+	if OnAnyLoop(e.loops) {
 		go func() { _ = e.Close() }() // nobody is left to tell
 		return
 	}

@@ -1,7 +1,5 @@
 package zcrx
 
-import "unsafe"
-
 // inbox is what a connection received and nobody consumed yet: a chain of leases,
 // the first of which may be used up in part. It is for one goroutine at a time.
 type inbox struct {
@@ -49,7 +47,7 @@ func (in *inbox) discard(n int) int {
 	for dropped < n && !in.empty() {
 		b := &in.buffers[in.first]
 		k := min(n-dropped, b.Len())
-		*b = b.after(k)
+		*b = b.Skip(k)
 		dropped += k
 		if b.Len() == 0 {
 			_ = b.Release() // nobody else has it: no double release can be
@@ -103,7 +101,7 @@ func (in *inbox) gather(n int) {
 		b := &in.buffers[in.first]
 		k := min(n-len(in.merged), b.Len())
 		in.merged = append(in.merged, b.Bytes()[:k]...)
-		if *b = b.after(k); b.Len() > 0 {
+		if *b = b.Skip(k); b.Len() > 0 {
 			break
 		}
 		_ = b.Release()
@@ -111,7 +109,7 @@ func (in *inbox) gather(n int) {
 		in.first++
 	}
 	in.first--
-	in.buffers[in.first] = Buffer{data: unsafe.Pointer(unsafe.SliceData(in.merged)), length: uint32(len(in.merged))}
+	in.buffers[in.first] = NewBuffer(in.merged)
 }
 
 // leases is the number of buffers that lie in the pool.

@@ -158,7 +158,7 @@ func (l *Listener) Close() error {
 	}
 	close(l.closing)
 	err := errors.Join(l.closeFile(), l.tcp.Close())
-	if !onAnyLoop(l.engine.loops) { // the acceptor may wait for this very loop
+	if !OnAnyLoop(l.engine.loops) { // the acceptor may wait for this very loop
 		<-l.ended
 	}
 	l.conns.close()
@@ -280,14 +280,12 @@ func (l *Listener) acceptOne() (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool, err := e.group.pick(e.napiOf(fd))
+	pool, err := e.group.PickNAPI(e.napiOf(fd))
 	if err != nil {
 		return nil, errors.Join(err, closeFD(fd))
 	}
-	r := newReceiver(pool, fd)
 	local := localAddr(fd)
-	r.start()
-	return l.conns.admit(e.newRingSocket(r), local, remote), nil
+	return l.conns.admit(e.newRingSocket(NewReceiverFD(pool, fd)), local, remote), nil
 }
 
 // napiOf is 0 where no queue is told from another.

@@ -32,7 +32,7 @@ func (c *Conn) Migrate(ctx context.Context, to *Loop) error {
 // mode.
 func (c *Conn) Loop() *Loop { return c.socket.loop() }
 
-func (s *ringSocket) loop() *Loop  { return s.home.Load().loop }
+func (s *ringSocket) loop() *Loop  { return s.Pool().Loop() }
 func (s *plainSocket) loop() *Loop { return nil }
 
 func (s *ringSocket) moveTo(ctx context.Context, to *Loop) error {
@@ -40,7 +40,7 @@ func (s *ringSocket) moveTo(ctx context.Context, to *Loop) error {
 	if pool == nil {
 		return fmt.Errorf("the loop is none of the engine's %d", len(s.engine.loops))
 	}
-	return s.Receiver.moveTo(ctx, pool)
+	return s.MoveTo(ctx, pool)
 }
 
 func (s *plainSocket) moveTo(context.Context, *Loop) error {

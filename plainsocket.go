@@ -40,8 +40,8 @@ func newPlainSocket(pool *plainPool, conn *net.TCPConn) (*plainSocket, error) {
 
 func (s *plainSocket) onLoop() bool { return false }
 
-func (s *plainSocket) mode() Mode   { return Socket }
-func (s *plainSocket) mergeAt() int { return s.pool.mergeAt() }
+func (s *plainSocket) mode() Mode     { return Socket }
+func (s *plainSocket) maxLeases() int { return s.pool.MaxLeases() }
 
 // resume is called with the ledger's lock held.
 func (s *plainSocket) resume() {

@@ -1,10 +1,10 @@
 package zcrx
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
-	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -31,9 +31,25 @@ type ringSocket struct {
 	limited      atomic.Bool // there is a write deadline, which a send without a copy might miss
 }
 
-func (s *ringSocket) mode() Mode { return s.home.Load().pool.Mode() }
+func (s *ringSocket) mode() Mode     { return s.Pool().Mode() }
+func (s *ringSocket) maxLeases() int { return s.Pool().MaxLeases() }
 
-func (s *ringSocket) mergeAt() int { return s.home.Load().pool.accounts().mergeAt() }
+// recv waits until there is a buffer, ctx ends or expired is closed. Close ends it, too.
+func (s *ringSocket) recv(ctx context.Context, dst []Buffer, expired <-chan struct{}) (int, error) {
+	for {
+		n, err := s.TryRecv(dst)
+		if n > 0 || err != nil {
+			return n, err
+		}
+		select {
+		case <-s.Readable():
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-expired:
+			return 0, os.ErrDeadlineExceeded
+		}
+	}
+}
 
 func (s *ringSocket) setReadDeadline(time.Time) error { return s.open() }
 
@@ -42,13 +58,13 @@ func (s *ringSocket) setWriteDeadline(t time.Time) error {
 	return s.open()
 }
 
-// open answers ErrClosed if the socket is not.
-func (s *ringSocket) open() error { return s.socket.use(func(int) error { return nil }) }
+// open returns ErrClosed if the socket is not.
+func (s *ringSocket) open() error { return s.Control(func(uintptr) {}) }
 
 // onLoop: a loop that waited for another one could be what that one waits for.
-func (s *ringSocket) onLoop() bool { return s.onOwnLoop() || onAnyLoop(s.engine.loops) }
+func (s *ringSocket) onLoop() bool { return s.onOwnLoop() || OnAnyLoop(s.engine.loops) }
 
-func (s *ringSocket) onOwnLoop() bool { return s.home.Load().loop.onLoop() }
+func (s *ringSocket) onOwnLoop() bool { return s.Pool().Loop().OnLoop() }
 
 func (s *ringSocket) close() error {
 	if !s.onOwnLoop() && s.onLoop() {
@@ -58,33 +74,17 @@ func (s *ringSocket) close() error {
 	return s.Receiver.Close()
 }
 
-func (s *ringSocket) control(fn func(fd uintptr)) error {
-	return s.socket.use(func(fd int) error { fn(uintptr(fd)); return nil })
-}
-
-func (s *ringSocket) shutdown(how int) error {
-	return s.socket.use(func(fd int) error { return shutdownSocket(fd, how) })
-}
+func (s *ringSocket) control(fn func(fd uintptr)) error { return s.Control(fn) }
+func (s *ringSocket) shutdown(how int) error            { return s.Shutdown(how) }
 
 // readFrom: a ring has nothing better than Write.
 func (s *ringSocket) readFrom(io.Reader) (n int64, handled bool, err error) { return 0, false, nil }
 
-// handle gives fn what the consumer did not take, and every turn's buffers, from
-// the end of this turn on.
 func (s *ringSocket) handle(first []Buffer, fn func(buffers []Buffer, err error)) error {
 	if !s.onOwnLoop() && s.onLoop() {
 		return ErrWouldBlock
 	}
-	r := s.Receiver
-	return r.do(func() error {
-		if r.closeWanted {
-			return ErrClosed
-		}
-		r.batch = slices.Concat(first, r.untaken(), r.batch)
-		r.handler = fn
-		r.touch()
-		return nil
-	})
+	return s.Handle(first, fn)
 }
 
 // send writes v, waiting for room until expired is closed.
@@ -105,39 +105,26 @@ func (s *ringSocket) send(v [][]byte, expired <-chan struct{}) (int, error) {
 
 func (s *ringSocket) sendSome(v [][]byte, expired <-chan struct{}) (n int, err error) {
 	if s.wantsZeroCopy(len(v[0])) {
-		n, err = s.sendZeroCopy(v[0], expired)
-		if !errors.Is(err, errSendCopying) {
+		var copied bool
+		n, copied, err = s.SendZeroCopy(v[0], expired)
+		if copied && !s.evenIfCopied {
+			s.copies.Store(true)
+		}
+		if !errors.Is(err, ErrNotZeroCopy) {
 			return n, err
 		}
 	}
-	err = s.socket.use(func(fd int) error {
-		n, err = sendMessage(fd, v)
-		return err
-	})
+	n, err = s.TrySend(v)
 	if errors.Is(err, syscall.EAGAIN) {
-		err = s.awaitWritable(expired)
+		if s.onLoop() {
+			return n, ErrWouldBlock
+		}
+		err = s.WaitWritable(expired)
 	}
 	return n, err
 }
 
-// awaitWritable returns once writing may be tried again.
-func (s *ringSocket) awaitWritable(expired <-chan struct{}) error {
-	if s.onLoop() {
-		return ErrWouldBlock
-	}
-	if err := s.do(s.pollWritable); err != nil {
-		return err
-	}
-	here := s.home.Load()
-	select {
-	case <-s.sending.writable:
-		return nil
-	case <-expired:
-		return os.ErrDeadlineExceeded
-	case <-here.loop.done:
-		if s.home.Load() != here {
-			return nil // it moved before
-		}
-		return ErrClosed
-	}
+func (s *ringSocket) wantsZeroCopy(n int) bool {
+	from := s.engine.config.SendZeroCopyFrom
+	return from > 0 && n >= from && !s.copies.Load() && !s.limited.Load() && !s.onLoop()
 }

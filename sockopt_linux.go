@@ -25,9 +25,6 @@ func (s *ringSocket) SetKeepAlive(keepAlive bool) error {
 	return s.setOption(unix.SOL_SOCKET, unix.SO_KEEPALIVE, boolInt(keepAlive))
 }
 
-// SetReadBuffer is SO_RCVBUF.
-func (s *ringSocket) SetReadBuffer(bytes int) error { return s.setReceiveBuffer(bytes) }
-
 // SetWriteBuffer is SO_SNDBUF.
 func (s *ringSocket) SetWriteBuffer(bytes int) error {
 	return s.setOption(unix.SOL_SOCKET, unix.SO_SNDBUF, bytes)

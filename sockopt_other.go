@@ -15,7 +15,6 @@ func (s *ringSocket) SetNoDelay(bool) error                        { return errN
 func (s *ringSocket) SetKeepAlive(bool) error                      { return errNotLinux }
 func (s *ringSocket) SetKeepAliveConfig(net.KeepAliveConfig) error { return errNotLinux }
 func (s *ringSocket) SetLinger(int) error                          { return errNotLinux }
-func (s *ringSocket) SetReadBuffer(int) error                      { return errNotLinux }
 func (s *ringSocket) SetWriteBuffer(int) error                     { return errNotLinux }
 func abortSocket(int)                                              {}
 func setLinger(int, int) error                                     { return errNotLinux }

@@ -13,11 +13,14 @@ type move struct {
 	done chan error // takes one answer
 }
 
-// moveTo takes the receiver to another pool, of any loop: what the old one still
-// receives comes first, then what the new one does. A writer that waits for room
-// goes on afterwards; the move waits for one whose memory the kernel uses. If ctx
-// ends, the move goes on.
-func (r *Receiver) moveTo(ctx context.Context, to BufferPool) error {
+// MoveTo takes the receiver to another pool, of any loop: what the old one still
+// receives comes first, then what the new one does, and no byte is lost. Whoever
+// receives or waits for room to write goes on; the move waits for a SendZeroCopy under
+// way. If ctx ends, the move goes on. It must not be called on a loop, and returns
+// the stream's end if that has come.
+//
+// To a zero-copy pool goes only what arrives on that pool's hardware queue.
+func (r *Receiver) MoveTo(ctx context.Context, to BufferPool) error {
 	m := &move{to: to, done: make(chan error, 1)}
 	err := r.do(func() error {
 		switch {

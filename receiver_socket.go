@@ -12,7 +12,7 @@ type socketFD struct {
 	closed bool // guarded by mu: the last user closes the fd
 }
 
-// use runs fn with the fd, which stays open meanwhile. It answers ErrClosed, and
+// use runs fn with the fd, which stays open meanwhile. It returns ErrClosed, and
 // does not run fn, after close.
 func (s *socketFD) use(fn func(fd int) error) error {
 	s.mu.Lock()
@@ -36,7 +36,7 @@ func (s *socketFD) leave() {
 	}
 }
 
-// close answers false if that was done before. It does not wait: while somebody
+// close returns false if that was done before. It does not wait: while somebody
 // uses the fd, that stays open.
 func (s *socketFD) close() bool {
 	s.mu.Lock()

@@ -18,29 +18,32 @@ import (
 //     another pool of the group: steer flows such that this does not happen.
 //
 // Members whose pool or loop is closed are passed over. If that was the last one,
-// Pick answers ErrClosed. NewReceiver answers it too if the pool is closed after
+// Pick returns ErrClosed. NewReceiver returns it too if the pool is closed after
 // Pick; then Pick again.
 func (g *Group) Pick(conn *net.TCPConn) (BufferPool, error) {
-	return g.pick(incomingNAPI(conn))
+	return g.PickNAPI(incomingNAPI(conn))
 }
 
-// pickOn is Pick for a connection that arrives on a queue that is known, if it is
-// not negative.
-func (g *Group) pickOn(queue int, conn *net.TCPConn) (BufferPool, error) {
-	if i := slices.IndexFunc(g.queues, func(q *groupQueue) bool { return q.number == queue }); i >= 0 {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		q := g.queues[i]
-		if m := q.turn.next(q.members); m != nil && !g.closed {
-			m.picksByPort++
-			return m.pool, nil
-		}
-		return nil, ErrClosed
+// PickQueue is Pick for a connection that arrives on a queue that is known, as one that
+// was dialled from a port that leads there: the members on that queue take turns. The
+// queue is one of Queues; for any other all members take turns.
+func (g *Group) PickQueue(queue int) (BufferPool, error) {
+	i := slices.IndexFunc(g.queues, func(q *groupQueue) bool { return q.number == queue })
+	if i < 0 {
+		return g.PickNAPI(0)
 	}
-	return g.Pick(conn)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	q := g.queues[i]
+	if m := q.turn.next(q.members); m != nil && !g.closed {
+		m.picksByPort++
+		return m.pool, nil
+	}
+	return nil, ErrClosed
 }
 
-func (g *Group) pick(napiID uint32) (BufferPool, error) {
+// PickNAPI is Pick for a connection whose NAPI instance is known; 0 is none.
+func (g *Group) PickNAPI(napiID uint32) (BufferPool, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
@@ -75,7 +78,7 @@ func queueOf(queues []*groupQueue, napiID uint32) *groupQueue {
 // rotation is the index of the member whose turn is next.
 type rotation int
 
-// next answers the live member whose turn it is, nil if there is none.
+// next returns the live member whose turn it is, nil if there is none.
 func (r *rotation) next(members []*groupMember) *groupMember {
 	for i := range members {
 		at := (int(*r) + i) % len(members)
