@@ -108,14 +108,14 @@ func TestTurnstile(t *testing.T) {
 // TestInbox has random calls against a plain slice of bytes.
 func TestInbox(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		p, err := newPlainPool(PoolConfig{NumBuffers: 64, MaxLeases: 64})
+		p, err := NewSocketPool(PoolConfig{NumBuffers: 64, MaxLeases: 64})
 		require.NoError(rt, err)
 		s := &share{limit: 64}
 		var in inbox
 		var want, next []byte // what is in the inbox; a counter that makes each byte another
 		var out []Buffer      // taken, not released
 		newLease := func(n int) Buffer {
-			var b plainBuffer
+			var b socketBuffer
 			require.True(rt, p.tryBorrow(&b))
 			for i := range n {
 				next = append(next, byte(len(next)*7+len(next)>>8))
@@ -235,42 +235,6 @@ func TestWindow(t *testing.T) {
 	})
 }
 
-func TestPlainPool(t *testing.T) {
-	p, err := newPlainPool(PoolConfig{NumBuffers: 2, BufferSizeHint: 1 << 17, MaxLeases: 2})
-	require.NoError(t, err)
-	var a, b, c plainBuffer
-	require.True(t, p.tryBorrow(&a))
-	require.Len(t, a.mem, 1<<17)
-	require.NoError(t, p.borrow(t.Context(), &b, nil, nil))
-	require.False(t, p.tryBorrow(&c))
-
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	assert.ErrorIs(t, p.borrow(ended, &c, nil, nil), context.Canceled)
-	passed := make(chan struct{})
-	close(passed)
-	assert.ErrorIs(t, p.borrow(t.Context(), &c, passed, nil), os.ErrDeadlineExceeded)
-	assert.ErrorIs(t, p.borrow(t.Context(), &c, nil, passed), ErrClosed)
-
-	p.giveBack(&a)
-	p.giveBack(&a) // it is none any more
-	p.giveBack(&c)
-	require.Len(t, p.idle, 1)
-	lease := p.leaseTo(&share{limit: 2}, b, 3)
-	assert.Equal(t, 1, p.Stats().Outstanding)
-	assert.EqualValues(t, 3, p.Stats().Bytes)
-	waits := make(chan error)
-	require.True(t, p.tryBorrow(&a))
-	go func() { waits <- p.borrow(context.Background(), &c, nil, nil) }()
-	require.NoError(t, lease.Release())
-	require.NoError(t, <-waits, "a released lease is lent again")
-	assert.ErrorIs(t, lease.Release(), ErrReleased)
-	assert.Empty(t, p.idle)
-	p.giveBack(&a)
-	p.giveBack(&c)
-	assert.Len(t, p.idle, 2)
-}
-
 // fakeSocket is a socket that is only closed.
 type fakeSocket struct {
 	socket
@@ -356,38 +320,3 @@ func TestImpossibleWriter(t *testing.T) {
 type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
-
-// TestPlainPoolWakesEverybody: more wait than there are buffers, some give up, and
-// nobody sleeps past one.
-func TestPlainPoolWakesEverybody(t *testing.T) {
-	p, err := newPlainPool(PoolConfig{NumBuffers: 3, MaxLeases: 3})
-	require.NoError(t, err)
-	var all sync.WaitGroup
-	for i := range 12 {
-		all.Go(func() {
-			s := &share{limit: 3}
-			for k := range 300 {
-				ctx, cancel := context.Background(), func() {}
-				if (i+k)%4 == 0 {
-					ctx, cancel = context.WithTimeout(ctx, 10*time.Microsecond)
-				}
-				var b plainBuffer
-				switch err := p.borrow(ctx, &b, nil, nil); {
-				case err != nil:
-					assert.ErrorIs(t, err, context.DeadlineExceeded)
-				case k%2 == 0:
-					p.giveBack(&b)
-				default:
-					lease := p.leaseTo(s, b, 1)
-					runtime.Gosched()
-					assert.NoError(t, lease.Release())
-				}
-				cancel()
-			}
-		})
-	}
-	all.Wait()
-	assert.Len(t, p.idle, 3)
-	assert.Zero(t, p.waiting)
-	assert.Zero(t, p.Stats().Outstanding)
-}

@@ -157,8 +157,8 @@ func plainMemory(e *Engine) (bytes int64) {
 	if e.plain == nil {
 		return 0
 	}
-	e.plain.taking.Lock()
-	defer e.plain.taking.Unlock()
+	e.plain.leaseMu.Lock()
+	defer e.plain.leaseMu.Unlock()
 	for _, mem := range e.plain.memory {
 		bytes += int64(len(mem))
 	}

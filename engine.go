@@ -15,8 +15,8 @@ type Engine struct {
 	mode   Mode
 	reason error // why Auto took no better mode
 	loops  []*Loop
-	group  *Group     // nil in Socket mode
-	plain  *plainPool // nil in any other
+	group  *Group      // nil in Socket mode
+	plain  *SocketPool // nil in any other
 	config Config
 
 	dialed connSet // and adopted ones; the listeners have their own
@@ -45,7 +45,7 @@ func NewEngine(ctx context.Context, cfg Config) (*Engine, error) {
 		e.reason = err
 	}
 	e.mode = Socket
-	if e.plain, err = newPlainPool(cfg.Pool); err != nil {
+	if e.plain, err = NewSocketPool(cfg.Pool); err != nil {
 		return nil, err
 	}
 	return e, nil

@@ -221,8 +221,8 @@ func (r *Receiver) Shutdown(how int) error {
 }
 
 // SetReadBuffer sets the size of the socket's receive buffer (SO_RCVBUF) in bytes,
-// which the kernel doubles. A Receiver on a zero-copy pool changes that size while it is read, up to what
-// fits the pool; from SetReadBuffer on it does not.
+// which the kernel doubles. A Receiver on a zero-copy pool changes that size while it
+// is read, up to what fits the pool; from SetReadBuffer on it does not.
 func (r *Receiver) SetReadBuffer(bytes int) error { return r.setReceiveBuffer(bytes) }
 
 // Handle has fn take what the receiver receives from now on: first, what nobody has

@@ -11,15 +11,15 @@ import (
 )
 
 // readInto waits for data without a buffer: a connection that is idle holds none. If
-// there is data, but the pool has no buffer, it answers neither bytes nor an error.
-func (s *plainSocket) readInto(b *plainBuffer) (n int, err error) {
+// there is data, but the pool has no buffer, it returns neither bytes nor an error.
+func (r *SocketReceiver) readInto(b *socketBuffer) (n int, err error) {
 	var errno error
-	err = s.raw.Read(func(fd uintptr) bool {
-		if b.mem == nil && !s.pool.tryBorrow(b) {
+	err = r.raw.Read(func(fd uintptr) bool {
+		if b.mem == nil && !r.pool.tryBorrow(b) {
 			return true
 		}
 		if n, errno = readSocket(int(fd), b.mem); errors.Is(errno, syscall.EAGAIN) {
-			s.pool.giveBack(b)
+			r.pool.giveBack(b)
 			return false
 		}
 		return true

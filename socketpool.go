@@ -1,16 +1,17 @@
 package zcrx
 
 import (
-	"context"
-	"os"
 	"sync"
 	"sync/atomic"
 	"unsafe"
 )
 
-// plainPool is the buffers of Socket mode: ordinary memory, read into by its
-// connections' own goroutines.
-type plainPool struct {
+// SocketPool is the buffers of Socket mode: ordinary memory, read into by
+// SocketReceivers on their consumers' goroutines. It is on no loop, and needs neither
+// Linux nor cgo. There is nothing to close: it goes when nobody uses it any more.
+//
+// All methods are safe from any goroutine.
+type SocketPool struct {
 	ledger
 	bufferSize int
 	paused     atomic.Uint64 // times that a connection had its whole share out
@@ -20,26 +21,28 @@ type plainPool struct {
 	idle    []uint32 // numbers of the buffers that nobody has; the last was used last
 	waiting int      // connections that wait for one
 
-	// taking stands for the loop's thread, which the ledger knows as the only one
-	// to lease. It guards memory too.
-	taking sync.Mutex
-	memory [][]byte // by number; made when first used
+	// leaseMu: ledger.lease expects one caller at a time, which for other pools is the
+	// loop's thread. It guards memory too.
+	leaseMu sync.Mutex
+	memory  [][]byte // by number; made when first used
 }
 
-// plainBufferSize is the size of a buffer in Socket mode, if no other is asked for:
+// socketBufferSize is the size of a buffer in Socket mode, if no other is asked for:
 // each read fills one.
-const plainBufferSize = 16 << 10
+const socketBufferSize = 16 << 10
 
-func newPlainPool(cfg PoolConfig) (*plainPool, error) {
+// NewSocketPool makes a pool. Of cfg it looks at NumBuffers, at BufferSizeHint, which
+// is 16 KiB by default, and at MaxLeases.
+func NewSocketPool(cfg PoolConfig) (*SocketPool, error) {
 	cfg, err := cfg.withDefaults(MaxNumBuffers)
 	if err != nil {
 		return nil, err
 	}
-	size := plainBufferSize
+	size := socketBufferSize
 	if cfg.BufferSizeHint > 0 {
 		size = bufferSizeFor(cfg.BufferSizeHint)
 	}
-	p := &plainPool{
+	p := &SocketPool{
 		bufferSize: size,
 		room:       make(chan struct{}, 1),
 		idle:       make([]uint32, cfg.NumBuffers), memory: make([][]byte, cfg.NumBuffers),
@@ -52,41 +55,42 @@ func newPlainPool(cfg PoolConfig) (*plainPool, error) {
 	return p, nil
 }
 
+// NumBuffers returns the number of buffers.
+func (p *SocketPool) NumBuffers() int { return len(p.memory) }
+
+// BufferSize returns the size of a buffer in bytes.
+func (p *SocketPool) BufferSize() int { return p.bufferSize }
+
 // Stats is a snapshot of the pool's counters. Every byte was copied by the kernel.
-func (p *plainPool) Stats() PoolStats {
+func (p *SocketPool) Stats() PoolStats {
 	s := p.ledger.stats()
 	s.Paused = p.paused.Load()
 	s.CopiedBytes = s.Bytes
 	return s
 }
 
-// plainBuffer is a buffer that is borrowed to be read into. It is none while mem is
+// socketBuffer is a buffer that is borrowed to be read into. It is none while mem is
 // nil.
-type plainBuffer struct {
+type socketBuffer struct {
 	id  uint32
 	mem []byte
 }
 
-// borrow waits for a buffer that nobody has.
-func (p *plainPool) borrow(ctx context.Context, b *plainBuffer, expired, closed <-chan struct{}) error {
+// borrow waits for a buffer that nobody has: await returns when room has a value, or
+// an error if it is not to be waited for any longer.
+func (p *SocketPool) borrow(b *socketBuffer, await func(room <-chan struct{}) error) error {
 	p.addWaiting(1)
 	defer p.addWaiting(-1)
 	for !p.tryBorrow(b) {
-		select {
-		case <-p.room:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-expired:
-			return os.ErrDeadlineExceeded
-		case <-closed:
-			return ErrClosed
+		if err := await(p.room); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
 // addWaiting has whoever stops waiting pass on the wake-up that he may have taken.
-func (p *plainPool) addWaiting(n int) {
+func (p *SocketPool) addWaiting(n int) {
 	p.mu.Lock()
 	p.waiting += n
 	p.tellWaiting()
@@ -94,19 +98,16 @@ func (p *plainPool) addWaiting(n int) {
 }
 
 // tellWaiting is called with mu held.
-func (p *plainPool) tellWaiting() {
+func (p *SocketPool) tellWaiting() {
 	if p.waiting == 0 || len(p.idle) == 0 {
 		return
 	}
-	select {
-	case p.room <- struct{}{}:
-	default: // one wake-up is there already
-	}
+	wakeUp(p.room)
 }
 
-// tryBorrow answers false if somebody has every buffer. It takes the one that was used
+// tryBorrow returns false if somebody has every buffer. It takes the one that was used
 // last: its memory is warm, and as few as possible are ever made.
-func (p *plainPool) tryBorrow(b *plainBuffer) bool {
+func (p *SocketPool) tryBorrow(b *socketBuffer) bool {
 	p.mu.Lock()
 	last := len(p.idle) - 1
 	if last < 0 {
@@ -121,9 +122,9 @@ func (p *plainPool) tryBorrow(b *plainBuffer) bool {
 	return true
 }
 
-func (p *plainPool) lend(b *plainBuffer, id uint32) {
-	p.taking.Lock()
-	defer p.taking.Unlock()
+func (p *SocketPool) lend(b *socketBuffer, id uint32) {
+	p.leaseMu.Lock()
+	defer p.leaseMu.Unlock()
 	if p.memory[id] == nil {
 		p.memory[id] = make([]byte, p.bufferSize)
 	}
@@ -131,7 +132,7 @@ func (p *plainPool) lend(b *plainBuffer, id uint32) {
 }
 
 // giveBack ends a borrowing that came to nothing.
-func (p *plainPool) giveBack(b *plainBuffer) {
+func (p *SocketPool) giveBack(b *socketBuffer) {
 	if b.mem == nil {
 		return
 	}
@@ -143,9 +144,9 @@ func (p *plainPool) giveBack(b *plainBuffer) {
 }
 
 // leaseTo makes the first n bytes of a borrowed buffer a lease out of s.
-func (p *plainPool) leaseTo(s *share, b plainBuffer, n int) Buffer {
-	p.taking.Lock()
-	defer p.taking.Unlock()
+func (p *SocketPool) leaseTo(s *share, b socketBuffer, n int) Buffer {
+	p.leaseMu.Lock()
+	defer p.leaseMu.Unlock()
 	buffer := p.lease(unsafe.Pointer(unsafe.SliceData(b.mem)), uint32(n), uint64(b.id))
 	s.charge(buffer)
 	p.count()
@@ -154,7 +155,7 @@ func (p *plainPool) leaseTo(s *share, b plainBuffer, n int) Buffer {
 
 // The refiller's part, called with the ledger's lock held.
 
-func (p *plainPool) refill(run *lease, _ int) (ownerNeeded bool) {
+func (p *SocketPool) refill(run *lease, _ int) (ownerNeeded bool) {
 	for l := run; l != nil; l = l.next {
 		p.idle = append(p.idle, uint32(l.token))
 	}
@@ -162,14 +163,14 @@ func (p *plainPool) refill(run *lease, _ int) (ownerNeeded bool) {
 	return false
 }
 
-func (p *plainPool) publish()             {}
-func (p *plainPool) alert(bool)           {}
-func (p *plainPool) returnCount() uint64  { return p.returns }
-func (p *plainPool) starvingChanged(bool) {}
-func (p *plainPool) free()                {}
+func (p *SocketPool) publish()             {}
+func (p *SocketPool) alert(bool)           {}
+func (p *SocketPool) returnCount() uint64  { return p.returns }
+func (p *SocketPool) starvingChanged(bool) {}
+func (p *SocketPool) free()                {}
 
 // resumeNow is the ledger's wake: whose pause has ended may go on at once.
-func (p *plainPool) resumeNow() {
+func (p *SocketPool) resumeNow() {
 	p.woken = false
 	for _, s := range p.resumable {
 		if s.receiver != nil {
