@@ -56,7 +56,7 @@ func TestGreedyConnections(t *testing.T) {
 			for range others {
 				client, server := connPair(t, e)
 				all.Go(func() {
-					_, err := s.write(client, 0, each)
+					_, err := s.Write(client, 0, each)
 					assert.NoError(t, err)
 					assert.NoError(t, client.Close())
 				})

@@ -211,7 +211,7 @@ func TestHandlerThatReleasesLater(t *testing.T) {
 			s := newStream(int64(most))
 			const total = 1 << 20
 			go func() {
-				_, err := s.write(client, 0, total)
+				_, err := s.Write(client, 0, total)
 				assert.NoError(t, err)
 				assert.NoError(t, client.CloseWrite())
 			}()
@@ -230,7 +230,7 @@ func TestHandlerThatReleasesLater(t *testing.T) {
 			ended := make(chan error)
 			require.NoError(t, server.Handle(func(_ *Conn, buffers []Buffer, err error) {
 				for _, b := range buffers {
-					assert.Equal(t, s.at(got, b.Len()), b.Bytes())
+					assert.Equal(t, s.At(got, b.Len()), b.Bytes())
 					got += b.Len()
 					later <- b
 				}

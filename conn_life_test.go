@@ -511,7 +511,7 @@ func TestMoveUnderTraffic(t *testing.T) {
 		var all sync.WaitGroup
 		for _, ends := range [][2]*Conn{{client, server}, {server, client}} {
 			all.Go(func() {
-				_, err := s.write(ends[0], 0, total)
+				_, err := s.Write(ends[0], 0, total)
 				assert.NoError(t, err)
 				assert.NoError(t, ends[0].CloseWrite())
 			})
@@ -543,7 +543,7 @@ func assertStream(t *testing.T, r io.Reader, s stream, total int) {
 	p := make([]byte, 64<<10)
 	for {
 		n, err := r.Read(p)
-		if !assert.True(t, bytes.Equal(s.at(got, n), p[:n]), "at %d", got) {
+		if !assert.True(t, bytes.Equal(s.At(got, n), p[:n]), "at %d", got) {
 			return
 		}
 		got += n

@@ -32,7 +32,7 @@ type mixedReader struct {
 }
 
 func (m *mixedReader) expect(p []byte) {
-	require.True(m.t, bytes.Equal(m.s.at(m.got, len(p)), p), "at %d", m.got)
+	require.True(m.t, bytes.Equal(m.s.At(m.got, len(p)), p), "at %d", m.got)
 	m.got += len(p)
 }
 
@@ -130,7 +130,7 @@ func TestMixedReading(t *testing.T) {
 					rng := rand.New(rand.NewSource(seed))
 					for sent := 0; sent < total; {
 						n := min(1+rng.Intn(1+rng.Intn(30_000)), total-sent)
-						_, err := client.Write(m.s.at(sent, n))
+						_, err := client.Write(m.s.At(sent, n))
 						assert.NoError(t, err)
 						sent += n
 					}
@@ -170,7 +170,7 @@ func TestReadersTakeTurns(t *testing.T) {
 		defer server.Close()
 		const total = 200_000
 		go func() {
-			_, err := newStream(1).write(client, 0, total)
+			_, err := newStream(1).Write(client, 0, total)
 			assert.NoError(t, err)
 			assert.NoError(t, client.CloseWrite())
 		}()

@@ -74,7 +74,7 @@ func TestBadPeers(t *testing.T) {
 			exchange(big, func(d *net.TCPConn) error { // one write
 				p := make([]byte, 0, big)
 				for len(p) < big {
-					p = append(p, s.at(len(p), min(1<<20, big-len(p)))...)
+					p = append(p, s.At(len(p), min(1<<20, big-len(p)))...)
 				}
 				_, err := d.Write(p)
 				return err
@@ -84,7 +84,7 @@ func TestBadPeers(t *testing.T) {
 			all.Go(func() {
 				exchange(2000, func(d *net.TCPConn) error { // byte by byte
 					for i := range 2000 {
-						if _, err := d.Write(s.at(i, 1)); err != nil {
+						if _, err := d.Write(s.At(i, 1)); err != nil {
 							return err
 						}
 					}
@@ -95,7 +95,7 @@ func TestBadPeers(t *testing.T) {
 				exchange(30, func(d *net.TCPConn) error { // a slow loris
 					for i := range 30 {
 						time.Sleep(10 * time.Millisecond)
-						if _, err := d.Write(s.at(i, 1)); err != nil {
+						if _, err := d.Write(s.At(i, 1)); err != nil {
 							return err
 						}
 					}
@@ -117,7 +117,7 @@ func TestBadPeers(t *testing.T) {
 					read := rng.Intn(1 + total)
 					go func() { _, _ = io.CopyN(io.Discard, d, int64(read)) }()
 					_ = d.SetWriteDeadline(time.Now().Add(time.Duration(rng.Intn(20)) * time.Millisecond))
-					_, _ = s.write(d, 0, total)
+					_, _ = s.Write(d, 0, total)
 					assert.NoError(t, d.SetLinger(0))
 					assert.NoError(t, d.Close())
 				}

@@ -37,7 +37,7 @@ func TestSendZeroCopyNoticesThatItIsNone(t *testing.T) {
 		const total = 4 << 20
 		var both sync.WaitGroup
 		both.Go(func() { assertStream(t, server, s, total) })
-		_, err := s.write(client, 0, total)
+		_, err := s.Write(client, 0, total)
 		require.NoError(t, err)
 		require.NoError(t, client.CloseWrite())
 		both.Wait()
@@ -62,7 +62,7 @@ func TestSendZeroCopy(t *testing.T) {
 			all.Go(func() {
 				for sent, i := 0, 0; sent < total; i++ {
 					n := min([]int{1 << 20, 10, 64 << 10, 3000}[i%4], total-sent)
-					v := net.Buffers{s.at(sent, n/2), s.at(sent+n/2, n-n/2)}
+					v := net.Buffers{s.At(sent, n/2), s.At(sent+n/2, n-n/2)}
 					k, err := ends[0].WriteBuffers(v)
 					if !assert.NoError(t, err) {
 						return

@@ -29,7 +29,7 @@ func TestReadAhead(t *testing.T) {
 		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 512, MaxLeases: most})
 		peer, r := newTestReceiver(t, p)
 		s := newStream(12)
-		s.send(t, peer, size)
+		s.Send(t, peer, size)
 		may := func() (n int) {
 			require.NoError(t, l.do(func(*Ring) error { n = r.mayBeAhead; return nil }))
 			return n
@@ -57,7 +57,7 @@ func TestReadAheadAcrossHandle(t *testing.T) {
 		peer, c := connPair(t, e)
 		s := newStream(13)
 		go func() {
-			_, err := s.write(peer, 0, size)
+			_, err := s.Write(peer, 0, size)
 			assert.NoError(t, err)
 		}()
 		require.Eventually(t, c.socket.(*ringSocket).isPaused.Load, 10*time.Second, time.Millisecond)
