@@ -279,7 +279,7 @@ func (l *Loop) complete() {
 	l.publish()
 }
 
-// publish hands over what receivers have for their consumers. A Handler that runs
+// publish hands over what receivers have for their consumers. A handler that runs
 // here may end other receivers, which then come last.
 func (l *Loop) publish() {
 	for i := 0; i < len(l.published); i++ {

@@ -3,6 +3,7 @@
 package zcrx
 
 import (
+	"io"
 	"testing"
 	"time"
 
@@ -46,35 +47,29 @@ func TestReadAhead(t *testing.T) {
 	})
 }
 
-// TestReadAheadAcrossHandle: a Handler that takes over from a consumer who never read has
+// TestReadAheadAcrossHandle: a handler that takes over from a consumer who never read has
 // the receive go on.
 func TestReadAheadAcrossHandle(t *testing.T) {
 	const size = 8 << 20
-	inEveryConnMode(t, Config{Loops: 1, Pool: PoolConfig{NumBuffers: 512}}, func(t *testing.T, e *Engine) {
-		if e.Mode() == Socket {
-			return // nothing is received ahead there
-		}
-		peer, c := connPair(t, e)
+	inEveryMode(t, func(t *testing.T, mode Mode) {
+		l := newTestLoop(t, LoopConfig{})
+		peer, r := newTestReceiver(t, openTestPool(t, l, mode, PoolConfig{NumBuffers: 512}))
 		s := newStream(13)
-		go func() {
-			_, err := s.Write(peer, 0, size)
-			assert.NoError(t, err)
-		}()
-		require.Eventually(t, c.socket.(*ringSocket).isPaused.Load, 10*time.Second, time.Millisecond)
-		done := make(chan struct{})
+		s.Send(t, peer, size)
+		require.Eventually(t, r.isPaused.Load, 10*time.Second, time.Millisecond)
+		done := make(chan error)
 		at := 0
-		require.NoError(t, c.Handle(func(_ *Conn, buffers []Buffer, _ error) {
+		require.NoError(t, r.Handle(nil, func(buffers []Buffer, err error) {
 			for _, b := range buffers {
 				at += b.Len()
 			}
 			_ = ReleaseAll(buffers)
-			if at == size && len(buffers) > 0 {
-				close(done)
+			if err != nil {
+				done <- err
 			}
 		}))
-		<-done
-		require.NoError(t, c.Close())
-		require.NoError(t, peer.Close())
+		assert.Equal(t, io.EOF, <-done)
+		assert.Equal(t, size, at)
 	})
 }
 

@@ -27,7 +27,7 @@ type SocketReceiver struct {
 	closed  chan struct{} // closed by Close
 
 	// A context that ends moves the socket's own read deadline, for a while, and a
-	// Handler has none.
+	// handler has none.
 	mu                 sync.Mutex
 	deadline           time.Time     // guarded by mu: what SetReadDeadline said
 	deadlineOverridden bool          // guarded by mu: the socket has another one

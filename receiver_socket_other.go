@@ -1,0 +1,14 @@
+//go:build !linux
+
+package zcrx
+
+// Off Linux there is no Receiver: no ring can be made.
+
+const (
+	msgNoSignal = 0
+	msgWaitAll  = 0
+)
+
+func sendMessage(int, [][]byte) (int, error) { return 0, errNotLinux }
+func abortSocket(int)                        {}
+func shutdownSocket(int, int) error          { return errNotLinux }
