@@ -24,57 +24,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
-
-// patience bounds what must come, and comes at once unless something is broken.
-const patience = 20 * time.Second
-
-// stream is an endless run of bytes whose period goes with no buffer size: bytes
-// that are lost, doubled or out of place differ.
-type stream []byte
-
-const streamPeriod = 1<<20 + 7
-
-func newStream(seed int64) stream {
-	p := pattern(seed, streamPeriod)
-	return append(p, p...)
-}
-
-// at is the n bytes, at most a period, at an offset.
-func (s stream) at(offset, n int) []byte { return s[offset%streamPeriod:][:n] }
-
-// write sends the bytes from offset on up to end, and answers how far it came.
-func (s stream) write(w io.Writer, offset, end int) (int, error) {
-	for offset < end {
-		n, err := w.Write(s.at(offset, min(end-offset, 1<<18)))
-		offset += n
-		if err != nil {
-			return offset, err
-		}
-	}
-	return offset, nil
-}
-
-// send writes n bytes in the background, then ends the stream.
-func (s stream) send(t testing.TB, c *net.TCPConn, n int) {
-	go func() {
-		_, err := s.write(c, 0, n)
-		assert.NoError(t, err)
-		assert.NoError(t, c.CloseWrite())
-	}()
-}
-
-// flood writes until the connection ends, which it must.
-func (s stream) flood(t testing.TB, c *net.TCPConn) (ended chan struct{}) {
-	ended = make(chan struct{})
-	assert.NoError(t, c.SetWriteDeadline(time.Now().Add(2*patience)))
-	go func() {
-		defer close(ended)
-		_, err := s.write(c, 0, 1<<62)
-		assert.NotErrorIs(t, err, os.ErrDeadlineExceeded)
-	}()
-	return ended
-}
 
 // receive takes the stream from offset on, checks it, and gives each buffer on. It
 // ends with the stream or with the receiver and answers how far it came.
@@ -86,7 +38,7 @@ func (s stream) receive(t testing.TB, r *Receiver, offset int, give func(Buffer)
 		if err != nil {
 			return offset, err
 		}
-		if !assert.True(t, bytes.Equal(s.at(offset, b.Len()), b.Bytes()), "%d bytes at %d differ", b.Len(), offset) {
+		if !assert.True(t, bytes.Equal(s.At(offset, b.Len()), b.Bytes()), "%d bytes at %d differ", b.Len(), offset) {
 			return offset, errors.New("bytes differ")
 		}
 		offset += b.Len()
@@ -99,14 +51,6 @@ func (s stream) receiveExactly(t testing.TB, r *Receiver, n int) {
 	got, err := s.receive(t, r, 0, func(b Buffer) { assert.NoError(t, b.Release()) })
 	assert.ErrorIs(t, err, io.EOF)
 	assert.Equal(t, n, got)
-}
-
-// eventually waits for something that nobody signals.
-func eventually(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
-		require.True(t, time.Now().Before(deadline), what)
-	}
 }
 
 // The address on which children listen: nothing else here uses it, so a port that
@@ -189,7 +133,7 @@ func runChild(t *testing.T, mode Mode, port int, kill bool) int {
 		defer c.Close()
 		conns = append(conns, c.(*net.TCPConn))
 	}
-	ended := newStream(1).flood(t, conns[0])
+	ended := newStream(1).Flood(t, conns[0])
 	require.True(t, lines.Scan(), "the child receives")
 	require.Equal(t, "holding", lines.Text())
 	if kill {
@@ -230,7 +174,7 @@ func TestAdversityExit(t *testing.T) {
 		r, err := NewReceiver(p, conn.(*net.TCPConn))
 		require.NoError(t, err)
 		s := newStream(2)
-		s.send(t, sender.(*net.TCPConn), 1<<20)
+		s.Send(t, sender.(*net.TCPConn), 1<<20)
 		s.receiveExactly(t, r, 1<<20)
 		require.NoError(t, r.Close())
 		require.NoError(t, l.Close())
@@ -258,7 +202,7 @@ func newClosing(t *testing.T, p BufferPool, s stream, after int) *closing {
 	c.sender, conn = tcpPair(t)
 	c.r, err = NewReceiver(p, conn)
 	require.NoError(t, err)
-	c.sent = s.flood(t, c.sender)
+	c.sent = s.Flood(t, c.sender)
 	if after == 0 {
 		close(c.came)
 	}
@@ -394,8 +338,8 @@ func TestAdversityHundredPools(t *testing.T) {
 			p := openTestPool(t, loops[i%len(loops)], mode, PoolConfig{NumBuffers: 16})
 			all = append(all, p)
 			sender, r := newTestReceiver(t, p)
-			s[i:].send(t, sender, size) // each its own bytes
-			wg.Go(func() { s[i:].receiveExactly(t, r, size) })
+			s.from(i).Send(t, sender, size) // each its own bytes
+			wg.Go(func() { s.from(i).receiveExactly(t, r, size) })
 		}
 		wg.Wait()
 		for i, p := range all {
@@ -421,7 +365,7 @@ func TestAdversityConsumerThatNeverReads(t *testing.T) {
 			before = sent
 			require.NoError(t, sender.SetWriteDeadline(time.Now().Add(100*time.Millisecond)))
 			var err error
-			sent, err = s.write(sender, sent, size)
+			sent, err = s.Write(sender, sent, size)
 			require.ErrorIs(t, err, os.ErrDeadlineExceeded, "%d bytes written", sent)
 		}
 		held := p.Stats().Outstanding
@@ -431,13 +375,13 @@ func TestAdversityConsumerThatNeverReads(t *testing.T) {
 
 		q := openTestPool(t, l, mode, PoolConfig{NumBuffers: 64})
 		sender2, r2 := newTestReceiver(t, q)
-		s.send(t, sender2, other)
+		s.Send(t, sender2, other)
 		s.receiveExactly(t, r2, other)
 		assert.Equal(t, held, p.Stats().Outstanding, "the other pool's buffers are its own")
 
 		require.NoError(t, sender.SetWriteDeadline(time.Time{}))
 		go func() {
-			_, err := s.write(sender, sent, size)
+			_, err := s.Write(sender, sent, size)
 			assert.NoError(t, err)
 			assert.NoError(t, sender.CloseWrite())
 		}()
@@ -453,12 +397,12 @@ func TestDropUrgent(t *testing.T) {
 	raw, err := conn.SyscallConn()
 	require.NoError(t, err)
 	require.NoError(t, raw.Control(func(fd uintptr) {
-		assert.False(t, hasFilter(int(fd)))
-		assert.NoError(t, dropUrgent(int(fd)))
-		assert.True(t, hasFilter(int(fd)))
-		assert.NoError(t, dropUrgent(int(fd)))
+		assert.False(t, sys.HasFilter(int(fd)))
+		assert.NoError(t, sys.DropUrgent(int(fd)))
+		assert.True(t, sys.HasFilter(int(fd)))
+		assert.NoError(t, sys.DropUrgent(int(fd)))
 		assert.NoError(t, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_LOCK_FILTER, 1))
-		assert.NoError(t, dropUrgent(int(fd)), "there is one already")
+		assert.NoError(t, sys.DropUrgent(int(fd)), "there is one already")
 	}))
 	_, err = sender.Write([]byte("hello"))
 	require.NoError(t, err)
@@ -523,7 +467,7 @@ func TestAdversityReleasesAfterTheLoop(t *testing.T) {
 			p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 256, MaxLeases: 256})
 			sender, r := newTestReceiver(t, p)
 			s := newStream(8)
-			s.send(t, sender, 1<<19)
+			s.Send(t, sender, 1<<19)
 			var held []Buffer
 			_, err = s.receive(t, r, 0, func(b Buffer) { held = append(held, b) })
 			require.ErrorIs(t, err, io.EOF)
@@ -535,7 +479,7 @@ func TestAdversityReleasesAfterTheLoop(t *testing.T) {
 				at := offset
 				offset += b.Len()
 				wg.Go(func() {
-					assert.True(t, bytes.Equal(s.at(at, b.Len()), b.Bytes()))
+					assert.True(t, bytes.Equal(s.At(at, b.Len()), b.Bytes()))
 					assert.NoError(t, b.Release())
 					assert.ErrorIs(t, b.Release(), ErrReleased)
 				})
@@ -559,7 +503,7 @@ func TestAdversityReleasesInRandomOrder(t *testing.T) {
 		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 256, RefillEntries: 32, MaxLeases: 256})
 		sender, r := newTestReceiver(t, p)
 		s := newStream(9)
-		s.send(t, sender, size)
+		s.Send(t, sender, size)
 		work := make(chan Buffer)
 		var wg sync.WaitGroup
 		for i := range goroutines {
@@ -606,20 +550,20 @@ func TestAdversityHalfClose(t *testing.T) {
 		require.NoError(t, unix.Shutdown(r.socket.fd, unix.SHUT_WR))
 		_, err := peer.Read(make([]byte, 1))
 		require.ErrorIs(t, err, io.EOF, "our direction has ended")
-		s.send(t, peer, size)
+		s.Send(t, peer, size)
 		s.receiveExactly(t, r, size)
 
 		peer, r = newTestReceiver(t, p)
-		s.send(t, peer, size)
+		s.Send(t, peer, size)
 		s.receiveExactly(t, r, size) // theirs has ended
 		go func() {
-			_, err := s.write(fdWriter(r.socket.fd), 0, size)
+			_, err := s.Write(fdWriter(r.socket.fd), 0, size)
 			assert.NoError(t, err)
 			assert.NoError(t, unix.Shutdown(r.socket.fd, unix.SHUT_WR))
 		}()
 		got, err := io.ReadAll(peer)
 		require.NoError(t, err)
-		assert.True(t, bytes.Equal(s.at(0, size), got))
+		assert.True(t, bytes.Equal(s.At(0, size), got))
 		assert.Zero(t, p.Stats().Outstanding)
 	})
 }
@@ -637,7 +581,7 @@ func TestAdversityOneByteWrites(t *testing.T) {
 		s := newStream(11)
 		go func() {
 			for i := range size {
-				_, err := sender.Write(s.at(i, 1))
+				_, err := sender.Write(s.At(i, 1))
 				assert.NoError(t, err)
 			}
 			assert.NoError(t, sender.CloseWrite())
@@ -657,7 +601,7 @@ func TestAdversityGrow(t *testing.T) {
 	require.NoError(t, err)
 	sender, r := newTestReceiver(t, p)
 	s := newStream(12)
-	s.send(t, sender, size)
+	s.Send(t, sender, size)
 
 	var held []Buffer
 	eventually(t, "every buffer is out and a receive waits", func() bool {
@@ -670,7 +614,7 @@ func TestAdversityGrow(t *testing.T) {
 		if err != nil {
 			return 0, err
 		}
-		require.True(t, bytes.Equal(s.at(offset, b.Len()), b.Bytes()), "%d bytes at %d differ", b.Len(), offset)
+		require.True(t, bytes.Equal(s.At(offset, b.Len()), b.Bytes()), "%d bytes at %d differ", b.Len(), offset)
 		offset += b.Len()
 		held = append(held, b)
 		return b.lease.token >> areaShift, nil
@@ -712,7 +656,7 @@ func TestAdversityGrow(t *testing.T) {
 	}
 	assert.Equal(t, first+more+12, p.NumBuffers())
 	sender, r = newTestReceiver(t, p)
-	s.send(t, sender, size)
+	s.Send(t, sender, size)
 	s.receiveExactly(t, r, size)
 	require.NoError(t, r.Close())
 	require.NoError(t, p.Close())
@@ -819,7 +763,7 @@ func TestAdversityHugeTLB(t *testing.T) {
 		assert.GreaterOrEqual(t, p.NumBuffers(), cfg.NumBuffers)
 		sender, r := newTestReceiver(t, p)
 		s := newStream(13)
-		s.send(t, sender, 8<<20)
+		s.Send(t, sender, 8<<20)
 		s.receiveExactly(t, r, 8<<20)
 		assert.Zero(t, p.Stats().Outstanding)
 

@@ -20,10 +20,6 @@ import (
 // The library against C over liburing that does the same, in one run. The
 // machine's own noise hits both sides, so the ratio says more than either.
 
-// measurement is one side of a comparison: it does n operations and answers how
-// long these took, without what only prepares them.
-type measurement func(n int) (time.Duration, error)
-
 func benchmark(b *testing.B, measure measurement) {
 	b.Helper()
 	if _, err := measure(cbench.Round); err != nil { // let records and caches come to their size
@@ -42,37 +38,6 @@ func benchmark(b *testing.B, measure measurement) {
 func benchmarkRatio(b *testing.B, n int, inGo, inC measurement) {
 	b.Helper()
 	benchmarkInTurns(b, n, "go", inGo, "c", inC)
-}
-
-// benchmarkInTurns runs both sides in turns: a slow moment of the machine is one of
-// both. A turn is n operations; where that is less than a time slice, most turns
-// are not interrupted on a busy machine either. It reports the median of the turns'
-// ratios, and of each side's nanoseconds. An operation is one turn.
-func benchmarkInTurns(b *testing.B, n int, name string, measure measurement, otherName string, measureOther measurement) {
-	b.Helper()
-	var ratios, times, otherTimes []float64
-	for range b.N {
-		took, err := measure(n)
-		if err != nil {
-			b.Fatal(err)
-		}
-		otherTook, err := measureOther(n)
-		if err != nil {
-			b.Fatal(err)
-		}
-		ratios = append(ratios, float64(took)/float64(otherTook))
-		times = append(times, float64(took.Nanoseconds())/float64(n))
-		otherTimes = append(otherTimes, float64(otherTook.Nanoseconds())/float64(n))
-	}
-	b.ReportMetric(0, "ns/op") // of a turn: says nothing
-	b.ReportMetric(median(ratios), name+"/"+otherName)
-	b.ReportMetric(median(times), name+"-ns")
-	b.ReportMetric(median(otherTimes), otherName+"-ns")
-}
-
-func median(x []float64) float64 {
-	slices.Sort(x)
-	return x[len(x)/2]
 }
 
 const (

@@ -9,7 +9,7 @@ import "unsafe"
 // Bytes and Release are safe from any goroutine, also after the pool, its loop
 // and its ring are closed: the memory stays until the last lease is back.
 type Buffer struct {
-	lease      *lease // nil for bytes that a Conn copied together: they need no release
+	lease      *lease // nil for bytes in memory of their own: see NewBuffer
 	generation uint64
 	data       unsafe.Pointer // into the area; valid while the lease is out
 	length     uint32
@@ -17,7 +17,7 @@ type Buffer struct {
 
 // Bytes are the received bytes: length and capacity are what the kernel
 // reported, so append copies. They are read-only: the kernel shares them. After
-// Release the answer is nil, and the pool counts a use after release; slices
+// Release it returns nil, and the pool counts a use after release; slices
 // taken before must not be used any more.
 func (b Buffer) Bytes() []byte {
 	if b.lease != nil && b.lease.generation.load() != b.generation {
@@ -27,20 +27,29 @@ func (b Buffer) Bytes() []byte {
 	return unsafe.Slice((*byte)(b.data), b.length)[:b.length:b.length]
 }
 
-// after is the same lease on the bytes behind the first n.
-func (b Buffer) after(n int) Buffer {
-	if n == int(b.length) {
-		n = 0 // nothing is left: do not point behind the memory
-		b.length = 0
+// NewBuffer returns a Buffer of bytes in memory of their own, at most 4 GiB - 1: for
+// what was copied together and goes where leases go. p must not be changed any
+// more. Release does nothing, any number of times.
+func NewBuffer(p []byte) Buffer {
+	return Buffer{data: unsafe.Pointer(unsafe.SliceData(p)), length: uint32(len(p))}
+}
+
+// Skip returns the same lease on the bytes behind the first n: a copy, of which and
+// of b together Release is called once. n is 0 to Len; Skip panics otherwise.
+func (b Buffer) Skip(n int) Buffer {
+	if uint(n) > uint(b.length) {
+		panic("zcrx: Skip beyond the Buffer's end")
 	}
-	b.data, b.length = unsafe.Add(b.data, n), b.length-uint32(n)
+	if b.length -= uint32(n); b.length > 0 { // else data would point behind the memory
+		b.data = unsafe.Add(b.data, n)
+	}
 	return b
 }
 
 // Len is the number of bytes, also after Release.
 func (b Buffer) Len() int { return int(b.length) }
 
-// Release gives the lease back. It answers ErrReleased, and does nothing else,
+// Release gives the lease back. It returns ErrReleased, and does nothing else,
 // when that was done before: for this Buffer or a copy of it, by any goroutine.
 func (b Buffer) Release() error {
 	if b.lease == nil {
@@ -54,7 +63,7 @@ func (b Buffer) Release() error {
 }
 
 // ReleaseAll releases every buffer, taking each pool's lock once per run of its
-// buffers. It answers ErrReleased if any of them was released before; the
+// buffers. It returns ErrReleased if any of them was released before; the
 // others are released all the same.
 func ReleaseAll(buffers []Buffer) error {
 	var err error

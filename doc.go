@@ -4,21 +4,26 @@
 // kernel and program. Where the kernel or the interface cannot do it, the same
 // code runs on copying modes.
 //
-// Programs begin with [Listen], [Dial] or [NewEngine], and use [Conn] and
-// [Listener], which are a net.Conn and a net.Listener too.
+// Programs that want connections begin with package
+// [github.com/zcrx-go/zcrx/zcnet], whose Conn and Listener are a net.Conn and a
+// net.Listener too. This package is what they are built on: pools of receive
+// buffers, and who may touch them. It knows nothing of addresses, deadlines and
+// accepting.
 //
 // # The parts
 //
-//   - An [Engine] is loops and pools that serve connections: those that a
-//     [Listener] accepts, and those that it dials. A [Conn] gives its bytes as
-//     leased [Buffer] values, in place, or by Read.
 //   - A [Loop] is one OS thread that owns one io_uring ring. Every operation on
 //     the ring happens there.
 //   - A [Pool] is a buffer area and a refill queue, registered on a loop's
-//     ring. A [ProvidedPool] is its copying counterpart.
+//     ring. A [ProvidedPool] is its copying counterpart; [OpenPool] takes the
+//     better of them.
 //   - A [Group] is the pools of many loops over few hardware queues.
 //   - A [Receiver] takes over a TCP connection and hands out what arrives as
-//     leased [Buffer] values, in order.
+//     leased [Buffer] values, in order. It also sends, waits for room, moves to
+//     other loops and has its socket's options set: a connection type of one's
+//     own needs no more.
+//   - A [SocketPool] and a [SocketReceiver] are their counterparts that read
+//     through Go's poller, in mode [Socket].
 //   - [ProbeFeatures] says what this kernel, this process and this build can do.
 //   - [Ring], [SQE] and [CQE] are the floor below: liburing's ring in Go.
 //
@@ -30,7 +35,6 @@
 //
 // # Platforms
 //
-// Connections work everywhere, in mode [Socket]. All the rest needs Linux and
-// cgo; elsewhere its constructors answer an error that matches
-// [ErrNotSupported].
+// Mode [Socket] works everywhere. All the rest needs Linux and cgo; elsewhere its
+// constructors return an error that matches [ErrNotSupported].
 package zcrx

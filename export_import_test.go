@@ -249,15 +249,6 @@ func sharingRounds(t *testing.T) int {
 	return n
 }
 
-// heap is the number of bytes of the objects that are in use.
-func heap() uint64 {
-	runtime.GC()
-	runtime.GC() // what finalizers kept alive
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
-}
-
 // machineMemory is how many bytes the machine has left: what is available, and free
 // pages that a processor keeps for itself, which the kernel does not count there.
 // Other programs change it, so it is only told, not judged.

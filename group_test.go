@@ -308,7 +308,7 @@ func TestGroupIsAskedMeanwhile(t *testing.T) {
 		for i := range cap(started) {
 			asking.Go(func() {
 				for n := 0; ; n++ {
-					p, err := g.pick(uint32(i))
+					p, err := g.PickNAPI(uint32(i))
 					if err != nil {
 						assert.ErrorIs(t, err, ErrClosed)
 						return
@@ -354,7 +354,7 @@ func TestGroupReplaceFails(t *testing.T) {
 		assert.Nil(t, g.Pool(loops[1]))
 		assert.False(t, g.Stats().Members[1].Live)
 		for range 4 {
-			p, err := g.pick(0)
+			p, err := g.PickNAPI(0)
 			require.NoError(t, err)
 			assert.NotSame(t, loops[1], p.Loop())
 		}
@@ -381,7 +381,7 @@ func TestGroupPick(t *testing.T) {
 	picks := func(napiID uint32, n int) (at []int) {
 		t.Helper()
 		for range n {
-			p, err := g.pick(napiID)
+			p, err := g.PickNAPI(napiID)
 			require.NoError(t, err)
 			for i, m := range g.members {
 				if m.pool == p {
@@ -411,7 +411,7 @@ func TestGroupPick(t *testing.T) {
 	for _, i := range []int{0, 2, 4} {
 		require.NoError(t, g.members[i].pool.Close())
 	}
-	_, err := g.pick(0)
+	_, err := g.PickNAPI(0)
 	assert.ErrorIs(t, err, ErrClosed)
 }
 

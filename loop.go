@@ -283,7 +283,7 @@ func (l *Loop) complete() {
 	l.publish()
 }
 
-// publish hands over what receivers have for their consumers. A Handler that runs
+// publish hands over what receivers have for their consumers. A handler that runs
 // here may end other receivers, which then come last.
 func (l *Loop) publish() {
 	for i := 0; i < len(l.published); i++ {
@@ -401,7 +401,7 @@ func (l *Loop) Do(ctx context.Context, fn func(*Ring) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if l.onLoop() {
+	if l.OnLoop() {
 		return l.call(fn)
 	}
 	var begun atomic.Bool // by the loop, or given up by this goroutine
@@ -442,12 +442,14 @@ func (l *Loop) call(fn func(*Ring) error) (err error) {
 	return fn(l.ring)
 }
 
-// onLoop tells whether the caller runs on the loop's thread. The thread is
-// locked to the loop's goroutine, so no other can be there.
-func (l *Loop) onLoop() bool { return int64(sys.ThreadID()) == l.tid.Load() }
+// OnLoop tells whether the caller runs on the loop, in a function given to Do or Post
+// or in a Receiver's handler: there it must not wait. The loop's thread is locked to
+// its goroutine, so no other can be there.
+func (l *Loop) OnLoop() bool { return int64(sys.ThreadID()) == l.tid.Load() }
 
-// onAnyLoop tells whether the caller runs on the thread of one of the loops.
-func onAnyLoop(loops []*Loop) bool {
+// OnAnyLoop tells whether the caller runs on one of the loops: a loop that waited for
+// another one could be what that one waits for. It costs one system call for all.
+func OnAnyLoop(loops []*Loop) bool {
 	tid := int64(sys.ThreadID())
 	for _, l := range loops {
 		if l.tid.Load() == tid {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"math/rand"
-	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -350,51 +349,6 @@ func TestLoopConfigRanges(t *testing.T) {
 		_, err := NewLoop(cfg)
 		assert.ErrorContains(t, err, want)
 	}
-}
-
-// openFDs counts this process's file descriptors.
-func openFDs(t testing.TB) int {
-	t.Helper()
-	startPoller()
-	entries, err := os.ReadDir("/proc/self/fd")
-	require.NoError(t, err)
-	return len(entries)
-}
-
-// startPoller opens what the Go runtime keeps open from the first socket on.
-var startPoller = sync.OnceFunc(func() {
-	if ln, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
-		ln.Close()
-	}
-})
-
-// settled waits until fds and goroutines are back to what they were: a ring's
-// memory and threads go a moment after its Close.
-func settled(t testing.TB, fds, goroutines int) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		nowFDs, nowGoroutines := openFDs(t), runtime.NumGoroutine()
-		if nowFDs <= fds && nowGoroutines <= goroutines {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("fds %d, were %d; goroutines %d, were %d", nowFDs, fds, nowGoroutines, goroutines)
-		}
-	}
-}
-
-// mappings counts this process's memory mappings.
-func mappings(t testing.TB) int {
-	t.Helper()
-	b, err := os.ReadFile("/proc/self/maps")
-	require.NoError(t, err)
-	n := 0
-	for _, c := range b {
-		if c == '\n' {
-			n++
-		}
-	}
-	return n
 }
 
 func TestThousandCyclesLeakNothing(t *testing.T) {

@@ -23,7 +23,7 @@ func (l *Loop) Close() error {
 	l.closing = true
 	l.mu.Unlock()
 	l.wake()
-	if l.onLoop() {
+	if l.OnLoop() {
 		return nil
 	}
 	<-l.done

@@ -25,6 +25,8 @@ type BufferPool interface {
 	// bytes.
 	NumBuffers() int
 	BufferSize() int
+	// MaxLeases is how many leases one receiver may have out.
+	MaxLeases() int
 	// Stats is a snapshot.
 	Stats() PoolStats
 	// Close ends the pool. See the implementations.

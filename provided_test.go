@@ -122,7 +122,7 @@ func (s stream) chatter(t testing.TB, c *net.TCPConn, seed int64, n int) {
 			size = 4096 * (1 + rng.Intn(4))
 		}
 		size = min(size, n-offset)
-		_, err := c.Write(s.at(offset, size))
+		_, err := c.Write(s.At(offset, size))
 		if !assert.NoError(t, err) {
 			return
 		}
@@ -143,7 +143,7 @@ func TestConsumptionOfOneStream(t *testing.T) {
 					size := min(buffers*400_000, 3_000_000) + 1
 					sender, r := newTestReceiver(t, p)
 					s, parked := newStream(int64(limit)), newParking(t, limit)
-					s.send(t, sender, size)
+					s.Send(t, sender, size)
 					got, err := s.receive(t, r, 0, parked.park)
 					assert.ErrorIs(t, err, io.EOF)
 					assert.Equal(t, size, got)
@@ -167,7 +167,7 @@ func TestConsumptionOfManyStreams(t *testing.T) {
 					var wg sync.WaitGroup
 					for i := range 16 {
 						sender, r := newTestReceiver(t, p)
-						from, n := s[i:], 100_000+i
+						from, n := s.from(i), 100_000+i
 						wg.Go(func() { from.chatter(t, sender, int64(i), n) })
 						wg.Go(func() {
 							got, err := from.receive(t, r, 0, parked.park)
@@ -195,9 +195,9 @@ func TestConsumptionAcrossEnds(t *testing.T) {
 			var wg sync.WaitGroup
 			for i := range 4 {
 				sender, r := newTestReceiver(t, p)
-				wg.Go(func() { s[i:].chatter(t, sender, int64(i), 400_000) })
+				wg.Go(func() { s.from(i).chatter(t, sender, int64(i), 400_000) })
 				wg.Go(func() {
-					got, err := s[i:].receive(t, r, 0, parked.park)
+					got, err := s.from(i).receive(t, r, 0, parked.park)
 					assert.ErrorIs(t, err, io.EOF)
 					assert.Equal(t, 400_000, got)
 				})
@@ -214,7 +214,7 @@ func TestConsumptionAcrossEnds(t *testing.T) {
 				}
 				reset, closed := round%4 == 1, round%4 == 3
 				wg.Go(func() {
-					_, err := s.write(sender, 0, n)
+					_, err := s.Write(sender, 0, n)
 					if reset {
 						_ = sender.SetLinger(0)
 						_ = sender.Close()

@@ -3,6 +3,7 @@
 package zcrx
 
 import (
+	"io"
 	"testing"
 	"time"
 
@@ -29,7 +30,7 @@ func TestReadAhead(t *testing.T) {
 		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 512, MaxLeases: most})
 		peer, r := newTestReceiver(t, p)
 		s := newStream(12)
-		s.send(t, peer, size)
+		s.Send(t, peer, size)
 		may := func() (n int) {
 			require.NoError(t, l.do(func(*Ring) error { n = r.mayBeAhead; return nil }))
 			return n
@@ -46,35 +47,29 @@ func TestReadAhead(t *testing.T) {
 	})
 }
 
-// TestReadAheadAcrossHandle: a Handler that takes over from a consumer who never read has
+// TestReadAheadAcrossHandle: a handler that takes over from a consumer who never read has
 // the receive go on.
 func TestReadAheadAcrossHandle(t *testing.T) {
 	const size = 8 << 20
-	inEveryConnMode(t, Config{Loops: 1, Pool: PoolConfig{NumBuffers: 512}}, func(t *testing.T, e *Engine) {
-		if e.Mode() == Socket {
-			return // nothing is received ahead there
-		}
-		peer, c := connPair(t, e)
+	inEveryMode(t, func(t *testing.T, mode Mode) {
+		l := newTestLoop(t, LoopConfig{})
+		peer, r := newTestReceiver(t, openTestPool(t, l, mode, PoolConfig{NumBuffers: 512}))
 		s := newStream(13)
-		go func() {
-			_, err := s.write(peer, 0, size)
-			assert.NoError(t, err)
-		}()
-		require.Eventually(t, c.socket.(*ringSocket).isPaused.Load, 10*time.Second, time.Millisecond)
-		done := make(chan struct{})
+		s.Send(t, peer, size)
+		require.Eventually(t, r.isPaused.Load, 10*time.Second, time.Millisecond)
+		done := make(chan error)
 		at := 0
-		require.NoError(t, c.Handle(func(_ *Conn, buffers []Buffer, _ error) {
+		require.NoError(t, r.Handle(nil, func(buffers []Buffer, err error) {
 			for _, b := range buffers {
 				at += b.Len()
 			}
 			_ = ReleaseAll(buffers)
-			if at == size && len(buffers) > 0 {
-				close(done)
+			if err != nil {
+				done <- err
 			}
 		}))
-		<-done
-		require.NoError(t, c.Close())
-		require.NoError(t, peer.Close())
+		assert.Equal(t, io.EOF, <-done)
+		assert.Equal(t, size, at)
 	})
 }
 
@@ -150,7 +145,7 @@ func TestReadAheadOfSteadyConsumer(t *testing.T) {
 		peer, r := newTestReceiver(t, p)
 		s := newStream(14)
 		for at := 0; at < size; at += chunk {
-			_, err := s.write(peer, at, at+chunk)
+			_, err := s.Write(peer, at, at+chunk)
 			require.NoError(t, err)
 			got := 0
 			for got < chunk {
@@ -173,7 +168,7 @@ func TestHandleBehindMove(t *testing.T) {
 	p := openTestPool(t, here, Provided, PoolConfig{NumBuffers: 256})
 	q := openTestPool(t, there, Provided, PoolConfig{NumBuffers: 2048, MaxLeases: 2048})
 	peer, r := newTestReceiver(t, p)
-	flooded := newStream(16).flood(t, peer)
+	flooded := newStream(16).Flood(t, peer)
 	eventually(t, "it is paused", r.isPaused.Load)
 	require.NoError(t, peer.SetLinger(0))
 	require.NoError(t, peer.Close())
@@ -189,7 +184,7 @@ func TestHandleBehindMove(t *testing.T) {
 		here.retry(func() { // it has arrived, and uses its share up
 			_ = there.do(func(*Ring) error { r.paused = true; return nil })
 		})
-		return (&ringSocket{Receiver: r}).handle(nil, func(buffers []Buffer, _ error) { _ = ReleaseAll(buffers) })
+		return r.Handle(nil, func(buffers []Buffer, _ error) { _ = ReleaseAll(buffers) })
 	}))
 	require.NoError(t, <-moved.done)
 	require.NoError(t, here.do(func(*Ring) error { return nil })) // a turn later

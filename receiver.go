@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -46,19 +45,6 @@ type Receiver struct {
 	consumer sync.Mutex
 	taken    []Buffer // guarded by consumer: swapped with incoming when used up
 	next     int      // guarded by consumer: index of the first not given out
-}
-
-// start has the receiver begin, without waiting for that: what goes wrong is what
-// Recv answers.
-func (r *Receiver) start() {
-	err := r.loop.Post(func() {
-		if err := r.attach(r.pool); err != nil {
-			r.end(err)
-		}
-	})
-	if err != nil {
-		r.fail(err)
-	}
 }
 
 // home is where a receiver is, for other goroutines than its loop's.
@@ -104,6 +90,24 @@ func NewReceiver(pool BufferPool, conn *net.TCPConn) (*Receiver, error) {
 	return r, nil
 }
 
+// NewReceiverFD is NewReceiver for a socket that package net does not know, such as
+// accept4(2) returns: it does not wait for the pool's loop, and returns no error. What
+// goes wrong Recv returns. fd is a connected, blocking TCP socket (a receive on a
+// non-blocking one would end instead of waiting) and the Receiver's from now on. The
+// caller sees to it that a socket for a zero-copy pool is plain TCP.
+func NewReceiverFD(pool BufferPool, fd int) *Receiver {
+	r := newReceiver(pool, fd)
+	err := r.loop.Post(func() {
+		if err := r.attach(r.pool); err != nil {
+			r.end(err)
+		}
+	})
+	if err != nil {
+		r.fail(err)
+	}
+	return r
+}
+
 // newReceiver makes a receiver of a blocking socket, which it owns. It receives
 // once it is attached.
 func newReceiver(pool BufferPool, fd int) *Receiver {
@@ -138,37 +142,110 @@ func (r *Receiver) do(fn func() error) error {
 	}
 }
 
-// Recv answers the next buffer, which the caller must release, waiting for it
-// as long as ctx allows. After the last one it answers io.EOF when the peer ended
+// Pool returns the pool that the receiver takes its buffers from, which MoveTo
+// changes.
+func (r *Receiver) Pool() BufferPool { return r.home.Load().pool }
+
+// Recv returns the next buffer, which the caller must release, waiting for it
+// as long as ctx allows. After the last one it returns io.EOF when the peer ended
 // the stream, ErrClosed after Close of receiver, pool or loop, or what went
 // wrong. An ended ctx loses nothing: Recv may be called again. Only one goroutine
-// may be in Recv or RecvBatch at a time.
+// may be in Recv, RecvBatch or TryRecv at a time.
 func (r *Receiver) Recv(ctx context.Context) (Buffer, error) {
 	var one [1]Buffer
-	_, err := r.recv(ctx, one[:], nil)
+	_, err := r.RecvBatch(ctx, one[:])
 	return one[0], err
 }
 
-// RecvBatch is Recv for as many buffers as are there, up to len(dst). It answers
+// RecvBatch is Recv for as many buffers as are there, up to len(dst). It returns
 // at least one, or an error.
 func (r *Receiver) RecvBatch(ctx context.Context, dst []Buffer) (int, error) {
+	for {
+		n, err := r.TryRecv(dst)
+		if n > 0 || err != nil || len(dst) == 0 {
+			return n, err
+		}
+		select {
+		case <-r.notify:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// TryRecv is RecvBatch that does not wait: it returns 0 and no error if nothing is
+// there. The caller is then taken to wait for Readable: a receiver that is paused goes
+// on with the first release that makes room, instead of with half of its share.
+func (r *Receiver) TryRecv(dst []Buffer) (int, error) {
 	if len(dst) == 0 {
 		return 0, nil
 	}
-	return r.recv(ctx, dst, nil)
-}
-
-// recv waits until there is a buffer, ctx ends or expired is closed.
-func (r *Receiver) recv(ctx context.Context, dst []Buffer, expired <-chan struct{}) (int, error) {
 	r.consumer.Lock()
 	defer r.consumer.Unlock()
-	if err := r.await(ctx, expired); err != nil {
-		return 0, err
+	if r.next == len(r.taken) {
+		if there, err := r.takeIncoming(); !there {
+			return 0, err
+		}
 	}
 	n := copy(dst, r.taken[r.next:])
 	clear(r.taken[r.next : r.next+n])
 	r.next += n
 	return n, nil
+}
+
+// Readable returns a channel from which a value can be received once there may be
+// something for TryRecv, which had nothing before: buffers, or an error. For those who
+// wait for more than one thing at a time:
+//
+//	n, err := r.TryRecv(dst)
+//	for ; n == 0 && err == nil; n, err = r.TryRecv(dst) {
+//		select {
+//		case <-r.Readable():
+//		case <-somethingElse:
+//			return
+//		}
+//	}
+//
+// It is always the same channel. It is never closed.
+func (r *Receiver) Readable() <-chan struct{} { return r.notify }
+
+// Control runs fn with the socket's fd, which stays open and valid meanwhile: for
+// socket options. fn must neither close it nor make it non-blocking. Control returns
+// ErrClosed, and does not run fn, after Close. Unlike most of a Receiver's work, fn runs
+// on the caller's goroutine.
+func (r *Receiver) Control(fn func(fd uintptr)) error {
+	return r.socket.use(func(fd int) error { fn(uintptr(fd)); return nil })
+}
+
+// Shutdown ends a direction of the connection: how is syscall.SHUT_RD, SHUT_WR or
+// SHUT_RDWR. The socket stays open.
+func (r *Receiver) Shutdown(how int) error {
+	return r.socket.use(func(fd int) error { return shutdownSocket(fd, how) })
+}
+
+// SetReadBuffer sets the size of the socket's receive buffer (SO_RCVBUF) in bytes,
+// which the kernel doubles. A Receiver on a zero-copy pool changes that size while it
+// is read, up to what fits the pool; from SetReadBuffer on it does not.
+func (r *Receiver) SetReadBuffer(bytes int) error { return r.setReceiveBuffer(bytes) }
+
+// Handle has fn take what the receiver receives from now on: first, what nobody has
+// taken yet, and every turn's buffers, which fn must release some time; then, once and
+// last, the error that follows them. The slice is valid during the call only. first is
+// what its consumer has taken and gives back; it may be empty.
+//
+// fn runs on the receiver's loop, one call at a time, and must not wait. Handle waits
+// for that loop, unless it is called there; it must not be called on another one. From
+// then on nobody may be in Recv, RecvBatch or TryRecv.
+func (r *Receiver) Handle(first []Buffer, fn func(buffers []Buffer, err error)) error {
+	return r.do(func() error {
+		if r.closeWanted {
+			return ErrClosed
+		}
+		r.batch = slices.Concat(first, r.untaken(), r.batch)
+		r.handler = fn
+		r.touch()
+		return nil
+	})
 }
 
 // untaken takes away what the consumer has not got yet. It is for the loop's thread.
@@ -187,55 +264,32 @@ func (r *Receiver) untaken() []Buffer {
 	return left
 }
 
-// await returns once taken has a buffer at next. The consumer lock is held on
-// entry and on return, not while it waits.
-func (r *Receiver) await(ctx context.Context, expired <-chan struct{}) error {
-	for r.next == len(r.taken) {
-		r.mu.Lock()
-		r.taken, r.incoming = r.incoming, r.taken[:0]
-		r.next = 0
-		caughtUp := r.caughtUp()
-		if len(r.taken) > 0 {
-			r.mu.Unlock()
-			if caughtUp {
-				here := r.home.Load()
-				here.pool.accounts().resumeSoon(here.share)
-			}
-			return nil
-		}
-		if r.err != nil {
-			err := r.err
-			r.mu.Unlock()
-			return err
-		}
-		r.asleep = true
-		r.mu.Unlock()
-		if r.isPaused.Load() {
-			here := r.home.Load()
-			here.pool.accounts().hasten(here.share)
-		}
-
-		var err error
-		r.consumer.Unlock()
-		select {
-		case <-r.notify:
-		case <-ctx.Done():
-			err = ctx.Err()
-		case <-expired:
-			err = os.ErrDeadlineExceeded
-		}
-		r.consumer.Lock()
-		if err != nil {
-			return err
-		}
+// takeIncoming swaps taken, which is used up, for what the loop has handed over. If that
+// is nothing, the consumer is about to wait. The consumer lock is held.
+func (r *Receiver) takeIncoming() (there bool, err error) {
+	r.mu.Lock()
+	r.taken, r.incoming = r.incoming, r.taken[:0]
+	r.next = 0
+	caughtUp := r.caughtUp()
+	there = len(r.taken) > 0
+	if !there {
+		err = r.err
+		r.asleep = err == nil
 	}
-	return nil
+	r.mu.Unlock()
+	switch here := r.home.Load(); {
+	case there && caughtUp:
+		here.pool.accounts().resumeSoon(here.share)
+	case !there && err == nil && r.isPaused.Load():
+		here.pool.accounts().hasten(here.share)
+	}
+	return there, err
 }
 
 // Close ends the connection: the receive is cancelled, what it still delivers
 // and what nobody took is released, and the fd is closed. It waits for that,
 // unless it is called on the loop. It is idempotent and safe from any goroutine;
-// buffers that Recv answered stay valid.
+// buffers that Recv returned stay valid.
 func (r *Receiver) Close() error {
 	err := r.do(func() error {
 		r.closeWanted = true
@@ -247,7 +301,7 @@ func (r *Receiver) Close() error {
 	if err != nil && !errors.Is(err, ErrClosed) {
 		return err
 	}
-	if loop := r.home.Load().loop; !loop.onLoop() {
+	if loop := r.home.Load().loop; !loop.OnLoop() {
 		select {
 		case <-r.closed:
 		case <-loop.done: // nothing is in flight any more

@@ -55,20 +55,6 @@ func openTestPool(t testing.TB, l *Loop, mode Mode, cfg PoolConfig) BufferPool {
 	return p
 }
 
-// tcpPair is a connection over loopback.
-func tcpPair(t testing.TB) (sender, receiver *net.TCPConn) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	c, err := net.Dial("tcp", ln.Addr().String())
-	require.NoError(t, err)
-	s, err := ln.Accept()
-	require.NoError(t, err)
-	t.Cleanup(func() { c.Close() })
-	return c.(*net.TCPConn), s.(*net.TCPConn)
-}
-
 func newTestReceiver(t testing.TB, p BufferPool) (*net.TCPConn, *Receiver) {
 	t.Helper()
 	sender, conn := tcpPair(t)
@@ -76,22 +62,6 @@ func newTestReceiver(t testing.TB, p BufferPool) (*net.TCPConn, *Receiver) {
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, r.Close()) })
 	return sender, r
-}
-
-// pattern makes n bytes that are the same for the same seed.
-func pattern(seed int64, n int) []byte {
-	b := make([]byte, n)
-	_, _ = rand.New(rand.NewSource(seed)).Read(b) // never fails
-	return b
-}
-
-// send writes b in the background, then ends the stream.
-func send(t testing.TB, c *net.TCPConn, b []byte) {
-	go func() {
-		_, err := c.Write(b)
-		assert.NoError(t, err)
-		assert.NoError(t, c.CloseWrite())
-	}()
 }
 
 // receiveAll reads to the end of the stream and releases everything.

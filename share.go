@@ -55,9 +55,9 @@ func (g *ledger) lookUp(s *share) {
 	g.mu.Unlock()
 }
 
-// mergeAt is how many leases an unread prefix may consist of before it is copied
-// together: well below half of a share, which a paused receiver waits for.
-func (g *ledger) mergeAt() int { return int(max(1, min(16, g.maxLeases/4))) }
+// MaxLeases returns how many leases one receiver may have out of the pool: see
+// PoolConfig.MaxLeases.
+func (g *ledger) MaxLeases() int { return int(g.maxLeases) }
 
 // usedUp tells whether the share has no room left. If so, the return that leaves
 // half of it will have its receiver resumed, or the first that makes room if there is

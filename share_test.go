@@ -104,7 +104,7 @@ func TestMove(t *testing.T) {
 		go func() {
 			n := 0
 			for ; ; n++ {
-				if err := r.moveTo(context.Background(), pools[(n+1)%3]); err != nil {
+				if err := r.MoveTo(context.Background(), pools[(n+1)%3]); err != nil {
 					break // at the end of the stream
 				}
 			}

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -83,32 +82,6 @@ func bytesBehind(fd int) bool {
 	var b [1]byte
 	n, _, err := unix.Recvfrom(fd, b[:], unix.MSG_DONTWAIT|unix.MSG_PEEK)
 	return err == nil && n > 0
-}
-
-// dropUrgent has the kernel drop every packet of a TCP socket that has the URG flag, if
-// the socket has no filter of its own. Accepted sockets inherit it.
-func dropUrgent(fd int) error {
-	if hasFilter(fd) {
-		return nil
-	}
-	const flags, urg, all = 13, 0x20, 1<<32 - 1 // the packet begins with the TCP header
-	filter := []unix.SockFilter{
-		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: flags},
-		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: urg, Jf: 1},
-		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
-		{Code: unix.BPF_RET | unix.BPF_K, K: all},
-	}
-	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	return os.NewSyscallError("setsockopt", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program))
-}
-
-// hasFilter tells whether the socket has a classic filter. The length of this option
-// counts instructions, not bytes: with 0 the kernel tells how many there are, and copies
-// none.
-func hasFilter(fd int) bool {
-	n := uint32(0)
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_GET_FILTER, 0, uintptr(unsafe.Pointer(&n)), 0)
-	return errno == 0 && n > 0
 }
 
 // bytesWaiting tells whether the socket holds something to receive.

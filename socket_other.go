@@ -17,7 +17,6 @@ func receiveNow(int, []byte) (int, syscall.Errno) { return 0, syscall.ENOSYS }
 func boundReceiveBuffer(int, int) error           { return sys.ErrNotLinux }
 func setReceiveBuffer(int, int) error             { return sys.ErrNotLinux }
 func bytesBehind(int) bool                        { return false }
-func dropUrgent(int) error                        { return sys.ErrNotLinux }
 func bytesWaiting(int) bool                       { return false }
 func receiveBufferIsSet(int) bool                 { return false }
 func tcpWindowLimit() int64                       { return 0 }

@@ -13,8 +13,8 @@ import (
 	"os/signal"
 	"time"
 
-	"github.com/zcrx-go/zcrx"
 	"github.com/zcrx-go/zcrx/examples/internal/options"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 func main() {
@@ -34,7 +34,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	ln, err := zcrx.Listen(ctx, "tcp", *addr, *cfg)
+	ln, err := zcnet.Listen(ctx, "tcp", *addr, *cfg)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 
 // echo serves a connection. A connection takes no more than its share of the pool:
 // a peer that sends and does not read is stopped by TCP's window.
-func echo(ctx context.Context, conn *zcrx.Conn) error {
+func echo(ctx context.Context, conn *zcnet.Conn) error {
 	defer conn.Close()
 	for buf, err := range conn.Buffers(ctx) {
 		if err != nil {
@@ -70,7 +70,7 @@ func echo(ctx context.Context, conn *zcrx.Conn) error {
 
 // shutDown gives the connections five seconds to end, if it is ctx that ended the
 // listener.
-func shutDown(ctx context.Context, ln *zcrx.Listener, err error) error {
+func shutDown(ctx context.Context, ln *zcnet.Listener, err error) error {
 	if ctx.Err() == nil {
 		return errors.Join(err, ln.Close())
 	}

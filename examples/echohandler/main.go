@@ -16,6 +16,7 @@ import (
 
 	"github.com/zcrx-go/zcrx"
 	"github.com/zcrx-go/zcrx/examples/internal/options"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 func main() {
@@ -35,7 +36,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	engine, err := zcrx.NewEngine(ctx, *cfg)
+	engine, err := zcnet.NewEngine(ctx, *cfg)
 	if err != nil {
 		return err
 	}
@@ -68,10 +69,10 @@ type echo struct {
 	ended   bool          // guarded by mu: nothing more will come
 }
 
-// handle is the zcrx.Handler: it runs on the loop and must not wait. Buffers that
+// handle is the zcnet.Handler: it runs on the loop and must not wait. Buffers that
 // wait count for the connection's share of the pool, so a peer that does not read is
 // stopped by TCP's window.
-func (e *echo) handle(conn *zcrx.Conn, buffers []zcrx.Buffer, err error) {
+func (e *echo) handle(conn *zcnet.Conn, buffers []zcrx.Buffer, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.waiting = append(e.waiting, buffers...)
@@ -81,7 +82,7 @@ func (e *echo) handle(conn *zcrx.Conn, buffers []zcrx.Buffer, err error) {
 	if e.writing {
 		return // it goes on with these
 	}
-	if werr := e.write(conn); errors.Is(werr, zcrx.ErrWouldBlock) {
+	if werr := e.write(conn); errors.Is(werr, zcnet.ErrWouldBlock) {
 		e.writing = true
 		go e.writeRest(conn)
 		return
@@ -96,7 +97,7 @@ func (e *echo) handle(conn *zcrx.Conn, buffers []zcrx.Buffer, err error) {
 
 // write writes what waits, as far as the socket takes it without waiting on a loop.
 // It is called with mu held.
-func (e *echo) write(conn *zcrx.Conn) error {
+func (e *echo) write(conn *zcnet.Conn) error {
 	for len(e.waiting) > 0 {
 		n, err := conn.Write(e.waiting[0].Bytes()[e.done:])
 		e.done += n
@@ -113,7 +114,7 @@ func (e *echo) write(conn *zcrx.Conn) error {
 
 // writeRest runs on a goroutine, where Write and Close wait, for the loop too: never
 // with mu held, which the handler takes on the loop.
-func (e *echo) writeRest(conn *zcrx.Conn) {
+func (e *echo) writeRest(conn *zcnet.Conn) {
 	e.mu.Lock()
 	for len(e.waiting) > 0 {
 		first, done := e.waiting[0], e.done

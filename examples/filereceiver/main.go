@@ -13,8 +13,8 @@ import (
 	"os/signal"
 	"path/filepath"
 
-	"github.com/zcrx-go/zcrx"
 	"github.com/zcrx-go/zcrx/examples/internal/options"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 func main() {
@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	ln, err := zcrx.Listen(ctx, "tcp", *addr, *cfg)
+	ln, err := zcnet.Listen(ctx, "tcp", *addr, *cfg)
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 
 // receive closes the connection when the file is complete: the sender can wait for
 // that.
-func receive(conn *zcrx.Conn, name string) (n int64, err error) {
+func receive(conn *zcnet.Conn, name string) (n int64, err error) {
 	defer conn.Close()
 	file, err := os.Create(name)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"os"
 	"os/signal"
 
-	"github.com/zcrx-go/zcrx"
 	"github.com/zcrx-go/zcrx/examples/internal/options"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 func main() {
@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	ln, err := zcrx.Listen(ctx, "tcp", *addr, *cfg)
+	ln, err := zcnet.Listen(ctx, "tcp", *addr, *cfg)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ const (
 	maxMessage = 64 << 20 // bytes that a peer may announce
 )
 
-func serve(ctx context.Context, conn *zcrx.Conn) error {
+func serve(ctx context.Context, conn *zcnet.Conn) error {
 	defer conn.Close()
 	for {
 		header, err := conn.Peek(ctx, headerSize)
@@ -91,7 +91,7 @@ func serve(ctx context.Context, conn *zcrx.Conn) error {
 
 // checksum takes a message. Its pieces lie in the receive buffers, wherever TCP has
 // cut it: a message may be larger than all buffers together.
-func checksum(ctx context.Context, conn *zcrx.Conn, size int) (sum uint32, err error) {
+func checksum(ctx context.Context, conn *zcnet.Conn, size int) (sum uint32, err error) {
 	for chunk, err := range conn.Chunks(ctx, size) {
 		if err != nil {
 			return 0, err

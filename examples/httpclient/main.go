@@ -13,8 +13,8 @@ import (
 	"os"
 	"os/signal"
 
-	"github.com/zcrx-go/zcrx"
 	"github.com/zcrx-go/zcrx/examples/internal/options"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 func main() {
@@ -34,7 +34,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	engine, err := zcrx.NewEngine(ctx, *cfg)
+	engine, err := zcnet.NewEngine(ctx, *cfg)
 	if err != nil {
 		return err
 	}

@@ -16,8 +16,8 @@ import (
 	"os/signal"
 	"time"
 
-	"github.com/zcrx-go/zcrx"
 	"github.com/zcrx-go/zcrx/examples/internal/options"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 func main() {
@@ -37,7 +37,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	ln, err := zcrx.Listen(ctx, "tcp", *addr, *cfg)
+	ln, err := zcnet.Listen(ctx, "tcp", *addr, *cfg)
 	if err != nil {
 		return err
 	}

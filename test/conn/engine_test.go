@@ -18,10 +18,11 @@ import (
 
 	"github.com/zcrx-go/zcrx"
 	"github.com/zcrx-go/zcrx/internal/skip"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 // inEachMode runs the test with an engine of each mode that needs no interface.
-func inEachMode(t *testing.T, test func(t *testing.T, e *zcrx.Engine)) {
+func inEachMode(t *testing.T, test func(t *testing.T, e *zcnet.Engine)) {
 	for _, mode := range []zcrx.Mode{zcrx.Socket, zcrx.Provided, zcrx.DeviceLess} {
 		inMode(t, mode, test)
 	}
@@ -29,12 +30,12 @@ func inEachMode(t *testing.T, test func(t *testing.T, e *zcrx.Engine)) {
 
 // inMode runs the test with an engine. What that leaves behind, fds and goroutines,
 // is the test's failure.
-func inMode(t *testing.T, mode zcrx.Mode, test func(t *testing.T, e *zcrx.Engine)) {
+func inMode(t *testing.T, mode zcrx.Mode, test func(t *testing.T, e *zcnet.Engine)) {
 	t.Run(mode.String(), func(t *testing.T) {
 		needMode(t, mode)
 		startPoller(t)
 		fds, goroutines := openFDs(t), runtime.NumGoroutine()
-		e, err := zcrx.NewEngine(t.Context(), zcrx.Config{Mode: mode, Loops: 2, Pool: zcrx.PoolConfig{NumBuffers: 1024}})
+		e, err := zcnet.NewEngine(t.Context(), zcnet.Config{Mode: mode, Loops: 2, Pool: zcrx.PoolConfig{NumBuffers: 1024}})
 		require.NoError(t, err)
 		test(t, e)
 		require.NoError(t, e.Close())
@@ -84,7 +85,7 @@ func openFDs(t *testing.T) int {
 }
 
 // listen listens on a free port. Whoever serves on it closes it.
-func listen(t *testing.T, e *zcrx.Engine) *zcrx.Listener {
+func listen(t *testing.T, e *zcnet.Engine) *zcnet.Listener {
 	t.Helper()
 	ln, err := e.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -109,7 +110,7 @@ type pairing struct {
 	listen func() (net.Listener, error)
 }
 
-func pairings(e *zcrx.Engine) []pairing {
+func pairings(e *zcnet.Engine) []pairing {
 	const address = "127.0.0.1:0"
 	engineListen := func() (net.Listener, error) { return e.Listen(context.Background(), "tcp", address) }
 	plainListen := func() (net.Listener, error) { return net.Listen("tcp", address) }

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc/interop"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 
-	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 // maxMessage is the size limit of a message in bytes; gRPC has 4 MiB by default.
@@ -26,7 +26,7 @@ const maxMessage = 8 << 20
 // inEachGRPC runs the test for each mode, without TLS and with it. The calls go
 // through the engine at both ends.
 func inEachGRPC(t *testing.T, service testpb.TestServiceServer, test func(t *testing.T, conn *grpc.ClientConn)) {
-	inEachMode(t, func(t *testing.T, e *zcrx.Engine) {
+	inEachMode(t, func(t *testing.T, e *zcnet.Engine) {
 		tlsServer, tlsClient := tlsConfigs(t)
 		for _, c := range []struct {
 			name           string

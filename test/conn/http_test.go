@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 // webKind is what net/http speaks over the engine's connections.
@@ -88,7 +88,7 @@ func (w *web) stop(t *testing.T) {
 
 // inEachWeb runs the test for each mode and each protocol.
 func inEachWeb(t *testing.T, handler http.Handler, test func(t *testing.T, k webKind, w *web)) {
-	inEachMode(t, func(t *testing.T, e *zcrx.Engine) {
+	inEachMode(t, func(t *testing.T, e *zcnet.Engine) {
 		for _, k := range webKinds {
 			t.Run(k.name, func(t *testing.T) {
 				w := startWeb(t, k, listen(t, e), e.DialContext, handler)
@@ -199,7 +199,7 @@ func TestHTTPCalledOff(t *testing.T) {
 // TestHTTPHijack takes the connection out of net/http, as WebSocket servers do. The
 // server reads ahead in the background until then.
 func TestHTTPHijack(t *testing.T) {
-	inEachMode(t, func(t *testing.T, e *zcrx.Engine) {
+	inEachMode(t, func(t *testing.T, e *zcnet.Engine) {
 		handled := make(chan struct{})
 		handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			defer close(handled)
@@ -208,7 +208,7 @@ func TestHTTPHijack(t *testing.T) {
 				return
 			}
 			defer c.Close()
-			assert.IsType(t, (*zcrx.Conn)(nil), c)
+			assert.IsType(t, (*zcnet.Conn)(nil), c)
 			_, err = buffered.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 			assert.NoError(t, err)
 			assert.NoError(t, buffered.Flush())

@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 // TestHTTPUnderLoad posts as fast as it goes to net/http's server behind an
@@ -71,8 +71,8 @@ func TestHTTPUnderLoad(t *testing.T) {
 			return ln
 		})
 	})
-	inEachMode(t, func(t *testing.T, e *zcrx.Engine) {
-		run(t, func() net.Listener { return listen(t, e).NetListener() })
+	inEachMode(t, func(t *testing.T, e *zcnet.Engine) {
+		run(t, func() net.Listener { return listen(t, e) })
 	})
 }
 

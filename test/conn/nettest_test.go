@@ -7,18 +7,19 @@ import (
 	"golang.org/x/net/nettest"
 
 	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 // TestNettest is what golang.org/x/net asks of a net.Conn: data both ways, racing
 // readers and writers, deadlines that pass, have passed and are moved, Close during
 // each of these, and all methods at once.
 func TestNettest(t *testing.T) {
-	inEachMode(t, func(t *testing.T, e *zcrx.Engine) {
+	inEachMode(t, func(t *testing.T, e *zcnet.Engine) {
 		for _, p := range pairings(e) {
 			t.Run(p.name, func(t *testing.T) { nettest.TestConn(t, p.pipe) })
 		}
 	})
-	inMode(t, zcrx.Auto, func(t *testing.T, e *zcrx.Engine) {
+	inMode(t, zcrx.Auto, func(t *testing.T, e *zcnet.Engine) {
 		require.Equal(t, zcrx.Provided, e.Mode(), "reason: %v", e.Reason())
 		nettest.TestConn(t, pairings(e)[0].pipe)
 	})

@@ -9,13 +9,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 // TestTLS has crypto/tls at both ends: 1 MiB there and back, and an end that is
 // told apart from a connection that was cut.
 func TestTLS(t *testing.T) {
-	inEachMode(t, func(t *testing.T, e *zcrx.Engine) {
+	inEachMode(t, func(t *testing.T, e *zcnet.Engine) {
 		forServer, forClient := tlsConfigs(t)
 		for _, p := range pairings(e) {
 			t.Run(p.name, func(t *testing.T) {
@@ -51,7 +51,7 @@ func TestTLS(t *testing.T) {
 // TestTLSCutShort: a connection that ends within a record does not look like its
 // end.
 func TestTLSCutShort(t *testing.T) {
-	inEachMode(t, func(t *testing.T, e *zcrx.Engine) {
+	inEachMode(t, func(t *testing.T, e *zcnet.Engine) {
 		forServer, forClient := tlsConfigs(t)
 		rawClient, rawServer, stop, err := pairings(e)[0].pipe()
 		require.NoError(t, err)

@@ -15,12 +15,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 // newEngine serves connections on two queues with three loops.
-func newEngine(t *testing.T) *zcrx.Engine {
+func newEngine(t *testing.T) *zcnet.Engine {
 	t.Helper()
-	e, err := zcrx.NewEngine(t.Context(), zcrx.Config{
+	e, err := zcnet.NewEngine(t.Context(), zcnet.Config{
 		Mode: zcrx.ZeroCopy, Interface: device, Queues: []int{1, 2}, Loops: 3,
 		Pool: zcrx.PoolConfig{NumBuffers: 512},
 	})
@@ -34,7 +35,7 @@ func newEngine(t *testing.T) *zcrx.Engine {
 }
 
 // takeStream ranges over a connection's buffers to the end.
-func takeStream(t *testing.T, c *zcrx.Conn, size int64) error {
+func takeStream(t *testing.T, c *zcnet.Conn, size int64) error {
 	var s stream
 	for b, err := range c.Buffers(t.Context()) {
 		if err != nil {

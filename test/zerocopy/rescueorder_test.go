@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 // TestRescueOrder has connections rescued while they move between two loops, are paused,
@@ -21,7 +22,7 @@ import (
 func TestRescueOrder(t *testing.T) {
 	const size, conns = 2 << 20, 6
 	w := newWire(t, "ring=256", "queues=4")
-	e, err := zcrx.NewEngine(t.Context(), zcrx.Config{
+	e, err := zcnet.NewEngine(t.Context(), zcnet.Config{
 		Mode: zcrx.ZeroCopy, Interface: device, Queues: []int{1}, Loops: 2,
 		Pool: zcrx.PoolConfig{NumBuffers: 256, MaxLeases: 8},
 	})

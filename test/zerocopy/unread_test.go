@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 // audience is an engine in its default configuration, on one queue, with connections
@@ -22,14 +23,14 @@ import (
 type audience struct {
 	t  testing.TB
 	w  *wire
-	e  *zcrx.Engine
-	l  *zcrx.Listener
+	e  *zcnet.Engine
+	l  *zcnet.Listener
 	to *net.TCPAddr
 }
 
 func newAudience(t testing.TB, w *wire) *audience {
 	t.Helper()
-	e, err := zcrx.NewEngine(t.Context(), zcrx.Config{Mode: zcrx.ZeroCopy, Interface: device, Queues: []int{1}})
+	e, err := zcnet.NewEngine(t.Context(), zcnet.Config{Mode: zcrx.ZeroCopy, Interface: device, Queues: []int{1}})
 	require.NoError(t, err)
 	l, err := e.Listen(t.Context(), "tcp4", deviceAddr4.String()+":0")
 	require.NoError(t, err)
@@ -44,7 +45,7 @@ func newAudience(t testing.TB, w *wire) *audience {
 }
 
 // connect answers the sender's end and the engine's.
-func (a *audience) connect() (*net.TCPConn, *zcrx.Conn) {
+func (a *audience) connect() (*net.TCPConn, *zcnet.Conn) {
 	a.t.Helper()
 	var out *net.TCPConn
 	require.NoError(a.t, a.w.inPeer(func() (err error) {
@@ -62,7 +63,7 @@ func (a *audience) unread(n int) (end func()) {
 	a.t.Helper()
 	var sending errgroup.Group
 	var outs []*net.TCPConn
-	var ins []*zcrx.Conn
+	var ins []*zcnet.Conn
 	for range n {
 		out, in := a.connect()
 		outs, ins = append(outs, out), append(ins, in)

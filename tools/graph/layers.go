@@ -21,7 +21,7 @@ type layer struct {
 // Test files count, so helpers of tests are in the lowest layer whose tests import
 // them, wherever their folder is.
 var layers = []layer{
-	{name: "ground", folders: []string{"internal/skip", "internal/sys", "internal/netlink", "tools/matrix/answers"}},
+	{name: "ground", folders: []string{"internal/skip", "internal/sys", "internal/netlink", "internal/zcrxtest", "tools/matrix/answers"}},
 	{name: "C", folders: []string{"csrc", "internal/cprep", "tools/cbench"}},
 	{name: "kernel", folders: []string{"uring", "nic"}, apart: true},
 	{name: "pools", folders: []string{"."}},

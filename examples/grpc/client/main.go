@@ -17,8 +17,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
-	"github.com/zcrx-go/zcrx"
 	"github.com/zcrx-go/zcrx/examples/internal/options"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 func main() {
@@ -39,7 +39,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	engine, err := zcrx.NewEngine(ctx, *cfg)
+	engine, err := zcnet.NewEngine(ctx, *cfg)
 	if err != nil {
 		return err
 	}

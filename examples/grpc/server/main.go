@@ -15,8 +15,8 @@ import (
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
-	"github.com/zcrx-go/zcrx"
 	"github.com/zcrx-go/zcrx/examples/internal/options"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 func main() {
@@ -36,7 +36,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	ln, err := zcrx.Listen(ctx, "tcp", *addr, *cfg)
+	ln, err := zcnet.Listen(ctx, "tcp", *addr, *cfg)
 	if err != nil {
 		return err
 	}

@@ -7,12 +7,13 @@ import (
 	"strings"
 
 	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 // Engine adds -mode, -interface and -queues, which fill in the Config as the flags
 // are parsed.
-func Engine(flags *flag.FlagSet) *zcrx.Config {
-	cfg := new(zcrx.Config)
+func Engine(flags *flag.FlagSet) *zcnet.Config {
+	cfg := new(zcnet.Config)
 	flags.Func("mode", "`MODE`: auto (the default), zerocopy, deviceless, provided or socket", func(s string) (err error) {
 		cfg.Mode, err = zcrx.ParseMode(s)
 		return err

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package sys
+
+// DropUrgent is for sockets that receive with zero copy: off Linux there are none.
+func DropUrgent(int) error { return ErrNotLinux }

@@ -1,0 +1,107 @@
+package zcrxtest
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Patience bounds what must come, and comes at once unless something is broken.
+const Patience = 20 * time.Second
+
+// Eventually waits for something that nobody signals.
+func Eventually(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(Patience); !done(); time.Sleep(time.Millisecond) {
+		require.True(t, time.Now().Before(deadline), what)
+	}
+}
+
+// TCPPair is a connection over loopback.
+func TCPPair(t testing.TB) (sender, receiver *net.TCPConn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	s, err := ln.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	return c.(*net.TCPConn), s.(*net.TCPConn)
+}
+
+// OpenFDs counts this process's file descriptors.
+func OpenFDs(t testing.TB) int {
+	t.Helper()
+	startPoller()
+	entries, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(entries)
+}
+
+// startPoller opens what the Go runtime keeps open from the first socket on.
+var startPoller = sync.OnceFunc(func() {
+	if ln, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
+		ln.Close()
+	}
+})
+
+// Settled waits until fds and goroutines are back to what they were: a ring's
+// memory and threads go a moment after its Close.
+func Settled(t testing.TB, fds, goroutines int) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		nowFDs, nowGoroutines := OpenFDs(t), runtime.NumGoroutine()
+		if nowFDs <= fds && nowGoroutines <= goroutines {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("fds %d, were %d; goroutines %d, were %d", nowFDs, fds, nowGoroutines, goroutines)
+		}
+	}
+}
+
+// Mappings counts this process's memory mappings.
+func Mappings(t testing.TB) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/maps")
+	require.NoError(t, err)
+	return bytes.Count(b, []byte("\n"))
+}
+
+// Heap is the number of bytes of the objects that are in use.
+func Heap() uint64 {
+	runtime.GC()
+	runtime.GC() // what finalizers kept alive
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// Amount is the number in an environment variable, usual if it is not set.
+func Amount(t testing.TB, variable string, usual int) int {
+	t.Helper()
+	value := os.Getenv(variable)
+	if value == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(value)
+	require.NoError(t, err, variable)
+	return n
+}
+
+// Child is this test binary with one test and some variables.
+func Child(test string, env ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], "-test.run=^"+test+"$", "-test.v", "-test.timeout=1h")
+	cmd.Env = append(os.Environ(), env...)
+	return cmd
+}

@@ -1,0 +1,111 @@
+//go:build linux && cgo
+
+package zcrx
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func newTestSocketReceiver(t *testing.T, cfg PoolConfig) (*net.TCPConn, *SocketReceiver) {
+	t.Helper()
+	p, err := NewSocketPool(cfg)
+	require.NoError(t, err)
+	peer, conn := tcpPair(t)
+	r, err := NewSocketReceiver(p, conn)
+	require.NoError(t, err)
+	return peer, r
+}
+
+func TestSocketReceiver(t *testing.T) {
+	peer, r := newTestSocketReceiver(t, PoolConfig{NumBuffers: 4, BufferSizeHint: 1 << 16, MaxLeases: 2})
+	p := r.Pool()
+	assert.Equal(t, []int{4, 1 << 16, 2}, []int{p.NumBuffers(), p.BufferSize(), p.MaxLeases()})
+	want := pattern(92, 1<<20)
+	send(t, peer, want)
+	var got []byte
+	for {
+		b, err := r.Recv(t.Context())
+		if err != nil {
+			assert.Equal(t, io.EOF, err)
+			break
+		}
+		got = append(got, b.Bytes()...)
+		require.NoError(t, b.Release())
+	}
+	assert.Equal(t, want, got)
+	require.NoError(t, r.Close())
+	_, err := r.Recv(t.Context())
+	assert.ErrorIs(t, err, net.ErrClosed)
+	assert.ErrorIs(t, r.Close(), net.ErrClosed)
+	assert.Zero(t, p.Stats().Outstanding)
+}
+
+// TestSocketReceiverWaits has each wait of it end in each way: for data, for its share,
+// and for a buffer that another one has.
+func TestSocketReceiverWaits(t *testing.T) {
+	for name, out := range map[string]struct{ own, others int }{"data": {0, 0}, "share": {2, 0}, "buffer": {0, 4}} {
+		t.Run(name, func(t *testing.T) {
+			peer, r := newTestSocketReceiver(t, PoolConfig{NumBuffers: 4, MaxLeases: 2})
+			defer r.Close()
+			ctx := t.Context()
+			held := map[string][]Buffer{}
+			if name != "data" {
+				_, err := peer.Write([]byte("data"))
+				require.NoError(t, err)
+			}
+			for range out.own {
+				b, err := r.Recv(ctx)
+				require.NoError(t, err)
+				held[name] = append(held[name], b)
+				_, err = peer.Write([]byte("more"))
+				require.NoError(t, err)
+			}
+			for range out.others {
+				var b socketBuffer
+				require.True(t, r.pool.tryBorrow(&b))
+				held[name] = append(held[name], r.pool.leaseTo(&share{limit: 4}, b, 1))
+			}
+			for range 3 {
+				ended, cancel := context.WithTimeout(ctx, time.Millisecond)
+				_, err := r.Recv(ended)
+				cancel()
+				assert.ErrorIs(t, err, context.DeadlineExceeded)
+
+				recv := make(chan error)
+				go func() {
+					_, err := r.Recv(context.Background())
+					recv <- err
+				}()
+				time.Sleep(time.Millisecond) // it waits already, or not yet
+				require.NoError(t, r.SetReadDeadline(time.Now().Add(time.Hour)))
+				require.NoError(t, r.SetReadDeadline(time.Now().Add(time.Millisecond)))
+				assert.ErrorIs(t, <-recv, os.ErrDeadlineExceeded)
+				require.NoError(t, r.SetReadDeadline(time.Time{}))
+			}
+			recv := make(chan error)
+			for range 2 {
+				go func() {
+					b, err := r.Recv(context.Background())
+					_ = b.Release()
+					recv <- err
+				}()
+				if len(held[name]) == 0 {
+					_ = r.Close() // the second time it is closed already
+					assert.ErrorIs(t, <-recv, net.ErrClosed)
+					continue
+				}
+				require.NoError(t, ReleaseAll(held[name]))
+				assert.NoError(t, <-recv, "what it waited for has come")
+				held[name] = nil
+			}
+		})
+	}
+}

@@ -1,0 +1,90 @@
+package zcnet
+
+import (
+	"net"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// acceptFD waits for a connection. Its socket is a blocking one, as a ring wants
+// it, and Go's poller never knows it.
+func acceptFD(listening syscall.RawConn) (fd int, remote net.Addr, err error) {
+	var from unix.Sockaddr
+	var acceptErr error
+	err = listening.Read(func(own uintptr) bool {
+		for {
+			fd, from, acceptErr = unix.Accept4(int(own), unix.SOCK_CLOEXEC)
+			if acceptErr != unix.EINTR {
+				return acceptErr != unix.EAGAIN
+			}
+		}
+	})
+	if err != nil {
+		return -1, nil, err
+	}
+	if acceptErr != nil {
+		return -1, nil, os.NewSyscallError("accept4", acceptErr)
+	}
+	return fd, tcpAddr(from), nil
+}
+
+// incomingNAPI returns the number of the NAPI instance that the connection's packets
+// come through, 0 if it has none or that is not known.
+func incomingNAPI(fd int) uint32 {
+	id, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_INCOMING_NAPI_ID)
+	return uint32(id)
+}
+
+func localAddr(fd int) net.Addr {
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return &net.TCPAddr{}
+	}
+	return tcpAddr(sa)
+}
+
+func tcpAddr(sa unix.Sockaddr) *net.TCPAddr {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return &net.TCPAddr{IP: append(net.IP(nil), sa.Addr[:]...), Port: sa.Port}
+	case *unix.SockaddrInet6:
+		return &net.TCPAddr{IP: append(net.IP(nil), sa.Addr[:]...), Port: sa.Port, Zone: zoneName(sa.ZoneId)}
+	}
+	return &net.TCPAddr{}
+}
+
+func zoneName(index uint32) string {
+	if index == 0 {
+		return ""
+	}
+	if ifi, err := net.InterfaceByIndex(int(index)); err == nil {
+		return ifi.Name
+	}
+	return strconv.FormatUint(uint64(index), 10)
+}
+
+// controlListener sets what accepted sockets inherit: as package net sets it on
+// each connection.
+func controlListener(_, _ string, raw syscall.RawConn) error {
+	var optErr error
+	err := raw.Control(func(fd uintptr) {
+		for _, o := range []struct{ level, option, value int }{
+			{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+			{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+			{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15},
+			{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
+			{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 9},
+		} {
+			if optErr = os.NewSyscallError("setsockopt", unix.SetsockoptInt(int(fd), o.level, o.option, o.value)); optErr != nil {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return optErr
+}

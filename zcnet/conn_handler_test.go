@@ -1,0 +1,245 @@
+//go:build linux && cgo
+
+package zcnet
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
+
+	"github.com/zcrx-go/zcrx"
+)
+
+// What may be done on a loop, and what there must not be waited for.
+
+// toChannel is a Handler that tells what comes.
+func toChannel() (Handler, <-chan error) {
+	ended := make(chan error, 1)
+	return func(_ *Conn, buffers []zcrx.Buffer, err error) {
+		_ = zcrx.ReleaseAll(buffers)
+		if err != nil {
+			ended <- err
+		}
+	}, ended
+}
+
+func TestNilHandler(t *testing.T) {
+	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
+		client, server := connPair(t, e)
+		defer client.Close()
+		defer server.Close()
+		assert.ErrorContains(t, server.Handle(nil), "the Handler is nil")
+		h, _ := toChannel()
+		require.NoError(t, server.Handle(h))
+		assert.ErrorIs(t, server.Handle(h), errHandled)
+		require.NoError(t, client.Close())
+		assert.ErrorIs(t, client.Handle(h), net.ErrClosed)
+	})
+}
+
+// TestHandlerIsToldTheEnd of every kind, once, also when it begins behind it.
+func TestHandlerIsToldTheEnd(t *testing.T) {
+	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
+		client, server := connPair(t, e)
+		require.NoError(t, client.Close())
+		_, err := server.Recv(t.Context())
+		require.ErrorIs(t, err, io.EOF)
+		h, ended := toChannel()
+		require.NoError(t, server.Handle(h))
+		assert.Equal(t, io.EOF, <-ended)
+		require.NoError(t, server.Close())
+
+		client, server = connPair(t, e)
+		h, ended = toChannel()
+		require.NoError(t, server.Handle(h))
+		require.NoError(t, server.Close())
+		err = <-ended
+		assert.ErrorIs(t, err, net.ErrClosed)
+		var told *net.OpError
+		assert.ErrorAs(t, err, &told)
+		require.NoError(t, client.Close())
+	})
+}
+
+// TestHandlerHasNoDeadline that the connection had before, or gets.
+func TestHandlerHasNoDeadline(t *testing.T) {
+	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
+		client, server := connPair(t, e)
+		defer client.Close()
+		defer server.Close()
+		require.NoError(t, server.SetReadDeadline(time.Now().Add(-time.Second)))
+		h, ended := toChannel()
+		require.NoError(t, server.Handle(h))
+		require.NoError(t, server.SetReadDeadline(time.Now().Add(-time.Second)))
+		require.NoError(t, client.CloseWrite())
+		assert.Equal(t, io.EOF, <-ended)
+	})
+}
+
+// TestHandlerClosesAnother has pairs of connections, on two loops, each of which is
+// closed by the other's Handler, while goroutines close them as well.
+func TestHandlerClosesAnother(t *testing.T) {
+	inEveryConnMode(t, Config{Loops: 2}, func(t *testing.T, e *Engine) {
+		for range 10 {
+			var ends []<-chan error
+			var peers, conns []*Conn
+			for range 4 { // two on each loop
+				peer, c := connPair(t, e)
+				peers, conns = append(peers, peer), append(conns, c)
+			}
+			for i, c := range conns {
+				h, ended := toChannel()
+				ends = append(ends, ended)
+				require.NoError(t, c.Handle(func(c *Conn, buffers []zcrx.Buffer, err error) {
+					for k := range conns {
+						_ = conns[(i+k+1)%len(conns)].Close()
+					}
+					h(c, buffers, err)
+				}))
+			}
+			var wg sync.WaitGroup
+			for _, p := range peers {
+				wg.Go(func() { assert.NoError(t, p.CloseWrite()) })
+			}
+			wg.Go(func() { _ = conns[0].Close() })
+			wg.Wait()
+			for _, ended := range ends {
+				<-ended // each is told
+			}
+			for i := range conns {
+				_ = conns[i].Close()
+				require.NoError(t, peers[i].Close())
+			}
+		}
+		zcrxtest.Eventually(t, "all are back", func() bool { return e.Stats().Group.Total.Outstanding == 0 })
+	})
+}
+
+// TestHandlerWritesWhileOthersDo: on a loop nothing waits, neither for room nor for a
+// turn.
+func TestHandlerWritesWhileOthersDo(t *testing.T) {
+	inEveryConnMode(t, Config{Loops: 2}, func(t *testing.T, e *Engine) {
+		if e.Mode() == zcrx.Socket {
+			return // there is no loop
+		}
+		peer, full := connPair(t, e)
+		defer peer.Close()
+		blocked := make(chan error)
+		go func() {
+			_, err := full.Write(make([]byte, 64<<20)) // nobody reads
+			blocked <- err
+		}()
+		zcrxtest.Eventually(t, "the writer waits", func() bool { return unsent(t, full) > 0 })
+		for range 4 { // from both loops
+			other, c := connPair(t, e)
+			answers := make(chan error, 10)
+			require.NoError(t, c.Handle(func(c *Conn, buffers []zcrx.Buffer, err error) {
+				_ = zcrx.ReleaseAll(buffers)
+				_, werr := full.Write([]byte("x"))
+				answers <- werr
+				answers <- full.Handle(func(_ *Conn, buffers []zcrx.Buffer, _ error) { _ = zcrx.ReleaseAll(buffers) })
+				_ = c.Close()
+			}))
+			_, err := other.Write([]byte("x"))
+			require.NoError(t, err)
+			assert.ErrorIs(t, <-answers, ErrWouldBlock)
+			if err := <-answers; err != nil && !errors.Is(err, errHandled) {
+				assert.ErrorIs(t, err, ErrWouldBlock)
+			}
+			require.NoError(t, other.Close())
+		}
+		require.NoError(t, full.Close())
+		assert.ErrorIs(t, <-blocked, net.ErrClosed)
+	})
+}
+
+// TestHandlerClosesItsListener while connections are being accepted.
+func TestHandlerClosesItsListener(t *testing.T) {
+	inEveryConnMode(t, Config{Loops: 2}, func(t *testing.T, e *Engine) {
+		for range 10 {
+			ln, err := e.Listen(t.Context(), "tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			peer, err := e.Dial(t.Context(), "tcp", ln.Addr().String())
+			require.NoError(t, err)
+			c, err := ln.AcceptConn(t.Context())
+			require.NoError(t, err)
+			var pushing sync.WaitGroup
+			for range 3 {
+				pushing.Go(func() {
+					for {
+						d, err := net.Dial("tcp", ln.Addr().String())
+						if err != nil {
+							return
+						}
+						d.Close()
+					}
+				})
+			}
+			closed := make(chan error)
+			require.NoError(t, c.Handle(func(c *Conn, _ []zcrx.Buffer, _ error) {
+				err := ln.Close()
+				_ = c.Close()
+				closed <- err
+			}))
+			require.NoError(t, peer.Close())
+			require.NoError(t, <-closed)
+			_, err = ln.AcceptConn(t.Context())
+			assert.ErrorIs(t, err, net.ErrClosed)
+			pushing.Wait()
+		}
+		zcrxtest.Eventually(t, "all are closed", func() bool { return e.Stats().Connections == 0 })
+	})
+}
+
+// TestHandlerThatReleasesLater, from other goroutines, gets everything.
+func TestHandlerThatReleasesLater(t *testing.T) {
+	for _, most := range []int{1, 2, 7} {
+		inEveryConnMode(t, Config{Pool: zcrx.PoolConfig{NumBuffers: 64, MaxLeases: most}}, func(t *testing.T, e *Engine) {
+			client, server := connPair(t, e)
+			defer client.Close()
+			s := zcrxtest.NewStream(int64(most))
+			const total = 1 << 20
+			go func() {
+				_, err := s.Write(client, 0, total)
+				assert.NoError(t, err)
+				assert.NoError(t, client.CloseWrite())
+			}()
+			_, err := server.Peek(t.Context(), 10) // something is there, perhaps all that it may hold
+			require.NoError(t, err)
+			later := make(chan zcrx.Buffer, 1024)
+			var releasing sync.WaitGroup
+			for range 3 {
+				releasing.Go(func() {
+					for b := range later {
+						assert.NoError(t, b.Release())
+					}
+				})
+			}
+			got := 0
+			ended := make(chan error)
+			require.NoError(t, server.Handle(func(_ *Conn, buffers []zcrx.Buffer, err error) {
+				for _, b := range buffers {
+					assert.Equal(t, s.At(got, b.Len()), b.Bytes())
+					got += b.Len()
+					later <- b
+				}
+				if err != nil {
+					close(later)
+					ended <- err
+				}
+			}))
+			assert.Equal(t, io.EOF, <-ended)
+			assert.Equal(t, total, got)
+			releasing.Wait()
+			require.NoError(t, server.Close())
+		})
+	}
+}

@@ -1,0 +1,110 @@
+package zcnet
+
+import (
+	"net"
+	"sync"
+)
+
+// connSet is the connections of an engine, or of one listener. The zero value is
+// empty and open.
+type connSet struct {
+	mu sync.Mutex
+	// Guarded by mu:
+	conns   map[*Conn]struct{}
+	closed  bool
+	onEmpty []func() // called once, when the set is closed and the last has gone
+}
+
+// admit makes a connection of the set. If that is closed meanwhile, so is the
+// connection.
+func (s *connSet) admit(socket socket, local, remote net.Addr) *Conn {
+	c := newConn(socket, local, remote, nil)
+	c.onClose = func() { s.remove(c) }
+	if !s.add(c) {
+		c.onClose = nil
+		_ = c.Close() // nobody is left to tell
+	}
+	return c
+}
+
+// add returns false if the set is closed.
+func (s *connSet) add(c *Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	if s.conns == nil {
+		s.conns = make(map[*Conn]struct{})
+	}
+	s.conns[c] = struct{}{}
+	return true
+}
+
+func (s *connSet) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+func (s *connSet) remove(c *Conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	fns := s.emptied()
+	s.mu.Unlock()
+	call(fns)
+}
+
+// emptied takes the functions to call. It is called with mu held.
+func (s *connSet) emptied() []func() {
+	if !s.closed || len(s.conns) > 0 {
+		return nil
+	}
+	fns := s.onEmpty
+	s.onEmpty = nil
+	return fns
+}
+
+func call(fns []func()) {
+	for _, fn := range fns {
+		fn()
+	}
+}
+
+func (s *connSet) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+// close lets nobody in any more.
+func (s *connSet) close() {
+	s.mu.Lock()
+	s.closed = true
+	fns := s.emptied()
+	s.mu.Unlock()
+	call(fns)
+}
+
+// whenEmpty has fn called once the set is closed and the last connection has gone.
+func (s *connSet) whenEmpty(fn func()) {
+	s.mu.Lock()
+	s.onEmpty = append(s.onEmpty, fn)
+	fns := s.emptied()
+	s.mu.Unlock()
+	call(fns)
+}
+
+// closeAll closes the set and every connection in it.
+func (s *connSet) closeAll() {
+	s.close()
+	s.mu.Lock()
+	conns := make([]*Conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	for _, c := range conns {
+		_ = c.Close() // its user may have closed it just now
+	}
+}

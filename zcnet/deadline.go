@@ -1,0 +1,75 @@
+package zcnet
+
+import (
+	"sync"
+	"time"
+)
+
+// deadline is a moment that may be moved; the channel of done is closed once it
+// has passed. The zero value never passes.
+type deadline struct {
+	mu sync.Mutex
+	// Guarded by mu:
+	passed     chan struct{} // nil until somebody asks
+	isPassed   bool
+	timer      *time.Timer
+	generation uint64 // of timer: one that was stopped too late does nothing
+}
+
+// set moves the deadline; the zero time is never.
+func (d *deadline) set(t time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.timer != nil {
+		d.timer.Stop()
+		d.timer = nil
+	}
+	d.generation++
+	left := time.Until(t)
+	if !t.IsZero() && left <= 0 {
+		d.pass()
+		return
+	}
+	if d.isPassed { // whoever waits from now on waits for another moment
+		d.isPassed, d.passed = false, nil
+	}
+	if t.IsZero() {
+		return
+	}
+	generation := d.generation
+	d.timer = time.AfterFunc(left, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.generation == generation {
+			d.pass()
+		}
+	})
+}
+
+// pass is called with mu held.
+func (d *deadline) pass() {
+	if !d.isPassed {
+		d.isPassed = true
+		if d.passed == nil {
+			d.passed = make(chan struct{})
+		}
+		close(d.passed)
+	}
+}
+
+// done is closed once the deadline has passed.
+func (d *deadline) done() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.passed == nil {
+		d.passed = make(chan struct{})
+	}
+	return d.passed
+}
+
+// hasPassed tells whether done is closed.
+func (d *deadline) hasPassed() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.isPassed
+}

@@ -1,0 +1,127 @@
+package zcnet
+
+import (
+	"errors"
+	"net"
+	"slices"
+
+	"github.com/zcrx-go/zcrx"
+)
+
+// transport is what carries an engine's connections: rings, or Go's poller. Here, and
+// nowhere else, an engine's kind is decided.
+type transport interface {
+	mode() zcrx.Mode
+	// open takes over a connection. It arrives on hardware queue queue, if that is not
+	// negative. On an error conn is still the caller's.
+	open(conn *net.TCPConn, queue int) (socket, error)
+	// listen has a listening socket's connections accepted. Close of the acceptor
+	// leaves ln to the caller.
+	listen(ln *net.TCPListener) (acceptor, error)
+	// onLoop tells whether the caller is on one of the loops, and must not wait.
+	onLoop() bool
+	group() *zcrx.Group // nil without loops
+	addStats(s *EngineStats)
+	close() error
+}
+
+// acceptor takes connections of a listening socket from the kernel.
+type acceptor interface {
+	// accept waits for a connection.
+	accept() (s socket, local, remote net.Addr, err error)
+	close() error
+}
+
+// plainTransport is Socket mode's.
+type plainTransport struct{ pool *zcrx.SocketPool }
+
+func newPlainTransport(cfg *Config) (*plainTransport, error) {
+	pool, err := zcrx.NewSocketPool(cfg.Pool)
+	if err != nil {
+		return nil, err
+	}
+	return &plainTransport{pool}, nil
+}
+
+func (t *plainTransport) mode() zcrx.Mode    { return zcrx.Socket }
+func (t *plainTransport) onLoop() bool       { return false }
+func (t *plainTransport) group() *zcrx.Group { return nil }
+func (t *plainTransport) close() error       { return nil }
+
+func (t *plainTransport) addStats(s *EngineStats) { s.Group.Total = t.pool.Stats() }
+
+func (t *plainTransport) open(conn *net.TCPConn, _ int) (socket, error) {
+	r, err := zcrx.NewSocketReceiver(t.pool, conn)
+	if err != nil {
+		return nil, err
+	}
+	return &plainSocket{TCPConn: conn, receiver: r}, nil
+}
+
+func (t *plainTransport) listen(ln *net.TCPListener) (acceptor, error) {
+	return &plainAcceptor{transport: t, ln: ln}, nil
+}
+
+type plainAcceptor struct {
+	transport *plainTransport
+	ln        *net.TCPListener
+}
+
+func (a *plainAcceptor) accept() (s socket, local, remote net.Addr, err error) {
+	c, err := a.ln.AcceptTCP()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if s, err = a.transport.open(c, -1); err != nil {
+		return nil, nil, nil, errors.Join(err, c.Close())
+	}
+	return s, c.LocalAddr(), c.RemoteAddr(), nil
+}
+
+func (a *plainAcceptor) close() error { return nil }
+
+// ringTransport is loops with pools.
+type ringTransport struct {
+	loops            []*zcrx.Loop
+	pools            *zcrx.Group
+	sendZeroCopyFrom int
+}
+
+func (t *ringTransport) mode() zcrx.Mode    { return t.pools.Mode() }
+func (t *ringTransport) onLoop() bool       { return zcrx.OnAnyLoop(t.loops) }
+func (t *ringTransport) group() *zcrx.Group { return t.pools }
+func (t *ringTransport) close() error       { return errors.Join(t.pools.Close(), closeLoops(t.loops)) }
+
+func (t *ringTransport) addStats(s *EngineStats) {
+	s.Group = t.pools.Stats()
+	for _, l := range t.pools.Loops() {
+		s.Loops = append(s.Loops, l.Stats())
+	}
+}
+
+func (t *ringTransport) open(conn *net.TCPConn, queue int) (socket, error) {
+	pool, err := t.pick(conn, queue)
+	if err != nil {
+		return nil, err
+	}
+	r, err := zcrx.NewReceiver(pool, conn)
+	if err != nil {
+		return nil, err
+	}
+	return &ringSocket{Receiver: r, transport: t}, nil
+}
+
+func (t *ringTransport) pick(conn *net.TCPConn, queue int) (zcrx.BufferPool, error) {
+	if slices.Contains(t.pools.Queues(), queue) {
+		return t.pools.PickQueue(queue)
+	}
+	return t.pools.Pick(conn)
+}
+
+func closeLoops(loops []*zcrx.Loop) error {
+	var errs []error
+	for _, l := range loops {
+		errs = append(errs, l.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,42 @@
+package zcnet
+
+import (
+	"context"
+	"os"
+
+	"github.com/zcrx-go/zcrx"
+)
+
+// turnstile is a lock that can be waited for with a context and a deadline.
+type turnstile chan struct{}
+
+func newTurnstile() turnstile { return make(turnstile, 1) }
+
+// enter takes the lock unless ctx ends, or expired or closed is closed, first.
+func (t turnstile) enter(ctx context.Context, expired, closed <-chan struct{}) error {
+	if t.tryEnter() {
+		return nil
+	}
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-expired:
+		return os.ErrDeadlineExceeded
+	case <-closed:
+		return zcrx.ErrClosed
+	}
+}
+
+// tryEnter takes the lock if nobody has it.
+func (t turnstile) tryEnter() bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (t turnstile) leave() { <-t }
