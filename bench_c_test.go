@@ -254,7 +254,7 @@ func BenchmarkStream(b *testing.B) {
 	b.Run("ratio-provided", func(b *testing.B) {
 		benchmarkTransferRatio(b, openProvidedStream(consumption{}, streamBuffers, func(LoopStats, PoolStats) {}), openCStream(cbench.Provided))
 	})
-	if have(FeatureDeviceLess) != nil {
+	if Have(FeatureDeviceLess) != nil {
 		return
 	}
 	b.Run("c-deviceless", func(b *testing.B) { benchmarkTransfer(b, openCStream(cbench.DeviceLess)) })

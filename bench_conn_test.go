@@ -17,7 +17,7 @@ import (
 // engine, measureNet of package net.
 func benchmarkConns(b *testing.B, n int, open func(b *testing.B, e *Engine) measurement, openNet func(b *testing.B) measurement) {
 	for _, mode := range []Mode{Socket, Provided, DeviceLess} {
-		if mode == DeviceLess && have(FeatureDeviceLess) != nil {
+		if mode == DeviceLess && Have(FeatureDeviceLess) != nil {
 			continue
 		}
 		b.Run(mode.String(), func(b *testing.B) {

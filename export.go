@@ -29,7 +29,7 @@ type PoolHandle struct {
 // Only the owner exports; an importer answers an error. The caller must Close the
 // handle.
 func (p *Pool) Export(ctx context.Context) (*PoolHandle, error) {
-	if err := HaveExport(); err != nil {
+	if err := Have(FeatureExport); err != nil {
 		return nil, err
 	}
 	if !p.owner {
@@ -96,7 +96,7 @@ func (h *PoolHandle) NAPIID() int { return int(h.device.napiID) }
 // loop with 32-byte completions. The handle stays the caller's. The caller must
 // Close the pool; owner and importers may close in any order.
 func ImportPool(ctx context.Context, loop *Loop, h *PoolHandle) (*Pool, error) {
-	if err := HaveImport(); err != nil {
+	if err := Have(FeatureImport); err != nil {
 		return nil, err
 	}
 	if err := loop.needWideCompletions(); err != nil {

@@ -13,24 +13,24 @@ import (
 // Feature is something that a kernel may lack.
 type Feature uint8
 
-// The features that ProbeFeatures tells of.
+// The features that Have and ProbeFeatures tell of.
 const (
-	FeatureZeroCopy           Feature = iota // RECV_ZC and queue registration
-	FeatureDMABuf                            // areas in a dma-buf
-	FeatureImport                            // a ring may use another's pool
-	FeatureExport                            // a ring may lend its pool
-	FeatureFlush                             // refill queue emptied on demand
-	FeatureBufferSize                        // buffers larger than a page
-	FeatureDeviceLess                        // zcrx without a network device
-	FeatureEvents                            // allocation failures and copies told
-	FeatureAddArea                           // areas added at run time
-	FeatureMixedCQE                          // 16- and 32-byte completions in one ring
-	FeatureMultishotRecv                     // one receive request for a connection's life
-	FeatureProvidedBuffers                   // provided-buffer rings
-	FeatureIncrementalBuffers                // provided buffers used up piece by piece
-	FeatureBundles                           // several provided buffers per completion
-	FeatureSendZC                            // zero-copy send
-	FeatureNAPI                              // busy polling from the ring
+	FeatureZeroCopy           Feature = iota // RECV_ZC and queue registration (Linux 6.15)
+	FeatureDMABuf                            // areas in a dma-buf (Linux 6.16)
+	FeatureImport                            // a ring may use another's pool: ZCRX_REG_IMPORT (Linux 6.19)
+	FeatureExport                            // a ring may lend its pool: ZCRX_CTRL_EXPORT (Linux 6.19)
+	FeatureFlush                             // refill queue emptied on demand: ZCRX_CTRL_FLUSH_RQ (Linux 6.19)
+	FeatureBufferSize                        // buffers larger than a page: rx_buf_len (Linux 7.0)
+	FeatureDeviceLess                        // zcrx without a network device: ZCRX_REG_NODEV (Linux 7.1)
+	FeatureEvents                            // allocation failures and copies told (Linux 7.2)
+	FeatureAddArea                           // areas added at run time: ZCRX_CTRL_ADD_AREA (Linux 7.3)
+	FeatureMixedCQE                          // 16- and 32-byte completions in one ring: IORING_SETUP_CQE_MIXED (Linux 6.18)
+	FeatureMultishotRecv                     // one receive request for a connection's life (Linux 6.0)
+	FeatureProvidedBuffers                   // provided-buffer rings (Linux 5.19)
+	FeatureIncrementalBuffers                // provided buffers used up piece by piece: IOU_PBUF_RING_INC (Linux 6.12)
+	FeatureBundles                           // several provided buffers per completion: IORING_RECVSEND_BUNDLE (Linux 6.10)
+	FeatureSendZC                            // zero-copy send (Linux 6.0)
+	FeatureNAPI                              // busy polling from the ring (Linux 6.9)
 	numFeatures
 )
 
@@ -78,6 +78,18 @@ func AllFeatures() []Feature {
 	return all
 }
 
+// Have returns nil if f can be used here, an error that matches ErrNotSupported and
+// names layer and remedy if not, and another error if that could not be found out:
+// then the next call tries again. It is Features.Have of what ProbeFeatures returns.
+// Safe from any goroutine.
+func Have(f Feature) error {
+	fs, err := ProbeFeatures()
+	if err != nil {
+		return err
+	}
+	return fs.Have(f)
+}
+
 // Features is what a kernel, this process and this build can do together.
 type Features struct {
 	Kernel   string // release, as uname -r
@@ -94,7 +106,7 @@ type Features struct {
 	errs [numFeatures]error
 }
 
-// Have answers nil if the feature can be used, an error that matches
+// Have returns nil if the feature can be used, an error that matches
 // ErrNotSupported if not, and another error if that could not be found out.
 func (fs *Features) Have(f Feature) error {
 	if f >= numFeatures {

@@ -14,7 +14,7 @@ import (
 // buffer drops packets, and returning buffers then waits for the sender's next
 // retransmission, while growing ends it within one.
 func (p *Pool) Grow(ctx context.Context, n int) error {
-	if err := HaveAddArea(); err != nil {
+	if err := Have(FeatureAddArea); err != nil {
 		return err
 	}
 	m := p.memory

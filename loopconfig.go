@@ -54,9 +54,9 @@ func (s CompletionSize) setupFlags() (SetupFlags, error) {
 	case Completion32:
 		return SetupCQE32, nil
 	case CompletionMixed:
-		return SetupCQEMixed, HaveMixedCQE()
+		return SetupCQEMixed, Have(FeatureMixedCQE)
 	case CompletionAuto:
-		err := HaveMixedCQE()
+		err := Have(FeatureMixedCQE)
 		if errors.Is(err, ErrNotSupported) || (err == nil && olderKernel(kernelRelease(), 7, 3, 0)) {
 			return SetupCQE32, nil
 		}

@@ -152,7 +152,7 @@ func TestMemlockChild(t *testing.T) {
 		}
 		require.NoError(t, l.Close())
 	}
-	if HaveDeviceLess() == nil {
+	if Have(FeatureDeviceLess) == nil {
 		deviceLessPoolsWithin(t, cfg, ring)
 	}
 }
@@ -205,7 +205,7 @@ func deviceLessPoolsWithin(t *testing.T, cfg LoopConfig, ring uint64) {
 		require.NoError(t, err, "loop %d", i)
 		p, err := NewPool(t.Context(), l, poolConfig)
 		require.NoError(t, err, "pool %d", i)
-		if i == 9 && HaveAddArea() == nil {
+		if i == 9 && Have(FeatureAddArea) == nil {
 			err := p.Grow(t.Context(), buffers)
 			assertLayer(t, err, LayerPrivilege)
 			assert.ErrorContains(t, err, "other rings and pools of this user hold too much")

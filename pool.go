@@ -112,7 +112,7 @@ func NewPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := have(need); err != nil {
+	if err := Have(need); err != nil {
 		return nil, err
 	}
 	features, err := ProbeFeatures()

@@ -44,7 +44,7 @@ func needDeviceLess(t testing.TB) {
 // needFeature skips the test where the kernel or the process lacks it.
 func needFeature(t testing.TB, f Feature) {
 	t.Helper()
-	skip.Unless(t, f.String(), f.MinKernel(), have(f))
+	skip.Unless(t, f.String(), f.MinKernel(), Have(f))
 }
 
 func openTestPool(t testing.TB, l *Loop, mode Mode, cfg PoolConfig) BufferPool {

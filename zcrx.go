@@ -122,7 +122,7 @@ func (r *Ring) gate(op string, need ...Feature) error {
 		return err
 	}
 	for _, f := range need {
-		if err := have(f); err != nil {
+		if err := Have(f); err != nil {
 			return err
 		}
 	}

@@ -159,7 +159,7 @@ func TestExportImportAndControl(t *testing.T) {
 	_, err = importer.importIfq(int(null.Fd()))
 	assert.ErrorIs(t, err, syscall.EBADF)
 	assert.ErrorContains(t, err, "no exported zcrx instance")
-	if HaveEvents() == nil {
+	if Have(FeatureEvents) == nil {
 		assert.ErrorIs(t, r.armEvent(id, EventAllocFailed), syscall.EINVAL, "it has not fired")
 	}
 }
