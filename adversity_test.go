@@ -361,7 +361,7 @@ func TestAdversityClosedOnTheLoop(t *testing.T) {
 			p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 32})
 			c := newClosing(t, p, s, 10)
 			<-c.came
-			require.NoError(t, l.do(func(*Ring) error {
+			require.NoError(t, l.do(func() error {
 				switch round % 3 {
 				case 0:
 					return c.r.Close()

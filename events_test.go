@@ -25,7 +25,7 @@ func TestEventsAreCountedAndArmedAgain(t *testing.T) {
 	p, err := NewPool(t.Context(), l, PoolConfig{DeviceLess: true, NumBuffers: 64})
 	require.NoError(t, err)
 	for i := range uint64(3) {
-		require.NoError(t, l.do(func(*Ring) error {
+		require.NoError(t, l.do(func() error {
 			assert.True(t, l.ops.dispatch(&CQE{UserData: p.events, Res: int32(EventAllocFailed)}))
 			assert.True(t, l.ops.dispatch(&CQE{UserData: p.events, Res: int32(EventCopy)}))
 			assert.True(t, l.ops.dispatch(&CQE{UserData: p.events, Res: 77}), "an event of a later kernel")
@@ -50,7 +50,7 @@ func TestEventsAreCountedAndArmedAgain(t *testing.T) {
 
 	require.NoError(t, r.Close())
 	require.NoError(t, p.Close())
-	require.NoError(t, l.do(func(*Ring) error {
+	require.NoError(t, l.do(func() error {
 		assert.True(t, l.ops.dispatch(&CQE{UserData: p.events, Res: int32(EventAllocFailed)}), "a closed pool's event is no stray")
 		return nil
 	}))
@@ -63,7 +63,7 @@ func TestCopiesAreNoticedOnce(t *testing.T) {
 	var log bytes.Buffer
 	k := newFakePool(t, 4, 4, refillLayouts["7.3"])
 	k.pool.mode = ZeroCopy
-	k.loop.ring = &Ring{} // a closed one: arming the event again fails, and is reported
+	k.loop.ring = &zcrxRing{Ring: &Ring{}} // a closed one: arming the event again fails, and is reported
 	k.loop.logger = slog.New(slog.NewTextHandler(&log, nil))
 	for range 3 {
 		(*poolEvents)(k.pool).complete(&CQE{Res: int32(EventCopy)})

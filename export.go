@@ -36,11 +36,11 @@ func (p *Pool) Export(ctx context.Context) (*PoolHandle, error) {
 		return nil, errors.New("zcrx: an imported pool cannot be exported: export its owner")
 	}
 	h := &PoolHandle{memory: p.memory, mode: p.mode, device: p.device, fd: -1}
-	err := p.loop.Do(ctx, func(r *Ring) (err error) {
+	err := p.loop.Do(ctx, func(*Ring) (err error) {
 		if p.receivers.closing || !p.loop.hasSource(p) {
 			return ErrClosed
 		}
-		if h.fd, err = r.exportIfq(p.id); err != nil {
+		if h.fd, err = p.loop.ring.exportIfq(p.id); err != nil {
 			return err
 		}
 		p.memory.hold()
@@ -114,11 +114,11 @@ func ImportPool(ctx context.Context, loop *Loop, h *PoolHandle) (*Pool, error) {
 	p := newMember(loop, h.mode, features)
 	p.device = h.device
 	p.use(h.memory)
-	err = loop.Do(ctx, func(r *Ring) error {
+	err = loop.Do(ctx, func(*Ring) error {
 		if loop.hasMember(h.memory) {
 			return errors.New("zcrx: import pool: the loop is a member of the pool already")
 		}
-		a, err := r.importIfq(h.fd)
+		a, err := loop.ring.importIfq(h.fd)
 		if err != nil {
 			return err
 		}

@@ -203,7 +203,7 @@ func probeFeatures() (*Features, error) {
 	// The ring belongs to its thread; nothing else may run on it meanwhile.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	ring, err := NewRing(RingConfig{Entries: 1, Flags: SetupSingleIssuer | SetupDeferTaskrun | SetupCQE32})
+	ring, err := newZCRXRing(RingConfig{Entries: 1, Flags: SetupSingleIssuer | SetupDeferTaskrun | SetupCQE32})
 	if err != nil {
 		fs.setAll(err)
 		if !errors.Is(err, ErrNotSupported) || errors.Is(err, syscall.ENOMEM) {
@@ -243,7 +243,7 @@ func (fs *Features) set(f Feature, have bool) {
 }
 
 // probeCopying finds out what the copying modes use.
-func (fs *Features) probeCopying(ring *Ring, ops *[256]byte) {
+func (fs *Features) probeCopying(ring *zcrxRing, ops *[256]byte) {
 	// A ring with DEFER_TASKRUN exists, so this is 6.1 or newer: multishot
 	// receive (6.0) and provided-buffer rings (5.19) came before.
 	fs.set(FeatureMultishotRecv, ops[OpRecv] != 0)
@@ -259,7 +259,7 @@ func (fs *Features) probeCopying(ring *Ring, ops *[256]byte) {
 }
 
 // probeZeroCopy finds out what the zero-copy modes use.
-func (fs *Features) probeZeroCopy(ring *Ring, ops *[256]byte) {
+func (fs *Features) probeZeroCopy(ring *zcrxRing, ops *[256]byte) {
 	var q queryOpcodes
 	haveQuery := cQuery(queryOpOpcodes, unsafe.Pointer(&q), unsafe.Sizeof(q)) == 0
 	fs.set(FeatureMixedCQE, haveQuery && q.setupFlags&uint64(SetupCQEMixed) != 0)
@@ -306,7 +306,7 @@ func (fs *Features) probeEvents() {
 // accepts, and reads from the errno how far the call came: EOPNOTSUPP before
 // anything else means that zcrx was compiled out, EPERM that the process may
 // not register.
-func (fs *Features) attemptRegistration(ring *Ring) {
+func (fs *Features) attemptRegistration(ring *zcrxRing) {
 	_, errno := cRingRegisterIfq(ring.h, ifqRequest{})
 	seen := &KernelError{Op: "register interface queue", Errno: errno}
 	var err func(f Feature) error

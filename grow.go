@@ -28,7 +28,7 @@ func (p *Pool) Grow(ctx context.Context, n int) error {
 	var req ifqRequest
 	a.describe(&req)
 	err = charges.await(ctx, req.pinned(), func() error {
-		return p.loop.Do(ctx, func(r *Ring) error { return p.growOn(r, a) })
+		return p.loop.Do(ctx, func(*Ring) error { return p.growOn(p.loop.ring, a) })
 	})
 	if err != nil {
 		a.unmap()
@@ -37,7 +37,7 @@ func (p *Pool) Grow(ctx context.Context, n int) error {
 }
 
 // growOn adds the area on the loop's thread.
-func (p *Pool) growOn(r *Ring, a area) error {
+func (p *Pool) growOn(r *zcrxRing, a area) error {
 	switch {
 	case p.receivers.closing || !p.loop.hasSource(p):
 		return ErrClosed

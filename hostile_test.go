@@ -138,7 +138,7 @@ func TestReceiverEndsWhenFlushFails(t *testing.T) {
 		got = append(got, b.Bytes()...)
 	}
 	require.True(t, bytes.HasPrefix(data, got))
-	require.NoError(t, l.do(func(*Ring) error {
+	require.NoError(t, l.do(func() error {
 		f := newFlushRequest(p.id, p.memory.refillQueue.khead, 0)
 		setFlushError(&f, syscall.EIO)
 		p.flushed(l, &f)

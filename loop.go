@@ -18,7 +18,7 @@ import (
 //
 // All methods are safe from any goroutine unless they say otherwise.
 type Loop struct {
-	ring   *Ring
+	ring   *zcrxRing
 	tid    atomic.Int64 // the loop's thread while it runs, else 0
 	logger *slog.Logger
 	wide   bool          // completions may have 32 bytes
@@ -116,7 +116,7 @@ func (l *Loop) run(cfg RingConfig, started chan<- error) {
 
 // start makes and enables the ring on the loop's thread.
 func (l *Loop) start(cfg RingConfig) error {
-	ring, err := NewRing(cfg)
+	ring, err := newZCRXRing(cfg)
 	if err != nil {
 		return err
 	}
@@ -415,7 +415,10 @@ func (l *Loop) Do(ctx context.Context, fn func(*Ring) error) error {
 	}
 }
 
-func (l *Loop) do(fn func(*Ring) error) error { return l.Do(context.Background(), fn) }
+// do is Do without a context, for functions that know the ring.
+func (l *Loop) do(fn func() error) error {
+	return l.Do(context.Background(), func(*Ring) error { return fn() })
+}
 
 func (l *Loop) call(fn func(*Ring) error) (err error) {
 	defer func() {
@@ -423,7 +426,7 @@ func (l *Loop) call(fn func(*Ring) error) (err error) {
 			err = &PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
-	return fn(l.ring)
+	return fn(l.ring.Ring)
 }
 
 // onLoop tells whether the caller runs on the loop's thread. The thread is

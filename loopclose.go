@@ -103,7 +103,7 @@ func (l *Loop) dropSource(s source) {
 // closeSource ends a pool from any goroutine. Its receivers end first, and keep
 // the memory until their last completion has come.
 func (l *Loop) closeSource(s source) error {
-	err := l.do(func(*Ring) error {
+	err := l.do(func() error {
 		if l.hasSource(s) {
 			s.users().close(func() { l.dropSource(s) })
 		}

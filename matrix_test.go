@@ -256,7 +256,7 @@ func observe() answers.Answers {
 		_ = loop.Close()
 	}
 	runtime.LockOSThread()
-	ring, err := NewRing(RingConfig{Entries: 4, Flags: SetupSingleIssuer | SetupDeferTaskrun | SetupCQE32})
+	ring, err := newZCRXRing(RingConfig{Entries: 4, Flags: SetupSingleIssuer | SetupDeferTaskrun | SetupCQE32})
 	for what, operation := range map[string]func() error{
 		opExport:   func() error { _, err := ring.exportIfq(0); return err },
 		opImport:   func() error { _, err := ring.importIfq(0); return err },
@@ -307,7 +307,7 @@ func known(err error) error {
 }
 
 // flushNothing asks for the flush of an instance that does not exist.
-func flushNothing(r *Ring) error {
+func flushNothing(r *zcrxRing) error {
 	region, err := mapAnonymous(pageSize(), pageSize())
 	if err != nil {
 		return err

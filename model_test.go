@@ -111,7 +111,7 @@ func (m *model) addMember(flushAt int) {
 	p := newFakeMember(m.memory, m.mode)
 	p.owner = len(m.members) == 0
 	p.canFlush, p.flushAt = m.flushes, uint32(flushAt)
-	p.loop.ring = &Ring{} // a closed one: arming an event fails, and is only reported
+	p.loop.ring = &zcrxRing{Ring: &Ring{}} // a closed one: arming an event fails, and is only reported
 	p.loop.addSource(p)
 	mm := &modelMember{pool: p, loop: p.loop, users: 1, canFlush: m.flushes}
 	p.wake = func() {

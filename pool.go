@@ -201,7 +201,7 @@ func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig,
 	}
 	err = retryExist(ctx, func() error {
 		return charges.await(ctx, req.pinned(), func() error {
-			return p.loop.Do(ctx, func(r *Ring) error { return p.registerOn(r, req) })
+			return p.loop.Do(ctx, func(*Ring) error { return p.registerOn(p.loop.ring, req) })
 		})
 	})
 	if err != nil {
@@ -229,7 +229,7 @@ func retryExist(ctx context.Context, register func() error) error {
 }
 
 // registerOn registers the pool on its loop's ring. It runs on the loop.
-func (p *Pool) registerOn(r *Ring, req ifqRequest) error {
+func (p *Pool) registerOn(r *zcrxRing, req ifqRequest) error {
 	events := p.loop.ops.add((*poolEvents)(p), opPersistent)
 	req.eventUserData = events
 	a, err := r.registerIfq(req)

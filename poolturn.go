@@ -34,7 +34,7 @@ type source interface {
 	// accounts is the pool's ledger.
 	accounts() *ledger
 	// detach ends what the pool has on the ring, which may be closed.
-	detach(r *Ring)
+	detach(r *zcrxRing)
 }
 
 func (p *Pool) discard(*CQE) {} // only data completions hold a buffer
@@ -74,7 +74,7 @@ func (p *Pool) prepRecv(s *SQE, fd int, room uint64) (limit uint64) {
 }
 
 // detach: the kernel has no call to unregister, and may still tell of events.
-func (p *Pool) detach(*Ring) {
+func (p *Pool) detach(*zcrxRing) {
 	if p.owner {
 		p.loop.ops.mute(p.events)
 	}

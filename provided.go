@@ -78,7 +78,9 @@ func newProvidedPool(ctx context.Context, loop *Loop, cfg PoolConfig, how consum
 		p.put(uint16(id))
 	}
 	p.ring.publish()
-	err = charges.await(ctx, uint64(len(p.ring.mem)), func() error { return loop.Do(ctx, p.registerOn) })
+	err = charges.await(ctx, uint64(len(p.ring.mem)), func() error {
+		return loop.Do(ctx, func(*Ring) error { return p.registerOn(loop.ring) })
+	})
 	if err != nil {
 		p.free()
 		return nil, err
@@ -86,7 +88,7 @@ func newProvidedPool(ctx context.Context, loop *Loop, cfg PoolConfig, how consum
 	return p, nil
 }
 
-func (p *ProvidedPool) registerOn(r *Ring) error {
+func (p *ProvidedPool) registerOn(r *zcrxRing) error {
 	group, err := p.loop.newBufferGroup()
 	if err != nil {
 		return err
@@ -184,7 +186,7 @@ func (p *ProvidedPool) beforeTurn(l *Loop) {
 	}
 }
 
-func (p *ProvidedPool) detach(r *Ring) {
+func (p *ProvidedPool) detach(r *zcrxRing) {
 	if err := r.unregisterBufRing(p.group); err == nil {
 		p.loop.freeBufferGroup(p.group)
 	}

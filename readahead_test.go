@@ -31,7 +31,7 @@ func TestReadAhead(t *testing.T) {
 		s := newStream(12)
 		s.send(t, peer, size)
 		may := func() (n int) {
-			require.NoError(t, l.do(func(*Ring) error { n = r.mayBeAhead; return nil }))
+			require.NoError(t, l.do(func() error { n = r.mayBeAhead; return nil }))
 			return n
 		}
 		require.Eventually(t, r.isPaused.Load, 10*time.Second, time.Millisecond)
@@ -99,7 +99,7 @@ func TestReceiveWindow(t *testing.T) {
 	}
 	onLoop := func(fn func()) {
 		t.Helper()
-		require.NoError(t, p.loop.do(func(*Ring) error { fn(); return nil }))
+		require.NoError(t, p.loop.do(func() error { fn(); return nil }))
 	}
 	onLoop(r.startAhead)
 	assert.Equal(t, 64*page, size())
@@ -125,13 +125,13 @@ func TestOwnWindow(t *testing.T) {
 	_, before := newRescueReceiver(t, p)
 	require.NoError(t, setReceiveBuffer(before.socket.fd, 50_000))
 	_, after := newRescueReceiver(t, p)
-	require.NoError(t, p.loop.do(func(*Ring) error {
+	require.NoError(t, p.loop.do(func() error {
 		before.startAhead()
 		after.startAhead()
 		return nil
 	}))
 	require.NoError(t, after.setReceiveBuffer(50_000))
-	require.NoError(t, p.loop.do(func(*Ring) error {
+	require.NoError(t, p.loop.do(func() error {
 		before.goFurtherAhead()
 		after.goFurtherAhead()
 		return nil

@@ -438,16 +438,16 @@ func TestSubmissionQueueFullForAWhile(t *testing.T) {
 		blocked := func(fn func()) {
 			t.Helper()
 			var entries uint32
-			require.NoError(t, l.do(func(r *Ring) error {
-				entries, r.mem.sqEntries = r.mem.sqEntries, 0
+			require.NoError(t, l.do(func() error {
+				entries, l.ring.mem.sqEntries = l.ring.mem.sqEntries, 0
 				return nil
 			}))
 			fn()
-			require.NoError(t, l.do(func(*Ring) error {
+			require.NoError(t, l.do(func() error {
 				assert.ErrorIs(t, l.Start(func(*SQE) {}, func(*CQE) {}), ErrQueueFull)
 				return nil
 			}))
-			require.NoError(t, l.do(func(r *Ring) error { r.mem.sqEntries = entries; return nil }))
+			require.NoError(t, l.do(func() error { l.ring.mem.sqEntries = entries; return nil }))
 		}
 		var sender *net.TCPConn
 		var r *Receiver
@@ -461,7 +461,7 @@ func TestSubmissionQueueFullForAWhile(t *testing.T) {
 		closed := make(chan error)
 		blocked(func() { go func() { closed <- r.Close() }() })
 		require.NoError(t, <-closed)
-		require.NoError(t, l.do(func(*Ring) error {
+		require.NoError(t, l.do(func() error {
 			assert.LessOrEqual(t, l.ops.live, 1, "at most the wake-up is in flight")
 			return nil
 		}))
@@ -476,7 +476,7 @@ func TestOneCallPerTurn(t *testing.T) {
 		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 1024})
 		sender, r := newTestReceiver(t, p)
 		snapshot := func() (s LoopStats) {
-			require.NoError(t, l.do(func(*Ring) error { s = l.Stats(); return nil }))
+			require.NoError(t, l.do(func() error { s = l.Stats(); return nil }))
 			return s
 		}
 		before := snapshot()

@@ -1,9 +1,6 @@
 package zcrx
 
-import (
-	"syscall"
-	"time"
-)
+import "time"
 
 // Registrations on a ring. As all of a Ring's methods they belong on its
 // thread. A registration ends with the ring.
@@ -37,34 +34,4 @@ func (r *Ring) UnregisterNAPI() error {
 		return err
 	}
 	return kernelError("unregister busy polling", cRingUnregisterNAPI(r.h))
-}
-
-// registerBufRing registers entries (a power of two, at most 32768) of struct
-// io_uring_buf at addr as the provided-buffer ring of group bgid (Linux 5.19).
-func (r *Ring) registerBufRing(addr uintptr, entries uint32, bgid, flags uint16) error {
-	const op = "register provided-buffer ring"
-	if err := r.check(op); err != nil {
-		return err
-	}
-	feature := FeatureProvidedBuffers
-	switch errno := callRegisterBufRing(r.h, addr, entries, bgid, flags); errno {
-	case syscall.EINVAL:
-		return &UnsupportedError{
-			Feature: feature.String(), Layer: LayerKernel, MinKernel: feature.MinKernel(),
-			Remedy: "use a newer kernel", Err: &KernelError{Op: op, Errno: errno},
-		}
-	case syscall.ENOMEM: // charged in Linux 6.16 to 7.1
-		need := wholePages(uint64(entries) * uint64(providedEntrySize))
-		return pinError(feature.String(), need, "buffers", &KernelError{Op: op, Errno: errno})
-	default:
-		return kernelError(op, errno)
-	}
-}
-
-func (r *Ring) unregisterBufRing(bgid uint16) error {
-	const op = "unregister provided-buffer ring"
-	if err := r.check(op); err != nil {
-		return err
-	}
-	return kernelError(op, cRingUnregisterBufRing(r.h, bgid))
 }

@@ -52,7 +52,7 @@ func newRescueReceiver(t *testing.T, p *Pool) (*net.TCPConn, *Receiver) {
 func rescueNow(t *testing.T, p *Pool, r *Receiver) []Buffer {
 	t.Helper()
 	var got []Buffer
-	require.NoError(t, p.loop.do(func(*Ring) error {
+	require.NoError(t, p.loop.do(func() error {
 		p.rescue(r)
 		r.publish()
 		return nil
@@ -166,7 +166,7 @@ func TestStall(t *testing.T) {
 	_, r := newRescueReceiver(t, p)
 	last := time.Duration(0)
 	for i := range 12 {
-		require.NoError(t, p.loop.do(func(*Ring) error {
+		require.NoError(t, p.loop.do(func() error {
 			before := time.Now()
 			p.rescue(r) // there is nothing to read
 			pause := r.shortage.retry.Sub(before).Round(time.Millisecond)

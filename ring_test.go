@@ -20,7 +20,7 @@ import (
 )
 
 // newTestRing makes a ring for the test's goroutine, which stays on its thread.
-func newTestRing(t *testing.T, cfg RingConfig) *Ring {
+func newTestRing(t *testing.T, cfg RingConfig) *zcrxRing {
 	t.Helper()
 	runtime.LockOSThread()
 	t.Cleanup(runtime.UnlockOSThread)
@@ -30,7 +30,7 @@ func newTestRing(t *testing.T, cfg RingConfig) *Ring {
 		f := FeatureMixedCQE
 		skip.Unless(t, f.String(), f.MinKernel(), fs.Have(f))
 	}
-	r, err := NewRing(cfg)
+	r, err := newZCRXRing(cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, r.Close()) })
 	return r
@@ -39,7 +39,7 @@ func newTestRing(t *testing.T, cfg RingConfig) *Ring {
 const ownerFlags = SetupSingleIssuer | SetupDeferTaskrun
 
 // reap waits for n completions.
-func reap(t *testing.T, r *Ring, n int) []CQE {
+func reap(t *testing.T, r *zcrxRing, n int) []CQE {
 	t.Helper()
 	all := make([]CQE, n)
 	got := 0

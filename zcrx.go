@@ -80,13 +80,31 @@ type copyStats struct {
 
 const copyStatsSize = unsafe.Sizeof(copyStats{})
 
-// The calls into C that tests make fail.
-var (
-	callRegisterIfq     = cRingRegisterIfq
-	callImportIfq       = cRingImportIfq
-	callExport          = cRingExport
-	callRegisterBufRing = cRingRegisterBufRing
-)
+// zcrxRing is a ring with the kernel's zcrx interface on it.
+type zcrxRing struct {
+	*Ring
+	c ringCalls
+}
+
+// ringCalls are the calls into C that tests make fail, ring by ring.
+type ringCalls struct {
+	registerIfq     func(h ringHandle, req ifqRequest) (ifqAnswer, syscall.Errno)
+	importIfq       func(h ringHandle, fd int) (ifqAnswer, syscall.Errno)
+	export          func(h ringHandle, id ZCRXID) (int, syscall.Errno)
+	registerBufRing func(h ringHandle, addr uintptr, entries uint32, bgid, flags uint16) syscall.Errno
+}
+
+// newZCRXRing makes a ring for the calling thread, as NewRing does.
+func newZCRXRing(cfg RingConfig) (*zcrxRing, error) {
+	ring, err := NewRing(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &zcrxRing{Ring: ring, c: ringCalls{
+		registerIfq: cRingRegisterIfq, importIfq: cRingImportIfq,
+		export: cRingExport, registerBufRing: cRingRegisterBufRing,
+	}}, nil
+}
 
 // pinned is how many bytes the registration has the kernel pin. A dma-buf's are its
 // exporter's.
@@ -117,7 +135,7 @@ func (req *ifqRequest) features() []Feature {
 
 // gate is check, and then refuses what kernel or process cannot do, before it is
 // tried.
-func (r *Ring) gate(op string, need ...Feature) error {
+func (r *zcrxRing) gate(op string, need ...Feature) error {
 	if err := r.check(op); err != nil {
 		return err
 	}
@@ -130,12 +148,12 @@ func (r *Ring) gate(op string, need ...Feature) error {
 }
 
 // registerIfq registers a zcrx instance (Linux 6.15; device-less 7.1).
-func (r *Ring) registerIfq(req ifqRequest) (ifqAnswer, error) {
+func (r *zcrxRing) registerIfq(req ifqRequest) (ifqAnswer, error) {
 	const op = "register interface queue"
 	if err := r.gate(op, req.features()...); err != nil {
 		return ifqAnswer{}, err
 	}
-	a, errno := callRegisterIfq(r.h, req)
+	a, errno := r.c.registerIfq(r.h, req)
 	if errno != 0 {
 		return ifqAnswer{}, registerIfqError(op, req, errno)
 	}
@@ -145,12 +163,12 @@ func (r *Ring) registerIfq(req ifqRequest) (ifqAnswer, error) {
 // importIfq makes the instance behind an exported fd usable on this ring (Linux
 // 6.19). The kernel answers id and offsets only; entries and buffer size must be
 // known from the exporter. The fd stays the caller's and may be closed.
-func (r *Ring) importIfq(fd int) (ifqAnswer, error) {
+func (r *zcrxRing) importIfq(fd int) (ifqAnswer, error) {
 	const op = "import zcrx instance"
 	if err := r.gate(op, FeatureImport); err != nil {
 		return ifqAnswer{}, err
 	}
-	a, errno := callImportIfq(r.h, fd)
+	a, errno := r.c.importIfq(r.h, fd)
 	if errno != 0 {
 		return ifqAnswer{}, importError(op, fd, errno)
 	}
@@ -159,12 +177,12 @@ func (r *Ring) importIfq(fd int) (ifqAnswer, error) {
 
 // exportIfq makes an fd through which other rings import the instance (Linux
 // 6.19). The caller closes it.
-func (r *Ring) exportIfq(id ZCRXID) (int, error) {
+func (r *zcrxRing) exportIfq(id ZCRXID) (int, error) {
 	const op = "export zcrx instance"
 	if err := r.gate(op, FeatureExport); err != nil {
 		return -1, err
 	}
-	fd, errno := callExport(r.h, id)
+	fd, errno := r.c.export(r.h, id)
 	if errno != 0 {
 		return -1, ctrlError(op, FeatureExport, id, errno)
 	}
@@ -172,7 +190,7 @@ func (r *Ring) exportIfq(id ZCRXID) (int, error) {
 }
 
 // armEvent makes an event that fired fire again (Linux 7.2).
-func (r *Ring) armEvent(id ZCRXID, event EventType) error {
+func (r *zcrxRing) armEvent(id ZCRXID, event EventType) error {
 	const op = "arm zcrx event"
 	if err := r.gate(op, FeatureEvents); err != nil {
 		return err
@@ -189,7 +207,7 @@ func (r *Ring) armEvent(id ZCRXID, event EventType) error {
 
 // addArea gives the instance more buffers (Linux 7.3). It answers the token that
 // the offsets of the new area carry.
-func (r *Ring) addArea(id ZCRXID, a *area) (token uint64, err error) {
+func (r *zcrxRing) addArea(id ZCRXID, a *area) (token uint64, err error) {
 	const op = "add zcrx area"
 	if err := r.gate(op, FeatureAddArea); err != nil {
 		return 0, err
@@ -207,7 +225,7 @@ func (r *Ring) addArea(id ZCRXID, a *area) (token uint64, err error) {
 // It answers the system calls made: FLUSH_RQ takes at most a queue's worth and
 // stops early at an entry that it refuses, so it is repeated until the head has
 // reached the tail.
-func (r *Ring) flushIfq(id ZCRXID, q *refillQueue) (calls int, err error) {
+func (r *zcrxRing) flushIfq(id ZCRXID, q *refillQueue) (calls int, err error) {
 	if err := r.gate("flush refill queue", FeatureFlush); err != nil {
 		return 0, err
 	}
@@ -217,4 +235,34 @@ func (r *Ring) flushIfq(id ZCRXID, q *refillQueue) (calls int, err error) {
 	}
 	calls, errno := flushResult(&req[0])
 	return calls, flushError(id, errno)
+}
+
+// registerBufRing registers entries (a power of two, at most 32768) of struct
+// io_uring_buf at addr as the provided-buffer ring of group bgid (Linux 5.19).
+func (r *zcrxRing) registerBufRing(addr uintptr, entries uint32, bgid, flags uint16) error {
+	const op = "register provided-buffer ring"
+	if err := r.check(op); err != nil {
+		return err
+	}
+	feature := FeatureProvidedBuffers
+	switch errno := r.c.registerBufRing(r.h, addr, entries, bgid, flags); errno {
+	case syscall.EINVAL:
+		return &UnsupportedError{
+			Feature: feature.String(), Layer: LayerKernel, MinKernel: feature.MinKernel(),
+			Remedy: "use a newer kernel", Err: &KernelError{Op: op, Errno: errno},
+		}
+	case syscall.ENOMEM: // charged in Linux 6.16 to 7.1
+		need := wholePages(uint64(entries) * uint64(providedEntrySize))
+		return pinError(feature.String(), need, "buffers", &KernelError{Op: op, Errno: errno})
+	default:
+		return kernelError(op, errno)
+	}
+}
+
+func (r *zcrxRing) unregisterBufRing(bgid uint16) error {
+	const op = "unregister provided-buffer ring"
+	if err := r.check(op); err != nil {
+		return err
+	}
+	return kernelError(op, cRingUnregisterBufRing(r.h, bgid))
 }

@@ -22,7 +22,7 @@ import (
 
 // newRegisteredRing makes a ring with a device-less instance of n buffers and
 // entries refill entries, by hand.
-func newRegisteredRing(t *testing.T, flags SetupFlags, n int, entries uint32) (*Ring, ZCRXID, *refillQueue, area, []byte) {
+func newRegisteredRing(t *testing.T, flags SetupFlags, n int, entries uint32) (*zcrxRing, ZCRXID, *refillQueue, area, []byte) {
 	t.Helper()
 	needDeviceLess(t)
 	r := newTestRing(t, RingConfig{Entries: 16, CQEntries: 256, Flags: ownerFlags | flags})
@@ -47,7 +47,7 @@ func newRegisteredRing(t *testing.T, flags SetupFlags, n int, entries uint32) (*
 }
 
 // receiveInto arms a receive on a connection and answers the sending side.
-func receiveInto(t *testing.T, r *Ring, id ZCRXID, limit uint32) (sender *net.TCPConn) {
+func receiveInto(t *testing.T, r *zcrxRing, id ZCRXID, limit uint32) (sender *net.TCPConn) {
 	t.Helper()
 	sender, conn := tcpPair(t)
 	fd, err := detachConn(conn)
