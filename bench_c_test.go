@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/zcrx-go/zcrx/internal/cbench"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // The library against C over liburing that does the same, in one run. The
@@ -90,8 +91,8 @@ func newCPool(b *testing.B, buffers int) *cbench.Pool {
 }
 
 // completion is the i-th that the benchmark's kernel hands out.
-func completion(c *CQE, i int) {
-	c.Res, c.Flags = returnBuffer, CQEMore
+func completion(c *uring.CQE, i int) {
+	c.Res, c.Flags = returnBuffer, uring.CQEMore
 	c.Big[0] = uint64(i&(returnBuffers-1)) * returnBuffer
 }
 
@@ -100,7 +101,7 @@ var firstBytes byte // keeps the bytes that benchmarks read from being optimised
 // releaseEach lets n completions go by, each with its own Release.
 func releaseEach(p *Pool) measurement {
 	return func(n int) (time.Duration, error) {
-		var c CQE
+		var c uring.CQE
 		var sum byte
 		one := make([]Buffer, 0, 1)
 		var err error
@@ -127,7 +128,7 @@ func releaseEach(p *Pool) measurement {
 // releaseBatches lets n completions go by, with one ReleaseAll for 64.
 func releaseBatches(p *Pool) measurement {
 	return func(n int) (time.Duration, error) {
-		var c CQE
+		var c uring.CQE
 		var sum byte
 		batch := make([]Buffer, 0, cbench.Batch)
 		var err error
@@ -176,7 +177,7 @@ func releaseFromGoroutines(pools ...*Pool) measurement {
 			})
 		}
 		var took time.Duration
-		var c CQE
+		var c uring.CQE
 		var err error
 		for n > 0 && err == nil {
 			share := min((n+workers-1)/workers, cap(out)/workers)

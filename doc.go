@@ -20,7 +20,8 @@
 //   - A [Receiver] takes over a TCP connection and hands out what arrives as
 //     leased [Buffer] values, in order.
 //   - [ProbeFeatures] says what this kernel, this process and this build can do.
-//   - [Ring], [SQE] and [CQE] are the floor below: liburing's ring in Go.
+//
+// Package [github.com/zcrx-go/zcrx/uring] is the floor below: liburing in Go.
 //
 // # Ownership
 //
@@ -31,6 +32,6 @@
 // # Platforms
 //
 // Connections work everywhere, in mode [Socket]. All the rest needs Linux and
-// cgo; elsewhere its constructors answer an error that matches
+// cgo; elsewhere its constructors return an error that matches
 // [ErrNotSupported].
 package zcrx

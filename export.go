@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // PoolHandle lets other loops import a pool: the kernel's exported fd, and what
@@ -36,7 +38,7 @@ func (p *Pool) Export(ctx context.Context) (*PoolHandle, error) {
 		return nil, errors.New("zcrx: an imported pool cannot be exported: export its owner")
 	}
 	h := &PoolHandle{memory: p.memory, mode: p.mode, device: p.device, fd: -1}
-	err := p.loop.Do(ctx, func(*Ring) (err error) {
+	err := p.loop.Do(ctx, func(*uring.Ring) (err error) {
 		if p.receivers.closing || !p.loop.hasSource(p) {
 			return ErrClosed
 		}
@@ -114,7 +116,7 @@ func ImportPool(ctx context.Context, loop *Loop, h *PoolHandle) (*Pool, error) {
 	p := newMember(loop, h.mode, features)
 	p.device = h.device
 	p.use(h.memory)
-	err = loop.Do(ctx, func(*Ring) error {
+	err = loop.Do(ctx, func(*uring.Ring) error {
 		if loop.hasMember(h.memory) {
 			return errors.New("zcrx: import pool: the loop is a member of the pool already")
 		}

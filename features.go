@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"unsafe"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // Feature is something that a kernel may lack.
@@ -146,10 +148,6 @@ const (
 	ctrlFlush   = 0
 	ctrlExport  = 1
 	ctrlAddArea = 3
-
-	featRecvSendBundle = 1 << 14 // IORING_FEAT_RECVSEND_BUNDLE, in ring features
-	featMinTimeout     = 1 << 15 // IORING_FEAT_MIN_TIMEOUT (Linux 6.12, as incremental buffers)
-
 )
 
 // featureCache keeps a conclusive answer. Whoever asks while a probe runs waits
@@ -197,13 +195,13 @@ func probeFeatures() (*Features, error) {
 		fs.setAll(unsupportedBuild("io_uring"))
 		return fs, nil
 	}
-	major, minor := liburingVersion()
+	major, minor := uring.Version()
 	fs.Liburing = fmt.Sprintf("%d.%d", major, minor)
 
 	// The ring belongs to its thread; nothing else may run on it meanwhile.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	ring, err := newZCRXRing(RingConfig{Entries: 1, Flags: SetupSingleIssuer | SetupDeferTaskrun | SetupCQE32})
+	ring, err := newRing(uring.Config{Entries: 1, Flags: uring.SetupSingleIssuer | uring.SetupDeferTaskrun | uring.SetupCQE32})
 	if err != nil {
 		fs.setAll(err)
 		if !errors.Is(err, ErrNotSupported) || errors.Is(err, syscall.ENOMEM) {
@@ -213,14 +211,14 @@ func probeFeatures() (*Features, error) {
 	}
 	defer func() { _ = ring.Close() }() // on its thread, it cannot fail
 
-	var ops [256]byte
-	if errno := cRingProbeOps(ring.h, ops[:]); errno != 0 {
-		err := kernelError("probe opcodes", errno)
+	ops, err := ring.Probe()
+	if err != nil {
+		err = ringError("probe opcodes", err)
 		fs.setAll(err)
 		return fs, err
 	}
-	fs.probeCopying(ring, &ops)
-	fs.probeZeroCopy(ring, &ops)
+	fs.probeCopying(ring, ops)
+	fs.probeZeroCopy(ring, ops)
 	return fs, nil
 }
 
@@ -243,28 +241,28 @@ func (fs *Features) set(f Feature, have bool) {
 }
 
 // probeCopying finds out what the copying modes use.
-func (fs *Features) probeCopying(ring *zcrxRing, ops *[256]byte) {
+func (fs *Features) probeCopying(ring *zcrxRing, ops *uring.Probe) {
 	// A ring with DEFER_TASKRUN exists, so this is 6.1 or newer: multishot
 	// receive (6.0) and provided-buffer rings (5.19) came before.
-	fs.set(FeatureMultishotRecv, ops[OpRecv] != 0)
+	fs.set(FeatureMultishotRecv, ops.Supports(uring.OpRecv))
 	fs.set(FeatureProvidedBuffers, true)
-	fs.set(FeatureSendZC, ops[OpSendZC] != 0)
-	fs.set(FeatureBundles, ring.mem.features&featRecvSendBundle != 0)
-	fs.set(FeatureIncrementalBuffers, ring.mem.features&featMinTimeout != 0)
-	napi := cRingRegisterNAPI(ring.h, 0, false)
-	if napi == 0 {
-		_ = cRingUnregisterNAPI(ring.h) // the ring goes in a moment
+	fs.set(FeatureSendZC, ops.Supports(uring.OpSendZC))
+	fs.set(FeatureBundles, ring.Features()&uring.FeatRecvSendBundle != 0)
+	fs.set(FeatureIncrementalBuffers, ring.Features()&uring.FeatMinTimeout != 0) // both of 6.12
+	napi := ring.RegisterNAPI(0, false)
+	if napi == nil {
+		_ = ring.UnregisterNAPI() // the ring goes in a moment
 	}
-	fs.set(FeatureNAPI, napi == 0)
+	fs.set(FeatureNAPI, napi == nil)
 }
 
 // probeZeroCopy finds out what the zero-copy modes use.
-func (fs *Features) probeZeroCopy(ring *zcrxRing, ops *[256]byte) {
+func (fs *Features) probeZeroCopy(ring *zcrxRing, ops *uring.Probe) {
 	var q queryOpcodes
 	haveQuery := cQuery(queryOpOpcodes, unsafe.Pointer(&q), unsafe.Sizeof(q)) == 0
-	fs.set(FeatureMixedCQE, haveQuery && q.setupFlags&uint64(SetupCQEMixed) != 0)
+	fs.set(FeatureMixedCQE, haveQuery && q.setupFlags&uint64(uring.SetupCQEMixed) != 0)
 
-	if ops[OpRecvZC] == 0 {
+	if !ops.Supports(uring.OpRecvZC) {
 		for _, f := range []Feature{FeatureZeroCopy, FeatureDMABuf, FeatureImport, FeatureExport, FeatureFlush,
 			FeatureBufferSize, FeatureDeviceLess, FeatureEvents, FeatureAddArea} {
 			fs.set(f, false)
@@ -307,7 +305,7 @@ func (fs *Features) probeEvents() {
 // anything else means that zcrx was compiled out, EPERM that the process may
 // not register.
 func (fs *Features) attemptRegistration(ring *zcrxRing) {
-	_, errno := cRingRegisterIfq(ring.h, ifqRequest{})
+	_, errno := cRingRegisterIfq(ring.Pointer(), ifqRequest{})
 	seen := &KernelError{Op: "register interface queue", Errno: errno}
 	var err func(f Feature) error
 	switch errno {

@@ -13,9 +13,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // registrations counts the calls that register something on a ring, and lets one
@@ -54,7 +57,7 @@ func (r *registrations) interfere(t *testing.T, loops ...*Loop) {
 // before is the calls with r in front.
 func (r *registrations) before(plain ringCalls) ringCalls {
 	return ringCalls{
-		registerIfq: func(h ringHandle, req ifqRequest) (ifqAnswer, syscall.Errno) {
+		registerIfq: func(ring unsafe.Pointer, req ifqRequest) (ifqAnswer, syscall.Errno) {
 			hit, errno := r.step(GroupCreate)
 			if errno != 0 {
 				return ifqAnswer{}, errno
@@ -63,29 +66,29 @@ func (r *registrations) before(plain ringCalls) ringCalls {
 				req.ifindex, req.queue = 0, 0
 				req.flags |= regDeviceLess
 			}
-			a, errno := plain.registerIfq(h, req)
+			a, errno := plain.registerIfq(ring, req)
 			if hit && r.spoil != nil {
 				r.spoil(&a)
 			}
 			return a, errno
 		},
-		importIfq: func(h ringHandle, fd int) (ifqAnswer, syscall.Errno) {
+		importIfq: func(ring unsafe.Pointer, fd int) (ifqAnswer, syscall.Errno) {
 			if _, errno := r.step(GroupImport); errno != 0 {
 				return ifqAnswer{}, errno
 			}
-			return plain.importIfq(h, fd)
+			return plain.importIfq(ring, fd)
 		},
-		export: func(h ringHandle, id ZCRXID) (int, syscall.Errno) {
+		export: func(ring unsafe.Pointer, id ZCRXID) (int, syscall.Errno) {
 			if _, errno := r.step(GroupExport); errno != 0 {
 				return -1, errno
 			}
-			return plain.export(h, id)
+			return plain.export(ring, id)
 		},
-		registerBufRing: func(h ringHandle, addr uintptr, entries uint32, bgid, flags uint16) syscall.Errno {
+		registerBufRing: func(ring *uring.Ring, addr unsafe.Pointer, entries uint32, group uint16, flags uring.BufRingFlags) error {
 			if _, errno := r.step(GroupCreate); errno != 0 {
-				return errno
+				return os.NewSyscallError("io_uring_register_buf_ring", errno)
 			}
-			return plain.registerBufRing(h, addr, entries, bgid, flags)
+			return plain.registerBufRing(ring, addr, entries, group, flags)
 		},
 	}
 }

@@ -3,6 +3,8 @@ package zcrx
 import (
 	"context"
 	"errors"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // Grow gives the pool n more buffers of the same size and kind of memory, at run
@@ -28,7 +30,7 @@ func (p *Pool) Grow(ctx context.Context, n int) error {
 	var req ifqRequest
 	a.describe(&req)
 	err = charges.await(ctx, req.pinned(), func() error {
-		return p.loop.Do(ctx, func(*Ring) error { return p.growOn(p.loop.ring, a) })
+		return p.loop.Do(ctx, func(*uring.Ring) error { return p.growOn(p.loop.ring, a) })
 	})
 	if err != nil {
 		a.unmap()

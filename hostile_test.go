@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // What a real kernel answers to a program that gets things wrong, as liburing's own
@@ -18,7 +20,7 @@ import (
 // TestBadRegistrations spoils one thing of a registration at a time.
 func TestBadRegistrations(t *testing.T) {
 	needDeviceLess(t)
-	r := newTestRing(t, RingConfig{Entries: 16, Flags: ownerFlags | SetupCQE32})
+	r := newTestRing(t, uring.Config{Entries: 16, Flags: ownerFlags | uring.SetupCQE32})
 	page := pageSize()
 	mem := guarded(t, 4*page)
 	region := guarded(t, page)
@@ -80,7 +82,7 @@ func TestBadRegistrations(t *testing.T) {
 // and answers as if it had not. Every good entry counts all the same.
 func TestBadRefillEntries(t *testing.T) {
 	const buffers = 8
-	r, id, q, _, _ := newRegisteredRing(t, SetupCQE32, buffers, 32)
+	r, id, q, _, _ := newRegisteredRing(t, uring.SetupCQE32, buffers, 32)
 	sender := receiveInto(t, r, id, 0)
 	receive := func(n int) (offsets []uint64) {
 		for range n { // one at a time: each fills a buffer

@@ -19,6 +19,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 func newTestLoop(t testing.TB, cfg LoopConfig) *Loop {
@@ -39,7 +41,7 @@ func TestDoRunsOnOneThread(t *testing.T) {
 	for range 16 {
 		wg.Go(func() {
 			for range 50 {
-				assert.NoError(t, l.Do(t.Context(), func(r *Ring) error {
+				assert.NoError(t, l.Do(t.Context(), func(r *uring.Ring) error {
 					tids.Store(threadID(), true)
 					_, err := r.Submit() // answers EEXIST anywhere else
 					return err
@@ -88,13 +90,13 @@ func TestDoGivesUpWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var ran atomic.Bool
 	result := make(chan error)
-	go func() { result <- l.Do(ctx, func(*Ring) error { ran.Store(true); return nil }) }()
+	go func() { result <- l.Do(ctx, func(*uring.Ring) error { ran.Store(true); return nil }) }()
 	cancel()
 	assert.ErrorIs(t, <-result, context.Canceled)
 	close(hold)
 	require.NoError(t, l.do(func() error { return nil }))
 	assert.False(t, ran.Load(), "what was given up does not run later")
-	assert.ErrorIs(t, l.Do(ctx, func(*Ring) error { return nil }), context.Canceled)
+	assert.ErrorIs(t, l.Do(ctx, func(*uring.Ring) error { return nil }), context.Canceled)
 }
 
 func TestPostKeepsOrder(t *testing.T) {
@@ -192,7 +194,7 @@ func TestDoAndPostUnderFire(t *testing.T) {
 				case 1:
 					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rng.Intn(100))*time.Microsecond)
 					done := false
-					err := l.Do(ctx, func(*Ring) error { done = true; return nil })
+					err := l.Do(ctx, func(*uring.Ring) error { done = true; return nil })
 					cancel()
 					if err != nil {
 						assert.ErrorIs(t, err, context.DeadlineExceeded)
@@ -266,7 +268,7 @@ var loopEnds = map[string]func(l *Loop) error{
 	"goexit in Do":   func(l *Loop) error { return l.do(func() error { runtime.Goexit(); return nil }) },
 	"panic in Start": func(l *Loop) error {
 		return l.do(func() error {
-			return l.Start(func(s *SQE) { s.PrepNop() }, func(*CQE) { panic("boom") })
+			return l.Start(func(s *uring.SQE) { s.PrepNop() }, func(*uring.CQE) { panic("boom") })
 		})
 	},
 }
@@ -310,7 +312,7 @@ func TestStart(t *testing.T) {
 	results := make(chan int32, n)
 	require.NoError(t, l.do(func() error {
 		for range n {
-			err := l.Start(func(s *SQE) { s.PrepNop() }, func(c *CQE) { results <- c.Res })
+			err := l.Start(func(s *uring.SQE) { s.PrepNop() }, func(c *uring.CQE) { results <- c.Res })
 			if err != nil {
 				return err
 			}
@@ -332,7 +334,7 @@ func TestRequestsInFlightEndWithTheLoop(t *testing.T) {
 	var last atomic.Int32
 	fd := int(read.Fd())
 	require.NoError(t, l.do(func() error {
-		return l.Start(func(s *SQE) { s.PrepPollMultishot(fd, 1) }, func(c *CQE) { last.Store(c.Res) })
+		return l.Start(func(s *uring.SQE) { s.PrepPollMultishot(fd, 1) }, func(c *uring.CQE) { last.Store(c.Res) })
 	}))
 	require.NoError(t, l.Close())
 	assert.Equal(t, -int32(syscall.ECANCELED), last.Load())

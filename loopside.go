@@ -5,6 +5,13 @@ import (
 	"io"
 	"sync/atomic"
 	"syscall"
+
+	"github.com/zcrx-go/zcrx/uring"
+)
+
+const (
+	pollOut = 0x4  // POLLOUT
+	pollHup = 0x10 // POLLHUP
 )
 
 // loopSide is the part of a Receiver that belongs to its loop's thread: the
@@ -86,7 +93,7 @@ func (r *Receiver) arm() {
 }
 
 // complete takes a completion of the receive.
-func (r *Receiver) complete(c *CQE) {
+func (r *Receiver) complete(c *uring.CQE) {
 	if !c.More() {
 		r.armed = false
 	}
@@ -107,7 +114,7 @@ func (r *Receiver) watchForReset() {
 	if r.ended || r.hungUp || r.moving != nil {
 		return
 	}
-	s, err := r.loop.newRequest(completerFunc(func(c *CQE) {
+	s, err := r.loop.newRequest(completerFunc(func(c *uring.CQE) {
 		r.watching = false
 		if c.Res > 0 && c.Res&pollHup != 0 {
 			r.hungUp = true
@@ -127,7 +134,7 @@ func (r *Receiver) watchForReset() {
 	r.watch, r.watching = s.UserData, true
 }
 
-func (r *Receiver) data(c *CQE) {
+func (r *Receiver) data(c *uring.CQE) {
 	had := len(r.batch)
 	batch, err := r.pool.take(c, r.batch)
 	if err != nil {
@@ -161,7 +168,7 @@ func (r *Receiver) deliver(batch []Buffer, had int) {
 	}
 }
 
-func (r *Receiver) noData(c *CQE) {
+func (r *Receiver) noData(c *uring.CQE) {
 	users := r.pool.users()
 	switch errno := c.Errno(); {
 	case r.ended:
@@ -228,7 +235,7 @@ func (r *Receiver) resume() {
 
 // cancel asks the kernel to end a request in flight.
 func (r *Receiver) cancel(userData uint64) {
-	s, err := r.loop.newRequest(completerFunc(func(*CQE) {}))
+	s, err := r.loop.newRequest(completerFunc(func(*uring.CQE) {}))
 	if errors.Is(err, ErrQueueFull) {
 		r.loop.retry(func() { r.cancel(userData) })
 		return

@@ -29,6 +29,7 @@ import (
 
 	"github.com/zcrx-go/zcrx/internal/matrix/answers"
 	"github.com/zcrx-go/zcrx/internal/skip"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 const (
@@ -256,7 +257,7 @@ func observe() answers.Answers {
 		_ = loop.Close()
 	}
 	runtime.LockOSThread()
-	ring, err := newZCRXRing(RingConfig{Entries: 4, Flags: SetupSingleIssuer | SetupDeferTaskrun | SetupCQE32})
+	ring, err := newRing(uring.Config{Entries: 4, Flags: uring.SetupSingleIssuer | uring.SetupDeferTaskrun | uring.SetupCQE32})
 	for what, operation := range map[string]func() error{
 		opExport:   func() error { _, err := ring.exportIfq(0); return err },
 		opImport:   func() error { _, err := ring.importIfq(0); return err },

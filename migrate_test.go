@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // TestMigrate takes both ends of a connection round and round between loops while
@@ -79,7 +81,7 @@ func TestMigrateEnds(t *testing.T) {
 		}
 		client, server := connPair(t, e)
 		loops := e.Group().Loops()
-		require.NoError(t, loops[0].Do(t.Context(), func(*Ring) error {
+		require.NoError(t, loops[0].Do(t.Context(), func(*uring.Ring) error {
 			assert.ErrorIs(t, server.Migrate(t.Context(), loops[1]), ErrWouldBlock)
 			return nil
 		}))

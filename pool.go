@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // BufferPool is what a Receiver takes its buffers from: a *Pool, filled by zero
@@ -201,7 +203,7 @@ func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig,
 	}
 	err = retryExist(ctx, func() error {
 		return charges.await(ctx, req.pinned(), func() error {
-			return p.loop.Do(ctx, func(*Ring) error { return p.registerOn(p.loop.ring, req) })
+			return p.loop.Do(ctx, func(*uring.Ring) error { return p.registerOn(p.loop.ring, req) })
 		})
 	})
 	if err != nil {
@@ -314,7 +316,7 @@ func (p *Pool) drain() int {
 	return m.waiting.len()
 }
 
-func (p *Pool) take(c *CQE, dst []Buffer) ([]Buffer, error) {
+func (p *Pool) take(c *uring.CQE, dst []Buffer) ([]Buffer, error) {
 	offset := c.Big[0]
 	data, err := p.memory.locate(offset, uint64(c.Res))
 	if err != nil {

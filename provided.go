@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"unsafe"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // ProvidedPool is the copying counterpart of a Pool: buffers in a
@@ -79,7 +82,7 @@ func newProvidedPool(ctx context.Context, loop *Loop, cfg PoolConfig, how consum
 	}
 	p.ring.publish()
 	err = charges.await(ctx, uint64(len(p.ring.mem)), func() error {
-		return loop.Do(ctx, func(*Ring) error { return p.registerOn(loop.ring) })
+		return loop.Do(ctx, func(*uring.Ring) error { return p.registerOn(loop.ring) })
 	})
 	if err != nil {
 		p.free()
@@ -93,11 +96,11 @@ func (p *ProvidedPool) registerOn(r *zcrxRing) error {
 	if err != nil {
 		return err
 	}
-	var flags uint16
+	var flags uring.BufRingFlags
 	if p.consumption.incremental {
-		flags = bufRingIncremental
+		flags = uring.BufRingIncremental
 	}
-	if err := r.registerBufRing(sliceAddr(p.ring.mem), p.ring.entries, group, flags); err != nil {
+	if err := r.registerBufRing(unsafe.Pointer(unsafe.SliceData(p.ring.mem)), p.ring.entries, group, flags); err != nil {
 		p.loop.freeBufferGroup(group)
 		return err
 	}
@@ -156,17 +159,17 @@ func (p *ProvidedPool) queueWasFull()  {}
 func (p *ProvidedPool) size() int      { return p.numBuffers }
 func (p *ProvidedPool) window(int) int { return 0 } // what sockets queue lies in the kernel's memory
 
-func (p *ProvidedPool) prepRecv(s *SQE, fd int, room uint64) (limit uint64) {
+func (p *ProvidedPool) prepRecv(s *uring.SQE, fd int, room uint64) (limit uint64) {
 	s.PrepRecvMultishot(fd, p.group, 0)
 	if !p.consumption.bundles {
 		return 0
 	}
-	s.Ioprio |= recvBundle
+	s.Ioprio |= uring.RecvSendBundle
 	if !p.limitsBundles {
 		return 0
 	}
 	limit = min(room*p.bufferSize, maxReceive)
-	s.limitMultishot(uint32(limit))
+	s.LimitMultishot(uint32(limit))
 	return limit
 }
 

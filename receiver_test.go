@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zcrx-go/zcrx/internal/skip"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // inEveryMode runs the test with a pool of every mode that needs no interface.
@@ -437,17 +438,14 @@ func TestSubmissionQueueFullForAWhile(t *testing.T) {
 		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 64})
 		blocked := func(fn func()) {
 			t.Helper()
-			var entries uint32
-			require.NoError(t, l.do(func() error {
-				entries, l.ring.mem.sqEntries = l.ring.mem.sqEntries, 0
-				return nil
-			}))
+			var restore func()
+			require.NoError(t, l.do(func() error { restore = takeNoRequests(l.ring.Ring); return nil }))
 			fn()
 			require.NoError(t, l.do(func() error {
-				assert.ErrorIs(t, l.Start(func(*SQE) {}, func(*CQE) {}), ErrQueueFull)
+				assert.ErrorIs(t, l.Start(func(*uring.SQE) {}, func(*uring.CQE) {}), ErrQueueFull)
 				return nil
 			}))
-			require.NoError(t, l.do(func() error { l.ring.mem.sqEntries = entries; return nil }))
+			require.NoError(t, l.do(func() error { restore(); return nil }))
 		}
 		var sender *net.TCPConn
 		var r *Receiver

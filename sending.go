@@ -1,6 +1,10 @@
 package zcrx
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/zcrx-go/zcrx/uring"
+)
 
 // sending is what the connection's writer has in the kernel. It belongs to the
 // loop's thread, but for the channel.
@@ -29,7 +33,7 @@ func (r *Receiver) pollWritable() error {
 	if r.sending.polling || r.moving != nil { // the end of the move wakes the writer, too
 		return nil
 	}
-	s, err := r.loop.newRequest(completerFunc(func(*CQE) {
+	s, err := r.loop.newRequest(completerFunc(func(*uring.CQE) {
 		r.sending.polling = false
 		r.sending.wake()
 		r.settle()

@@ -221,15 +221,6 @@ func interfaceDriver(iface string) string {
 	return filepath.Base(link)
 }
 
-// pollMask puts POLL* events as the kernel reads them from an SQE: its two
-// halves are swapped on big-endian machines.
-func pollMask(events uint32) uint32 {
-	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 {
-		return events<<16 | events>>16
-	}
-	return events
-}
-
 // kernelRelease is the running kernel's version, as uname -r prints it.
 func kernelRelease() string {
 	var u unix.Utsname

@@ -44,7 +44,6 @@ func tcpWindowLimit() int64                         { return 0 }
 func receiveNow(int, []byte) (int, syscall.Errno)   { return 0, syscall.ENOSYS }
 func incomingNAPI(*net.TCPConn) uint32              { return 0 }
 func receiveQueues(string) int                      { return 0 }
-func pollMask(events uint32) uint32                 { return events }
 func interfaceDriver(string) string                 { return "" }
 func seccompFiltered() bool                         { return false }
 func memlockLimit() (uint64, bool)                  { return 0, false }
