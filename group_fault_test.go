@@ -41,14 +41,14 @@ func (r *registrations) interfere(t *testing.T, loops ...*Loop) {
 	t.Helper()
 	for _, l := range loops {
 		require.NoError(t, l.do(func() error {
-			plain := l.ring.c
+			plain := l.ring.calls
 			t.Cleanup(func() {
-				err := l.do(func() error { l.ring.c = plain; return nil })
+				err := l.do(func() error { l.ring.calls = plain; return nil })
 				if !errors.Is(err, ErrClosed) {
 					assert.NoError(t, err)
 				}
 			})
-			l.ring.c = r.before(plain)
+			l.ring.calls = r.before(plain)
 			return nil
 		}))
 	}

@@ -86,10 +86,10 @@ type copyStats struct {
 const copyStatsSize = unsafe.Sizeof(copyStats{})
 
 // zcrxRing is a ring with the kernel's zcrx interface on it. Its own methods return
-// this package's errors; those of *uring.Ring that it passes on cannot fail.
+// this package's errors; what it passes on of uring.Ring returns uring's.
 type zcrxRing struct {
 	*uring.Ring
-	c     ringCalls
+	calls ringCalls
 	turns uint64 // calls of turn
 }
 
@@ -108,7 +108,7 @@ func newRing(cfg uring.Config) (*zcrxRing, error) {
 	if !haveLiburing {
 		return nil, unsupportedBuild("io_uring")
 	}
-	r := &zcrxRing{c: ringCalls{
+	r := &zcrxRing{calls: ringCalls{
 		registerIfq: cRingRegisterIfq, importIfq: cRingImportIfq, export: cRingExport,
 		registerBufRing: (*uring.Ring).RegisterBufRing,
 	}}
@@ -213,7 +213,7 @@ func (r *zcrxRing) registerIfq(req ifqRequest) (ifqAnswer, error) {
 	if err := r.gate(op, req.features()...); err != nil {
 		return ifqAnswer{}, err
 	}
-	a, errno := r.c.registerIfq(r.Pointer(), req)
+	a, errno := r.calls.registerIfq(r.Pointer(), req)
 	if errno != 0 {
 		return ifqAnswer{}, registerIfqError(op, req, errno)
 	}
@@ -228,7 +228,7 @@ func (r *zcrxRing) importIfq(fd int) (ifqAnswer, error) {
 	if err := r.gate(op, FeatureImport); err != nil {
 		return ifqAnswer{}, err
 	}
-	a, errno := r.c.importIfq(r.Pointer(), fd)
+	a, errno := r.calls.importIfq(r.Pointer(), fd)
 	if errno != 0 {
 		return ifqAnswer{}, importError(op, fd, errno)
 	}
@@ -242,7 +242,7 @@ func (r *zcrxRing) exportIfq(id ZCRXID) (int, error) {
 	if err := r.gate(op, FeatureExport); err != nil {
 		return -1, err
 	}
-	fd, errno := r.c.export(r.Pointer(), id)
+	fd, errno := r.calls.export(r.Pointer(), id)
 	if errno != 0 {
 		return -1, ctrlError(op, FeatureExport, id, errno)
 	}
@@ -301,7 +301,7 @@ func (r *zcrxRing) flushIfq(id ZCRXID, q *refillQueue) (calls int, err error) {
 // io_uring_buf at addr as the provided-buffer ring of a group (Linux 5.19).
 func (r *zcrxRing) registerBufRing(addr unsafe.Pointer, entries uint32, group uint16, flags uring.BufRingFlags) error {
 	const op = "register provided-buffer ring"
-	err := ringError(op, r.c.registerBufRing(r.Ring, addr, entries, group, flags))
+	err := ringError(op, r.calls.registerBufRing(r.Ring, addr, entries, group, flags))
 	seen, ok := errors.AsType[*KernelError](err)
 	if !ok {
 		return err
