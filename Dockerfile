@@ -25,13 +25,13 @@ RUN lock=third_party/liburing/liburing.lock \
  && apt-get install -y --no-install-recommends --allow-downgrades "$package=$version" \
  && rm -rf /var/lib/apt/lists/*
 
-COPY internal/debian/download internal/debian/download
+COPY tools/debian/download tools/debian/download
 RUN third_party/liburing/build
 
 # Dependencies change less often than the source.
 COPY go.work* go.mod go.sum ./
 COPY cmd/zcrx/go.mod cmd/zcrx/go.sum cmd/zcrx/
-COPY internal/vm/go.mod internal/vm/go.sum internal/vm/
+COPY vm/go.mod vm/go.sum vm/
 COPY examples/go.mod examples/go.sum examples/
 COPY test/conn/go.mod test/conn/go.sum test/conn/
 COPY test/zerocopy/go.mod test/zerocopy/go.sum test/zerocopy/

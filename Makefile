@@ -12,12 +12,18 @@ FILE ?=
 
 GOLANGCI_VERSION := v2.15.0
 golangci := bin/golangci-lint-$(GOLANGCI_VERSION)
+# Of golang.org/x/exp, which has no releases.
+APIDIFF_VERSION := v0.0.0-20261113113407-e3970619a1a4
+apidiff := bin/apidiff-$(APIDIFF_VERSION)
+
+# The commit that "make api" compares with. Without one: scripts/api says which.
+API_BASE ?=
 
 # Six modules, tied by go.work; "./..." alone is the root module. The last one has
 # nothing but tests behind the build tag nic.
 library := ./...
 command := ./cmd/zcrx/...
-vm := ./internal/vm/...
+vm := ./vm/...
 users := ./test/conn/... ./examples/...
 zerocopy := ./test/zerocopy/...
 
@@ -47,7 +53,7 @@ liburing: ## build the pinned liburing (third_party/liburing)
 build: liburing ## bin/zcrx, bin/zcrx-static and bin/vmrun
 	go build -o bin/zcrx ./cmd/zcrx
 	go build -o bin/zcrx-static $(static) ./cmd/zcrx
-	CGO_ENABLED=0 go build -o bin/vmrun ./internal/vm/vmrun
+	CGO_ENABLED=0 go build -o bin/vmrun ./vm/vmrun
 
 ##### Checks
 
@@ -59,11 +65,22 @@ vet: liburing ## go vet, also without cgo and for another system
 	GOOS=darwin go vet $(library) $(command) $(users)
 
 .PHONY: lint
-lint: vet $(golangci) ## vet, gofmt, golangci-lint
+lint: vet $(golangci) ## vet, gofmt, golangci-lint, the import graph, changes of the API
 	@unformatted=$$(gofmt -l -s .); \
 	if [ -n "$$unformatted" ]; then echo "gofmt -s would change:"; echo "$$unformatted"; exit 1; fi
 	$(golangci) run $(library) $(command) $(vm) $(users)
 	$(golangci) run --build-tags nic $(zerocopy)
+	@GOLANGCI='$(CURDIR)/$(golangci)' test/depguard_test
+	@go run ./tools/graph -q
+	@$(MAKE) --no-print-directory api
+
+.PHONY: graph
+graph: ## which package imports which, from the bottom; fails on an import that goes upward
+	@go run ./tools/graph
+
+.PHONY: api
+api: ## what this tree changes in the public API since API_BASE (default: the last tag)
+	@API_BASE='$(API_BASE)' scripts/api $(apidiff)
 
 # Under a name with its version: another pin installs anew. Without cgo, which it
 # does not need.
@@ -72,11 +89,16 @@ $(golangci):
 	GOBIN='$(CURDIR)/bin' CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@mv bin/golangci-lint $@
 
+$(apidiff):
+	@mkdir -p bin
+	GOBIN='$(CURDIR)/bin' CGO_ENABLED=0 go install golang.org/x/exp/cmd/apidiff@$(APIDIFF_VERSION)
+	@mv bin/apidiff $@
+
 ##### Tests
 
 # How long a lane may take: one test of it, and all of it, about four times what
 # they take on a quiet machine. Then whatever runs is asked where it hangs, and
-# ended (internal/lane). LANE_LIMIT= and LANE_MAX= stand for them in longer runs.
+# ended (tools/lane). LANE_LIMIT= and LANE_MAX= stand for them in longer runs.
 # What go test and vmrun end by themselves comes after that, and tells less.
 limit = -limit $(or $(LANE_LIMIT),$(1))
 max = -max $(or $(LANE_MAX),$(1))
@@ -121,7 +143,7 @@ test-asan: build ## the C side under AddressSanitizer, here and in a virtual mac
 .PHONY: test-vm
 test-vm: build ## the same tests on Linux 7.3 (KERNEL=) in a virtual machine
 	@module=$$(test/tls_module $(KERNEL)); \
-	packages=$$(go list $(library) $(command) ./test/conn | grep -Ev '/internal/(debian|demo|lane|matrix)$$'); \
+	packages=$$(go list $(library) $(command) ./test/conn | grep -v '/zcrx/tools/'); \
 	go test -run '^$$' -exec true $(static) $$packages >/dev/null; \
 	scripts/lane $(call limit,3m) $(call max,16m) -skips scripts/skips vm -- \
 		go test -json -count=1 -p 1 -timeout $(backstop) \
@@ -153,11 +175,11 @@ matrix-binary: build
 
 .PHONY: test-matrix
 test-matrix: matrix-binary ## every supported kernel, against docs/kernels.md
-	@scripts/lane $(call max,6m) -lines matrix -- go run ./internal/matrix -check
+	@scripts/lane $(call max,6m) -lines matrix -- go run ./tools/matrix -check
 
 .PHONY: test-matrix-update
 test-matrix-update: matrix-binary ## write docs/kernels.md from a run
-	go run ./internal/matrix
+	go run ./tools/matrix
 
 .PHONY: load
 load: liburing ## h2load against net/http behind each mode, half a minute each
@@ -172,14 +194,14 @@ bench: liburing ## benchmarks on this machine's kernel
 .PHONY: demo
 demo: export FILE := $(FILE)
 demo: setup build ## a real file (FILE=) through zcrx, here and on Linux 7.3
-	@go run ./internal/demo -kernel '$(KERNEL)' -file "$$FILE"
+	@go run ./tools/demo -kernel '$(KERNEL)' -file "$$FILE"
 
 ##### Cleaning
 
 .PHONY: clean
-clean: ## remove what was built here, except liburing and the linter
+clean: ## remove what was built here, except liburing and the linters
 	@mkdir -p bin
-	find bin -mindepth 1 ! -name 'golangci-lint*' -delete
+	find bin -mindepth 1 ! -name 'golangci-lint*' ! -name 'apidiff*' -delete
 
 .PHONY: distclean
 distclean: ## also those, and the cached sources, packages and kernels

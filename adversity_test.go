@@ -446,6 +446,73 @@ func TestAdversityConsumerThatNeverReads(t *testing.T) {
 	})
 }
 
+// TestDropUrgent: the filter is put on once, drops urgent packets alone, and leaves a
+// filter that is there.
+func TestDropUrgent(t *testing.T) {
+	sender, conn := tcpPair(t)
+	raw, err := conn.SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, raw.Control(func(fd uintptr) {
+		assert.False(t, hasFilter(int(fd)))
+		assert.NoError(t, dropUrgent(int(fd)))
+		assert.True(t, hasFilter(int(fd)))
+		assert.NoError(t, dropUrgent(int(fd)))
+		assert.NoError(t, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_LOCK_FILTER, 1))
+		assert.NoError(t, dropUrgent(int(fd)), "there is one already")
+	}))
+	_, err = sender.Write([]byte("hello"))
+	require.NoError(t, err)
+	b := make([]byte, 5)
+	_, err = io.ReadFull(conn, b)
+	require.NoError(t, err)
+	assert.Equal(t, "hello", string(b))
+	out, err := sender.SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, out.Control(func(fd uintptr) { err = unix.Send(int(fd), []byte{'!'}, unix.MSG_OOB) }))
+	require.NoError(t, err)
+	_, err = sender.Write([]byte("more"))
+	require.NoError(t, err)
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
+	_, err = conn.Read(b)
+	assert.ErrorIs(t, err, os.ErrDeadlineExceeded, "the sender holds up itself")
+}
+
+// TestUrgentByte: what comes behind an urgent byte is received, also if the stream ends
+// there; the byte itself is not part of it.
+func TestUrgentByte(t *testing.T) {
+	inEveryMode(t, func(t *testing.T, mode Mode) {
+		l := newTestLoop(t, LoopConfig{})
+		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 64})
+		sender, conn := tcpPair(t)
+		want := pattern(14, 2000)
+		raw, err := sender.SyscallConn()
+		require.NoError(t, err)
+		// All of it is there before the receive begins, which stops at the mark.
+		_, err = sender.Write(want[:1000])
+		require.NoError(t, err)
+		require.NoError(t, raw.Control(func(fd uintptr) { err = unix.Send(int(fd), []byte{'!'}, unix.MSG_OOB) }))
+		require.NoError(t, err)
+		_, err = sender.Write(want[1000:])
+		require.NoError(t, err)
+		require.NoError(t, sender.CloseWrite())
+		time.Sleep(10 * time.Millisecond)
+		r, err := NewReceiver(p, conn)
+		require.NoError(t, err)
+		var got []byte
+		for {
+			b, err := r.Recv(t.Context())
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			require.NoError(t, err)
+			got = append(got, b.Bytes()...)
+			require.NoError(t, b.Release())
+		}
+		assert.Equal(t, want, got)
+		assert.NoError(t, r.Close())
+	})
+}
+
 // TestAdversityReleasesAfterTheLoop gives leases back when loop and pool have
 // gone, on goroutines that never saw them.
 func TestAdversityReleasesAfterTheLoop(t *testing.T) {

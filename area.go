@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"unsafe"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // Memory is the kind of memory that a pool's buffers lie in.
@@ -63,11 +65,11 @@ func newArea(kind Memory, n int, bufferSize uintptr, dmabuf int) (area, error) {
 	var err error
 	switch kind {
 	case MemoryAnonymous:
-		align := pageSize()
+		align := sys.PageSize()
 		if size >= hugePageSize {
 			align = hugePageSize
 		}
-		a.mem, err = mapAnonymous(size, align)
+		a.mem, err = sys.MapAnonymous(size, align)
 	case MemoryHugeTLB:
 		a.mem, err = mapHugeTLB((size + hugePageSize - 1) &^ (hugePageSize - 1))
 	case MemoryDMABuf:
@@ -85,7 +87,7 @@ func newArea(kind Memory, n int, bufferSize uintptr, dmabuf int) (area, error) {
 		a.unmap()
 		return area{}, fmt.Errorf("zcrx: map %d buffers of %d bytes in %v memory: %w", n, bufferSize, kind, err)
 	}
-	adviseReceive(a.mem)
+	sys.AdviseReceive(a.mem)
 	return a, nil
 }
 
@@ -125,11 +127,11 @@ func (a *area) locate(offset, n uint64) (unsafe.Pointer, error) {
 // them. Neither call can fail: mapping and fd are ours as a whole.
 func (a *area) unmap() {
 	if a.mem != nil {
-		_ = unmap(a.mem)
+		_ = sys.Unmap(a.mem)
 		a.mem = nil
 	}
 	if a.owned && a.dmabuf >= 0 {
-		_ = closeFD(a.dmabuf)
+		_ = sys.Close(a.dmabuf)
 		a.dmabuf = -1
 	}
 }

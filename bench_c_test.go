@@ -13,7 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zcrx-go/zcrx/internal/cbench"
+	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/tools/cbench"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -367,7 +368,7 @@ func openCStream(mode uint32) transfer {
 		}
 		return s.Run, func() {
 			s.Close()
-			_ = closeFD(fd)
+			_ = sys.Close(fd)
 		}
 	}}
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -20,7 +21,7 @@ func newBenchPool(b *testing.B, buffers int) *Pool {
 	if err != nil {
 		b.Fatal(err)
 	}
-	region, err := mapAnonymous(refillRegionSize(uint32(buffers), pageSize()), pageSize())
+	region, err := sys.MapAnonymous(refillRegionSize(uint32(buffers), pageSize()), pageSize())
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"sync"
+
+	"github.com/zcrx-go/zcrx/nic"
 )
 
 // Engine is the loops and pools that serve connections. Any number of listeners and
@@ -105,7 +107,7 @@ func (e *Engine) Dial(ctx context.Context, network, address string) (*Conn, erro
 	}
 	queue := -1
 	if steer != nil {
-		queue = steer.queueOf(tcp)
+		queue = steer.Queue(tcp)
 	}
 	conn, err := e.newConn(tcp, queue)
 	if err != nil {
@@ -114,11 +116,11 @@ func (e *Engine) Dial(ctx context.Context, network, address string) (*Conn, erro
 	return conn, nil
 }
 
-func dialTCP(ctx context.Context, network, address string, steer *steering) (*net.TCPConn, error) {
+func dialTCP(ctx context.Context, network, address string, steer *nic.Steering) (*net.TCPConn, error) {
 	var d net.Dialer
 	d.SetMultipathTCP(false) // zero copy is for plain TCP
 	if steer != nil {
-		d.ControlContext = steer.control
+		d.ControlContext = steer.Control
 	}
 	c, err := d.DialContext(ctx, network, address)
 	if err != nil {
@@ -133,11 +135,11 @@ func dialTCP(ctx context.Context, network, address string, steer *steering) (*ne
 
 // steering is nil where source ports decide nothing, or nothing that is known: flow
 // rules may do.
-func (e *Engine) steering() *steering {
+func (e *Engine) steering() *nic.Steering {
 	if e.mode != ZeroCopy {
 		return nil
 	}
-	s, err := newSteering(e.config.Interface, e.group.Queues())
+	s, err := nic.NewSteering(e.config.Interface, e.group.Queues())
 	if err != nil {
 		return nil
 	}

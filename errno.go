@@ -3,6 +3,8 @@ package zcrx
 import (
 	"fmt"
 	"syscall"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // What the kernel's errnos mean, operation by operation. The meanings were read
@@ -17,12 +19,12 @@ func setupError(errno syscall.Errno, need uint64) error {
 	}
 	switch errno {
 	case syscall.ENOSYS:
-		if seccompFiltered() {
+		if sys.SeccompFiltered() {
 			return unsupported(LayerSandbox, "", "allow io_uring_setup in the seccomp profile")
 		}
 		return unsupported(LayerKernel, "6.1", "use a kernel with CONFIG_IO_URING")
 	case syscall.EPERM, syscall.EACCES:
-		switch ioUringDisabled() {
+		switch sys.IOUringDisabled() {
 		case 2:
 			return unsupported(LayerSandbox, "", "set the sysctl kernel.io_uring_disabled to 0: it is 2, which forbids io_uring to everybody")
 		case 1:
@@ -51,7 +53,7 @@ func unsupportedBuild(feature string) error {
 // CAP_NET_ADMIN in the initial user namespace.
 func privilegeError(feature Feature, seen error) error {
 	remedy := "run with CAP_NET_ADMIN"
-	if !inInitialNamespace() {
+	if !sys.InInitialUserNamespace() {
 		remedy += " in the initial user namespace: the kernel does not accept it in any other"
 	}
 	return &UnsupportedError{Feature: feature.String(), Layer: LayerPrivilege, Remedy: remedy, Err: seen}
@@ -60,7 +62,7 @@ func privilegeError(feature Feature, seen error) error {
 // pinError explains ENOMEM for memory that the kernel shall pin. It is charged to
 // RLIMIT_MEMLOCK unless the process has CAP_IPC_LOCK; a huge page counts whole.
 func pinError(feature string, need uint64, fewer string, seen *KernelError) error {
-	limit, limited := memlockLimit()
+	limit, limited := sys.MemlockLimit()
 	if !limited {
 		seen.Meaning = fmt.Sprintf("%d bytes could not be pinned", need)
 		seen.Remedy = "free memory or ask for fewer " + fewer
@@ -96,11 +98,11 @@ func registerIfqError(op string, req ifqRequest, errno syscall.Errno) error {
 		return &UnsupportedError{Feature: feature.String(), Layer: LayerDevice, Remedy: remedy, Err: seen}
 	}
 	queue := fmt.Sprintf("queue %d of interface index %d", req.queue, req.ifindex)
-	if fault := registerFault(req, errno); fault != nil {
-		if fault.unsupported {
-			return device(fault.what, fault.remedy)
+	if fault, ok := registerFault(req, errno); ok {
+		if fault.Unsupported {
+			return device(fault.What, fault.Remedy)
 		}
-		seen.Meaning, seen.Remedy = fault.what, fault.remedy
+		seen.Meaning, seen.Remedy = fault.What, fault.Remedy
 		return seen
 	}
 	switch errno {
@@ -136,7 +138,7 @@ func registerIfqError(op string, req ifqRequest, errno syscall.Errno) error {
 		seen.Meaning = fmt.Sprintf("an area of %d or a refill queue of %d bytes is too large", req.areaLen, req.regionSize)
 		seen.Remedy = "ask for fewer buffers"
 		return seen
-	case errNoData:
+	case sys.ENODATA:
 		return device("the driver ignored the buffer area", "update the driver")
 	case syscall.ENOMEM:
 		return pinError(feature.String(), req.pinned(), "buffers", seen)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -168,7 +169,7 @@ func errnoText(e syscall.Errno) string {
 	if e == syscall.EOPNOTSUPP { // the same number as ENOTSUP, whose name nobody looks for
 		return "EOPNOTSUPP (" + e.Error() + ")"
 	}
-	if name := errnoName(e); name != "" {
+	if name := sys.ErrnoName(e); name != "" {
 		return name + " (" + e.Error() + ")"
 	}
 	return e.Error()

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -62,8 +63,8 @@ type exported struct {
 }
 
 func (e exported) giveUp() {
-	_ = closeFD(e.fd) // ours alone
-	charges.givenUp() // it may have been the last to hold the pool
+	_ = sys.Close(e.fd) // ours alone
+	charges.givenUp()   // it may have been the last to hold the pool
 	e.memory.mu.Lock()
 	e.memory.drop()
 	e.memory.mu.Unlock()

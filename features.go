@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"unsafe"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -190,7 +191,7 @@ func ProbeFeatures() (*Features, error) {
 // bits, and a registration attempt. A *Features is always answered; the error
 // says that something could not be found out and the answer is not to be kept.
 func probeFeatures() (*Features, error) {
-	fs := &Features{Kernel: kernelRelease()}
+	fs := &Features{Kernel: sys.KernelRelease()}
 	if !haveLiburing {
 		fs.setAll(unsupportedBuild("io_uring"))
 		return fs, nil

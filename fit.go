@@ -3,8 +3,9 @@ package zcrx
 import (
 	"errors"
 	"fmt"
-	"net"
 	"slices"
+
+	"github.com/zcrx-go/zcrx/nic"
 )
 
 // Warnings tells where the numbers of a pool on a hardware queue do not fit each other
@@ -17,11 +18,11 @@ func (cfg PoolConfig) Warnings() []string {
 	if err != nil || cfg.DeviceLess {
 		return nil
 	}
-	ifi, err := net.InterfaceByName(cfg.Interface)
+	f, err := nic.Read(cfg.Interface, cfg.Queue)
 	if err != nil {
 		return nil
 	}
-	return cfg.misfits(cfg.NumBuffers, readDevice(ifi.Index, cfg.Queue).ring)
+	return cfg.misfits(cfg.NumBuffers, f.RingEntries)
 }
 
 // ringShare is how many times the buffers that a device posts a pool should have.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zcrx-go/zcrx/internal/cbench"
+	"github.com/zcrx-go/zcrx/tools/cbench"
 )
 
 // newBenchMember makes another member of p's pool.

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -191,7 +192,7 @@ func TestGroupRollsBack(t *testing.T) {
 			if step == GroupCreate && errno == syscall.EEXIST {
 				continue // it is tried again: see below
 			}
-			t.Run(fmt.Sprintf("%d-%s-%s", at, step, errnoName(errno)), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%d-%s-%s", at, step, sys.ErrnoName(errno)), func(t *testing.T) {
 				before := ownedNow(t)
 				r := &registrations{at: at, errno: errno}
 				r.interfere(t, cfg.Loops...)
@@ -369,7 +370,7 @@ func TestCopyingGroupRollsBack(t *testing.T) {
 	worksAgain(t, cfg)
 	for at := range loops {
 		for _, errno := range plausibleErrnos {
-			t.Run(fmt.Sprintf("%d-%s", at, errnoName(errno)), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%d-%s", at, sys.ErrnoName(errno)), func(t *testing.T) {
 				before := ownedNow(t)
 				r := &registrations{at: at, errno: errno}
 				r.interfere(t, cfg.Loops...)

@@ -5,7 +5,6 @@ package zcrx
 import (
 	"context"
 	"errors"
-	"net"
 	"reflect"
 	"sync"
 	"syscall"
@@ -13,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx/nic"
 )
 
 // newTestGroup makes a group over n new loops and the queues 0 to queues-1. It
@@ -424,9 +425,9 @@ func TestIncomingNAPI(t *testing.T) {
 	assert.Zero(t, incomingNAPI(conn))
 	require.NoError(t, conn.Close())
 	assert.Zero(t, incomingNAPI(conn))
-	lo, err := net.InterfaceByName("lo")
+	lo, err := nic.Read("lo", 0)
 	require.NoError(t, err)
-	assert.Zero(t, readDevice(lo.Index, 0).napiID)
+	assert.Zero(t, lo.NAPIID)
 }
 
 // TestPoolStatsAdd: no counter and no warning is forgotten.

@@ -70,6 +70,7 @@ func (p *Pool) growIfLow() {
 	if have >= g.most || g.underWay {
 		return
 	}
+	g.allocFailed = p.moreWanted.Swap(false) || g.allocFailed
 	p.mu.Lock()
 	out := p.outstandingLocked()
 	p.mu.Unlock()

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -107,7 +108,7 @@ func TestGuardsFault(t *testing.T) {
 	assert.False(t, faults(start))
 	assert.False(t, faults(unsafe.Add(start, len(mem)-1)))
 	assert.True(t, faults(unsafe.Add(start, len(mem))))
-	require.NoError(t, unmap(mem))
+	require.NoError(t, sys.Unmap(mem))
 	assert.True(t, faults(start))
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -25,8 +26,8 @@ func TestBadRegistrations(t *testing.T) {
 	mem := guarded(t, 4*page)
 	region := guarded(t, page)
 	defer func() {
-		assert.NoError(t, unmap(mem))
-		assert.NoError(t, unmap(region))
+		assert.NoError(t, sys.Unmap(mem))
+		assert.NoError(t, sys.Unmap(region))
 	}()
 	readOnly, err := unix.Mmap(-1, 0, int(page), unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	require.NoError(t, err)

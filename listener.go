@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // Listener accepts TCP connections onto an engine's loops. It is a net.Listener,
@@ -102,6 +104,14 @@ func (l *Listener) openFile() (err error) {
 	}
 	if l.raw, err = l.file.SyscallConn(); err != nil {
 		return errors.Join(err, l.file.Close())
+	}
+	if l.engine.mode == ZeroCopy {
+		// Here, for the packets that come before a connection is accepted.
+		dropErr := errors.New("the listener is closed")
+		_ = l.raw.Control(func(fd uintptr) { dropErr = dropUrgent(int(fd)) })
+		if dropErr != nil {
+			l.engine.warn("drop urgent packets", dropErr)
+		}
 	}
 	return nil
 }
@@ -282,7 +292,7 @@ func (l *Listener) acceptOne() (*Conn, error) {
 	}
 	pool, err := e.group.pick(e.napiOf(fd))
 	if err != nil {
-		return nil, errors.Join(err, closeFD(fd))
+		return nil, errors.Join(err, sys.Close(fd))
 	}
 	r := newReceiver(pool, fd)
 	local := localAddr(fd)

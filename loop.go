@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -126,12 +127,12 @@ func (l *Loop) start(cfg uring.Config) error {
 		return err
 	}
 	l.ring = ring
-	l.tid.Store(int64(threadID()))
-	if l.wakeFD, err = newEventFD(); err != nil {
+	l.tid.Store(int64(sys.ThreadID()))
+	if l.wakeFD, err = sys.NewEventFD(); err != nil {
 		return errors.Join(err, ring.Close())
 	}
-	if l.wakeBuf, err = mapAnonymous(pageSize(), pageSize()); err != nil {
-		return errors.Join(err, closeFD(l.wakeFD), ring.Close())
+	if l.wakeBuf, err = sys.MapAnonymous(sys.PageSize(), sys.PageSize()); err != nil {
+		return errors.Join(err, sys.Close(l.wakeFD), ring.Close())
 	}
 	if err := ring.Enable(); err != nil {
 		return errors.Join(err, l.release())
@@ -148,7 +149,7 @@ func (l *Loop) release() error {
 	l.wakeFD = -1
 	l.mu.Unlock()
 	l.tid.Store(0)
-	return errors.Join(l.ring.Close(), closeFD(fd), unmap(l.wakeBuf))
+	return errors.Join(l.ring.Close(), sys.Close(fd), sys.Unmap(l.wakeBuf))
 }
 
 // armWake reads the eventfd, so that writing to it ends the loop's sleep. Without
@@ -230,6 +231,7 @@ func (l *Loop) turn(timeout time.Duration) error {
 		s.beforeTurn(l)
 	}
 	l.publish() // what functions and pools ended
+	l.forgetFlushes()
 	_, err := l.ring.turn(l.prepareSleep(), timeout, l.flushes)
 	l.asleep.Store(false)
 	if l.ring.CQNearlyFull() {
@@ -321,6 +323,19 @@ func (l *Loop) requestFlush(p *Pool) {
 	l.flushers = append(l.flushers, p)
 }
 
+// forgetFlushes drops the flushes of pools that a Handler has closed since they were
+// asked for: the memory that the kernel would be handed may be gone.
+func (l *Loop) forgetFlushes() {
+	kept := 0
+	for i, p := range l.flushers {
+		if l.hasSource(p) {
+			l.flushes[kept], l.flushers[kept] = l.flushes[i], p
+			kept++
+		}
+	}
+	l.flushes, l.flushers = l.flushes[:kept], l.flushers[:kept]
+}
+
 // runPosted runs the functions posted so far, in order.
 func (l *Loop) runPosted() {
 	l.mu.Lock()
@@ -349,7 +364,7 @@ func (l *Loop) wake() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.wakeFD >= 0 { // the loop may have woken by itself, and ended
-		_ = signalEventFD(l.wakeFD)
+		_ = sys.SignalEventFD(l.wakeFD)
 	}
 }
 
@@ -436,11 +451,11 @@ func (l *Loop) call(fn func(*uring.Ring) error) (err error) {
 
 // onLoop tells whether the caller runs on the loop's thread. The thread is
 // locked to the loop's goroutine, so no other can be there.
-func (l *Loop) onLoop() bool { return int64(threadID()) == l.tid.Load() }
+func (l *Loop) onLoop() bool { return int64(sys.ThreadID()) == l.tid.Load() }
 
 // onAnyLoop tells whether the caller runs on the thread of one of the loops.
 func onAnyLoop(loops []*Loop) bool {
-	tid := int64(threadID())
+	tid := int64(sys.ThreadID())
 	for _, l := range loops {
 		if l.tid.Load() == tid {
 			return true

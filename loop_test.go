@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -42,7 +43,7 @@ func TestDoRunsOnOneThread(t *testing.T) {
 		wg.Go(func() {
 			for range 50 {
 				assert.NoError(t, l.Do(t.Context(), func(r *uring.Ring) error {
-					tids.Store(threadID(), true)
+					tids.Store(sys.ThreadID(), true)
 					_, err := r.Submit() // answers EEXIST anywhere else
 					return err
 				}))

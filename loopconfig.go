@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -59,7 +60,7 @@ func (s CompletionSize) setupFlags() (uring.SetupFlags, error) {
 		return uring.SetupCQEMixed, Have(FeatureMixedCQE)
 	case CompletionAuto:
 		err := Have(FeatureMixedCQE)
-		if errors.Is(err, ErrNotSupported) || (err == nil && olderKernel(kernelRelease(), 7, 3, 0)) {
+		if errors.Is(err, ErrNotSupported) || (err == nil && olderKernel(sys.KernelRelease(), 7, 3, 0)) {
 			return uring.SetupCQE32, nil
 		}
 		return uring.SetupCQEMixed, err

@@ -2,7 +2,6 @@ package zcrx
 
 import (
 	"errors"
-	"io"
 	"sync/atomic"
 	"syscall"
 
@@ -59,6 +58,11 @@ func (r *Receiver) attach(pool BufferPool) error {
 		return ErrClosed
 	}
 	r.attached = true
+	if pool.Mode() == ZeroCopy {
+		if err := dropUrgent(r.socket.fd); err != nil {
+			r.loop.report("drop urgent packets", err)
+		}
+	}
 	r.startAhead()
 	pool.users().add(r)
 	r.arm()
@@ -151,6 +155,9 @@ func (r *Receiver) data(c *uring.CQE) {
 	}
 	r.deliver(batch, had)
 	if !r.armed {
+		if r.limited && r.left == 0 {
+			r.keepUp() // a bundle tells the limit along with its last data
+		}
 		r.rearm(&r.pool.users().rearmedOther)
 	}
 }
@@ -176,7 +183,7 @@ func (r *Receiver) noData(c *uring.CQE) {
 		r.keepUp()
 		r.arm() // the limit was reached: the kernel tells it like the end
 	case errno == 0:
-		r.end(io.EOF)
+		r.meetEnd()
 	case errno == syscall.ENOMEM || errno == syscall.ENOBUFS:
 		users.rearmedNoBuffer.Add(1)
 		r.awaitBuffer()
@@ -228,20 +235,27 @@ func (r *Receiver) resume() {
 	}
 	r.paused = false
 	r.isPaused.Store(false)
+	if r.behind {
+		r.behind = false
+		r.goFurtherAhead()
+	}
 	if !r.armed {
 		r.arm()
 	}
 }
 
 // cancel asks the kernel to end a request in flight.
-func (r *Receiver) cancel(userData uint64) {
-	s, err := r.loop.newRequest(completerFunc(func(*uring.CQE) {}))
+func (r *Receiver) cancel(userData uint64) { r.loop.cancel(userData) }
+
+// cancel is the loop's, not the receiver's, who may have moved when it is tried again.
+func (l *Loop) cancel(userData uint64) {
+	s, err := l.newRequest(completerFunc(func(*uring.CQE) {}))
 	if errors.Is(err, ErrQueueFull) {
-		r.loop.retry(func() { r.cancel(userData) })
+		l.retry(func() { l.cancel(userData) })
 		return
 	}
 	if err != nil {
-		r.loop.report("cancel request", err) // the end of the loop will
+		l.report("cancel request", err) // the end of the loop will
 		return
 	}
 	s.PrepCancel(userData, 0)
@@ -260,6 +274,7 @@ func (r *Receiver) publish() {
 	r.unpublished = false
 	batch := r.batch
 	r.batch = nil
+	r.handedOver = r.handedOver || len(batch) > 0
 	if r.handler != nil {
 		r.handle(batch)
 	} else {
@@ -289,7 +304,7 @@ func (r *Receiver) handOver(batch []Buffer) {
 	}
 	if tooFar {
 		// Whoever takes it all, perhaps right now, has the loop resume r in a turn to come.
-		r.goFurtherAhead()
+		r.behind = true
 		r.pause()
 	}
 }

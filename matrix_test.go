@@ -3,7 +3,7 @@
 package zcrx
 
 // The guest's half of `make test-matrix`: on one kernel, what does the library
-// say and do in each situation that users run it in? internal/matrix boots the
+// say and do in each situation that users run it in? tools/matrix boots the
 // kernels, and makes docs/kernels.md of the answers.
 
 import (
@@ -27,8 +27,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/zcrx-go/zcrx/internal/matrix/answers"
 	"github.com/zcrx-go/zcrx/internal/skip"
+	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/tools/matrix/answers"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -79,7 +80,7 @@ var situations = []situation{
 }
 
 func TestMatrix(t *testing.T) {
-	release := kernelRelease()
+	release := sys.KernelRelease()
 	var all []answers.Answers
 	for _, s := range situations {
 		t.Run(s.name, func(t *testing.T) {
@@ -309,11 +310,11 @@ func known(err error) error {
 
 // flushNothing asks for the flush of an instance that does not exist.
 func flushNothing(r *zcrxRing) error {
-	region, err := mapAnonymous(pageSize(), pageSize())
+	region, err := sys.MapAnonymous(pageSize(), pageSize())
 	if err != nil {
 		return err
 	}
-	defer func() { _ = unmap(region) }()
+	defer func() { _ = sys.Unmap(region) }()
 	q, err := newRefillQueue(region, refillOffsets{tail: 64, entries: 128}, 4)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -38,7 +39,7 @@ const maxChargePause = 200 * time.Millisecond
 //
 // The program's start counts as if a ring had been closed: a service that is started
 // again finds its predecessor's rings still charged.
-var charges = chargeWatch{limit: memlockLimit, last: time.Now()}
+var charges = chargeWatch{limit: sys.MemlockLimit, last: time.Now()}
 
 // chargeWatch remembers when memory was last given up that may still be charged.
 type chargeWatch struct {

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zcrx-go/zcrx/internal/skip"
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -171,7 +172,7 @@ func ringsAreCharged(t *testing.T, cfg uring.Config) {
 	second, err := newRing(cfg)
 	took := time.Since(begun)
 	// Not seen: 6.13 to 6.15, of which one was the first.
-	if release := kernelRelease(); !skip.Older(release, "6.16") && skip.Older(release, "7.2") {
+	if release := sys.KernelRelease(); !skip.Older(release, "6.16") && skip.Older(release, "7.2") {
 		assertLayer(t, err, LayerPrivilege)
 		assert.ErrorContains(t, err, "hold too much of the 8192 that it may pin")
 		assert.ErrorContains(t, err, "from 8192 to 16384 bytes")
@@ -196,7 +197,7 @@ func deviceLessPoolsWithin(t *testing.T, cfg LoopConfig, ring uint64) {
 	const buffers, entries = 16, 64
 	area := wholePages(buffers * uint64(pageSize()))
 	pool := area + uint64(refillRegionSize(entries, pageSize()))
-	if !skip.Older(kernelRelease(), "7.2") {
+	if !skip.Older(sys.KernelRelease(), "7.2") {
 		ring = 0
 	}
 	setMemlock(t, ring+pool)

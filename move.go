@@ -59,7 +59,7 @@ func (r *Receiver) handOff() {
 	}
 	m := r.moving
 	r.detach()
-	r.moving, r.paused, r.nudged = nil, false, false
+	r.moving, r.paused, r.behind, r.nudged, r.shortage = nil, false, false, false, shortage{}
 	r.isPaused.Store(false)
 	r.settleAt(newHome(m.to, r))
 	// From here on r is the other loop's, unless that is none any more.
@@ -79,6 +79,13 @@ func (r *Receiver) handOff() {
 func (r *Receiver) arrive() error {
 	if r.ended {
 		return r.endErr // it was closed on the way
+	}
+	r.mu.Lock()
+	behind := r.ahead // the consumer who catches up from now on finds this loop
+	r.mu.Unlock()
+	if behind {
+		r.behind, r.paused = true, true
+		r.isPaused.Store(true)
 	}
 	err := r.attach(r.pool)
 	if err != nil {

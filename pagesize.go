@@ -2,12 +2,14 @@ package zcrx
 
 import (
 	"math/bits"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // bufferSizeFor turns a size hint into the size to ask for: a page, unless the
 // hint is a larger power of two.
 func bufferSizeFor(hint int) int {
-	page := int(pageSize())
+	page := int(sys.PageSize())
 	if hint <= page || hint&(hint-1) != 0 {
 		return page
 	}
@@ -16,7 +18,7 @@ func bufferSizeFor(hint int) int {
 
 // wholePages rounds bytes up to whole pages.
 func wholePages(n uint64) uint64 {
-	page := uint64(pageSize())
+	page := uint64(sys.PageSize())
 	return (n + page - 1) &^ (page - 1)
 }
 

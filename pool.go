@@ -8,6 +8,8 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/nic"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -48,6 +50,7 @@ type Pool struct {
 	device poolDevice
 
 	grown      atomic.Bool   // buffers were added: receives that wait may be armed
+	moreWanted atomic.Bool   // an importer has stalled: the owner grows, if it may
 	refillFull atomic.Uint64 // returns that found the refill queue full
 
 	// Of the loop's thread:
@@ -127,21 +130,21 @@ func NewPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, error) {
 	p := newMember(loop, mode, features)
 	p.owner, p.device = true, poolDevice{iface: cfg.Interface, queue: cfg.Queue}
 	size := bufferSizeFor(cfg.BufferSizeHint)
-	if size > int(pageSize()) && (mode == DeviceLess || features.Have(FeatureBufferSize) != nil) {
+	if size > int(sys.PageSize()) && (mode == DeviceLess || features.Have(FeatureBufferSize) != nil) {
 		size = pageSizedInstead(&cfg, size)
 	}
 	p.growth = growth{most: cfg.MaxBuffers, step: cfg.NumBuffers}
 	err = p.register(ctx, features, cfg, ifindex, size)
-	if size > int(pageSize()) && refusesBufferSize(err) {
+	if size > int(sys.PageSize()) && refusesBufferSize(err) {
 		err = p.register(ctx, features, cfg, ifindex, pageSizedInstead(&cfg, size))
 	}
 	if err != nil {
 		return nil, err
 	}
 	if mode == ZeroCopy {
-		f := readDevice(ifindex, cfg.Queue)
-		p.device.napiID = f.napiID
-		for _, text := range cfg.misfits(p.NumBuffers(), f.ring) {
+		f := nic.ReadIndex(ifindex, cfg.Queue)
+		p.device.napiID = f.NAPIID
+		for _, text := range cfg.misfits(p.NumBuffers(), f.RingEntries) {
 			p.loop.report("pool", errors.New(text))
 			p.warnings = append(p.warnings, text)
 		}
@@ -151,7 +154,7 @@ func NewPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, error) {
 
 // pageSizedInstead asks for page-sized buffers of the same total size.
 func pageSizedInstead(cfg *PoolConfig, size int) int {
-	page := int(pageSize())
+	page := int(sys.PageSize())
 	cfg.NumBuffers *= size / page
 	return page
 }
@@ -194,7 +197,7 @@ func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig,
 	if p.mode == DeviceLess {
 		req.flags |= regDeviceLess
 	}
-	if bufferSize > int(pageSize()) {
+	if bufferSize > int(sys.PageSize()) {
 		req.bufferSize = uint32(bufferSize)
 	}
 	if features.Have(FeatureEvents) == nil && features.EventStatsSize >= int(copyStatsSize) {

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -49,7 +50,7 @@ func newFakeMemory(t *testing.T, buffers, entries int, offsets refillOffsets) *p
 	t.Helper()
 	a, err := newArea(MemoryAnonymous, buffers, pageSize(), -1)
 	require.NoError(t, err)
-	region, err := mapAnonymous(refillRegionSize(uint32(entries), pageSize()), pageSize())
+	region, err := sys.MapAnonymous(refillRegionSize(uint32(entries), pageSize()), pageSize())
 	require.NoError(t, err)
 	return fakeMemory(t, a, region, offsets, entries)
 }

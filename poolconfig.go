@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"syscall"
+
+	"github.com/zcrx-go/zcrx/nic"
 )
 
 // PoolConfig says what pool to make. The zero value of a number means its
@@ -126,7 +128,7 @@ func (cfg *PoolConfig) resolveInterface() (ifindex int, err error) {
 		return 0, fmt.Errorf("zcrx: interface %q: no such interface in this network namespace: %w", cfg.Interface, syscall.ENODEV)
 	}
 	last := int64(maxQueue)
-	if n := receiveQueues(cfg.Interface); n > 0 {
+	if n := nic.NumReceiveQueues(cfg.Interface); n > 0 {
 		last = int64(n - 1)
 	}
 	if cfg.Queue < 0 || int64(cfg.Queue) > last {

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // poolMemory is what the members of a pool have in common: the owner, which
@@ -61,11 +63,11 @@ func mapPoolMemory(cfg *PoolConfig, n, size int) (*poolMemory, error) {
 	m := &poolMemory{kind: cfg.Memory, bufferSize: a.bufferSize, entries: uint32(cfg.RefillEntries), maxLeases: uint64(cfg.MaxLeases), tcpWindow: tcpWindowLimit()}
 	m.areas.Store(&[]area{a})
 	m.numBuffers.Store(int64(a.buffers()))
-	if m.region, err = mapAnonymous(refillRegionSize(m.entries, pageSize()), pageSize()); err != nil {
+	if m.region, err = sys.MapAnonymous(refillRegionSize(m.entries, sys.PageSize()), sys.PageSize()); err != nil {
 		m.unmap()
 		return nil, fmt.Errorf("zcrx: map refill queue of %d entries: %w", m.entries, err)
 	}
-	adviseReceive(m.region)
+	sys.AdviseReceive(m.region)
 	return m, nil
 }
 
@@ -98,6 +100,18 @@ func (m *poolMemory) addArea(token uint64, a area) error {
 		p.wake()
 	}
 	return nil
+}
+
+// wantMore has the owner, who alone grows by itself, do that for another member.
+func (m *poolMemory) wantMore() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.members {
+		if p.owner {
+			p.moreWanted.Store(true)
+			p.wake()
+		}
+	}
 }
 
 // refill puts the offsets of a run of n leases into the refill queue, or lets them
@@ -243,7 +257,7 @@ func (m *poolMemory) unmap() {
 		areas[i].unmap()
 	}
 	if m.region != nil {
-		_ = unmap(m.region)
+		_ = sys.Unmap(m.region)
 		m.region = nil
 	}
 }

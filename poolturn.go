@@ -104,7 +104,7 @@ func (p *Pool) beforeTurn(l *Loop) {
 		p.dry, p.stuck = p.dry && !supplied, false
 		p.receivers.nudge()
 	}
-	if !p.setStarving(p.dry || p.receivers.hungry() > 0, now.returns) {
+	if !p.setStarving(p.dry || p.receivers.hungry() > 0 || p.receivers.lacksRoom(), now.returns) {
 		l.again = true
 	}
 }
@@ -154,7 +154,7 @@ type PoolStats struct {
 	RearmedNoBuffer  uint64 `json:"rearmed_no_buffer"`
 	RearmedQueueFull uint64 `json:"rearmed_queue_full"`
 	RearmedOther     uint64 `json:"rearmed_other"`
-	Paused           uint64 `json:"paused"` // times that a receiver had PoolConfig.MaxLeases leases out
+	Paused           uint64 `json:"paused"` // times that a receiver had PoolConfig.MaxLeases leases out, or was too far ahead of its consumer
 
 	// What the kernel could not copy for want of a buffer is read from the socket into
 	// memory of its own, and leased as any other bytes: RescuedBytes in Rescues Buffers.

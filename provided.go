@@ -6,6 +6,7 @@ import (
 	"sync"
 	"unsafe"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -66,7 +67,7 @@ func newProvidedPool(ctx context.Context, loop *Loop, cfg PoolConfig, how consum
 	if cfg.Memory == MemoryDMABuf {
 		return nil, errors.New("zcrx: a provided pool cannot lie in a dma-buf: the kernel copies into user memory")
 	}
-	p := &ProvidedPool{loop: loop, numBuffers: cfg.NumBuffers, consumption: how, limitsBundles: limitsBundles(kernelRelease()), owed: make([]int32, cfg.NumBuffers)}
+	p := &ProvidedPool{loop: loop, numBuffers: cfg.NumBuffers, consumption: how, limitsBundles: limitsBundles(sys.KernelRelease()), owed: make([]int32, cfg.NumBuffers)}
 	p.ledger.init(new(sync.Mutex), p, loop.wake)
 	p.maxLeases = uint64(cfg.MaxLeases)
 	if p.area, err = newArea(cfg.Memory, cfg.NumBuffers, uintptr(bufferSizeFor(cfg.BufferSizeHint)), -1); err != nil {

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // The copying pool against real kernels, in each way in which these use buffers up.
@@ -34,8 +36,8 @@ func TestBestConsumption(t *testing.T) {
 		assert.Equal(t, want, completesInOrder(release), release)
 	}
 	best := consumption{}
-	if completesInOrder(kernelRelease()) {
-		best = consumption{incremental: true, bundles: limitsBundles(kernelRelease())}
+	if completesInOrder(sys.KernelRelease()) {
+		best = consumption{incremental: true, bundles: limitsBundles(sys.KernelRelease())}
 	}
 	assert.Equal(t, best, bestConsumption(), "each such kernel has both")
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // providedEntry mirrors struct io_uring_buf. Its last two bytes are the ring's
@@ -36,13 +38,13 @@ type providedRing struct {
 }
 
 func mapProvidedRing(entries uint32) (providedRing, error) {
-	page := pageSize()
+	page := sys.PageSize()
 	size := (uintptr(entries)*providedEntrySize + page - 1) &^ (page - 1)
-	mem, err := mapAnonymous(size, page)
+	mem, err := sys.MapAnonymous(size, page)
 	if err != nil {
 		return providedRing{}, fmt.Errorf("zcrx: map provided-buffer ring of %d entries: %w", entries, err)
 	}
-	adviseReceive(mem)
+	sys.AdviseReceive(mem)
 	return providedRing{mem: mem, entries: entries}, nil
 }
 
@@ -101,7 +103,7 @@ func (r *providedRing) loadTailWord() (firstID, tail uint16) {
 
 func (r *providedRing) unmap() {
 	if r.mem != nil {
-		_ = unmap(r.mem)
+		_ = sys.Unmap(r.mem)
 		r.mem = nil
 	}
 }

@@ -8,7 +8,9 @@ import "sync"
 // nobody reads leave the pool to the others; whose consumer keeps up may be twice as far
 // ahead each time, up to its share. What no lock guards belongs to the loop's thread.
 type readAhead struct {
-	mayBeAhead int // in Buffers
+	mayBeAhead int  // in Buffers
+	handedOver bool // some were, since mayBeAhead was set
+	behind     bool // the consumer is: r is paused until he has taken what is there
 
 	windowMu  sync.Mutex
 	bounded   bool // guarded by windowMu: we set the size of the socket's receive buffer
@@ -54,8 +56,12 @@ func (r *Receiver) caughtUp() bool {
 	return was
 }
 
-// keepUp lets r be further ahead if its consumer has taken all that was handed over.
+// keepUp lets r be further ahead if its consumer has taken all that was handed over. That
+// there was nothing to take yet shows nothing.
 func (r *Receiver) keepUp() {
+	if !r.handedOver {
+		return
+	}
 	r.mu.Lock()
 	keepsUp := len(r.incoming) == 0
 	r.mu.Unlock()
@@ -69,7 +75,7 @@ func (r *Receiver) goFurtherAhead() {
 	if r.mayBeAhead == most {
 		return
 	}
-	r.mayBeAhead = min(2*r.mayBeAhead, most)
+	r.mayBeAhead, r.handedOver = min(2*r.mayBeAhead, most), false
 	r.fitWindow()
 }
 

@@ -39,7 +39,7 @@ func TestReadAhead(t *testing.T) {
 		unread := p.Stats().Outstanding
 		assert.GreaterOrEqual(t, unread, 64)
 		assert.Less(t, unread, most, "it is not its share that stopped it")
-		assert.Equal(t, 128, may(), "it may be further once it has been read")
+		assert.Equal(t, 64, may(), "it may be further once it has been read")
 		s.receiveExactly(t, r, size)
 		assert.Equal(t, most, may())
 		assert.Zero(t, p.Stats().Outstanding)
@@ -138,4 +138,83 @@ func TestOwnWindow(t *testing.T) {
 	}))
 	assert.Equal(t, 100_000, size(before))
 	assert.Equal(t, 100_000, size(after))
+}
+
+// TestReadAheadOfSteadyConsumer: whose consumer is never behind may be far ahead as well,
+// and its receive is not ended again and again.
+func TestReadAheadOfSteadyConsumer(t *testing.T) {
+	const most, size, chunk = 256, 16 << 20, 32 << 10
+	inEveryMode(t, func(t *testing.T, mode Mode) {
+		l := newTestLoop(t, LoopConfig{})
+		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 512, MaxLeases: most})
+		peer, r := newTestReceiver(t, p)
+		s := newStream(14)
+		for at := 0; at < size; at += chunk {
+			_, err := s.write(peer, at, at+chunk)
+			require.NoError(t, err)
+			got := 0
+			for got < chunk {
+				b, err := r.Recv(t.Context())
+				require.NoError(t, err)
+				got += b.Len()
+				require.NoError(t, b.Release())
+			}
+		}
+		may := 0
+		require.NoError(t, l.do(func() error { may = r.mayBeAhead; return nil }))
+		assert.Equal(t, most, may)
+	})
+}
+
+// TestHandleBehindMove: a Handler that takes over when the connection is about to leave its
+// loop has that do nothing to it afterwards.
+func TestHandleBehindMove(t *testing.T) {
+	here, there := newTestLoop(t, LoopConfig{}), newTestLoop(t, LoopConfig{})
+	p := openTestPool(t, here, Provided, PoolConfig{NumBuffers: 256})
+	q := openTestPool(t, there, Provided, PoolConfig{NumBuffers: 2048, MaxLeases: 2048})
+	peer, r := newTestReceiver(t, p)
+	flooded := newStream(16).flood(t, peer)
+	eventually(t, "it is paused", r.isPaused.Load)
+	require.NoError(t, peer.SetLinger(0))
+	require.NoError(t, peer.Close())
+	<-flooded
+	eventually(t, "nothing is in flight", func() (idle bool) {
+		require.NoError(t, here.do(func() error { idle = !r.armed && !r.watching; return nil }))
+		return idle
+	})
+	moved := &move{to: q, done: make(chan error, 1)}
+	require.NoError(t, here.do(func() error {
+		r.moving = moved
+		r.settle()
+		here.retry(func() { // it has arrived, and uses its share up
+			_ = there.do(func() error { r.paused = true; return nil })
+		})
+		return (&ringSocket{Receiver: r}).handle(nil, func(buffers []Buffer, _ error) { _ = ReleaseAll(buffers) })
+	}))
+	require.NoError(t, <-moved.done)
+	require.NoError(t, here.do(func() error { return nil })) // a turn later
+	require.NoError(t, there.do(func() error {
+		assert.True(t, r.paused, "the loop that it has left resumed it")
+		return nil
+	}))
+}
+
+// TestWriteBufferStays: letting the receive buffer go leaves the send buffer as it is.
+func TestWriteBufferStays(t *testing.T) {
+	p := newRescuePool(t, 1024)
+	p.memory.tcpWindow = 6 << 20
+	_, r := newRescueReceiver(t, p)
+	fd := r.socket.fd
+	onLoop := func(fn func()) {
+		t.Helper()
+		require.NoError(t, p.loop.do(func() error { fn(); return nil }))
+	}
+	onLoop(r.startAhead)
+	require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 50_000))
+	p.memory.tcpWindow = 1
+	onLoop(r.goFurtherAhead)
+	require.False(t, receiveBufferIsSet(fd))
+	locked, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK)
+	require.NoError(t, err)
+	assert.NotZero(t, locked&unix.SOCK_SNDBUF_LOCK)
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // Receiver takes in the bytes of one TCP connection, in order, as leased
@@ -17,7 +19,8 @@ import (
 //
 // A receiver has at most PoolConfig.MaxLeases leases out, those included that
 // nobody has taken yet. Then its receive is paused until half of them are back:
-// the data stays in the socket, and TCP's window closes.
+// the data stays in the socket, and TCP's window closes. While its consumer takes
+// nothing it is paused much earlier, and goes on once that has taken all.
 //
 // A copying pool that is empty leaves the data in the socket as well. A hardware
 // queue without buffers drops packets, and goes on with the sender's next
@@ -26,8 +29,8 @@ type Receiver struct {
 	socket socketFD
 	home   atomic.Pointer[home] // stored by the loop that it leaves
 	closed chan struct{}        // closed with the socket
-	// isPaused says that the share was used up. It is set before the data is handed
-	// over that did that.
+	// isPaused says that the share was used up, or nobody took what came. Of a share it
+	// is set before the data is handed over that did that.
 	isPaused atomic.Bool
 
 	loopSide // of the loop's thread
@@ -85,17 +88,17 @@ func NewReceiver(pool BufferPool, conn *net.TCPConn) (*Receiver, error) {
 	}
 	if _, zeroCopy := pool.(*Pool); zeroCopy {
 		if err := checkPlainTCP(fd); err != nil {
-			return nil, errors.Join(err, closeFD(fd))
+			return nil, errors.Join(err, sys.Close(fd))
 		}
 	}
 	// A receive on a non-blocking socket ends with EAGAIN instead of waiting.
 	if err := setNonblock(fd, false); err != nil {
-		return nil, errors.Join(err, closeFD(fd))
+		return nil, errors.Join(err, sys.Close(fd))
 	}
 	r := newReceiver(pool, fd)
 	err = r.do(func() error { return r.attach(pool) })
 	if err != nil {
-		return nil, errors.Join(err, setNonblock(fd, true), closeFD(fd))
+		return nil, errors.Join(err, setNonblock(fd, true), sys.Close(fd))
 	}
 	_ = conn.Close() // the socket lives on in fd
 	return r, nil
@@ -173,11 +176,13 @@ func (r *Receiver) untaken() []Buffer {
 	r.consumer.Lock()
 	defer r.consumer.Unlock()
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	left := slices.Concat(r.taken[r.next:], r.incoming)
 	r.taken, r.next, r.incoming = nil, 0, nil
-	if r.caughtUp() {
-		r.loop.retry(r.resume)
+	caughtUp := r.caughtUp()
+	r.mu.Unlock()
+	if caughtUp {
+		// By way of the share, which r gives up if it leaves the loop before that.
+		r.pool.accounts().resumeSoon(r.share)
 	}
 	return left
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zcrx-go/zcrx/internal/skip"
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -204,7 +205,7 @@ func testSmallCompletionQueue(t *testing.T, size CompletionSize) {
 		require.True(t, bytes.Equal(want, receiveAll(t, r)))
 		if mode == DeviceLess {
 			// Before 7.2.10 the receive may just pause.
-			if !olderKernel(kernelRelease(), 7, 2, 10) {
+			if !olderKernel(sys.KernelRelease(), 7, 2, 10) {
 				assert.Positive(t, p.Stats().RearmedQueueFull, "%+v", p.Stats())
 			}
 		} else {

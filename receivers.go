@@ -1,6 +1,9 @@
 package zcrx
 
-import "sync/atomic"
+import (
+	"slices"
+	"sync/atomic"
+)
 
 // receiverList is the receivers of a pool. All but the counters belongs to the
 // loop's thread.
@@ -18,6 +21,11 @@ type receiverList struct {
 func (rl *receiverList) add(r *Receiver)   { rl.all = append(rl.all, r) }
 func (rl *receiverList) await(r *Receiver) { rl.waiting = append(rl.waiting, r) }
 func (rl *receiverList) hungry() int       { return len(rl.waiting) }
+
+// lacksRoom tells whether one of those that were put off goes on with a return.
+func (rl *receiverList) lacksRoom() bool {
+	return slices.ContainsFunc(rl.stalled, func(r *Receiver) bool { return r.shortage.noRoom })
+}
 
 func (rl *receiverList) stall(r *Receiver) { rl.stalled = append(rl.stalled, r) }
 

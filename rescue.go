@@ -2,6 +2,7 @@ package zcrx
 
 import (
 	"errors"
+	"io"
 	"slices"
 	"syscall"
 	"time"
@@ -49,7 +50,8 @@ type shortage struct {
 	ends    int       // receives that ended so, in a row
 	since   time.Time // the last of them ended
 	refused bool      // it ended with EFAULT: either way is shut if recv(2) says so too
-	stalls  int       // reads in vain, in a row
+	stalls  int       // times that it was put off, in a row
+	noRoom  bool      // the last of them for want of room: see rescueRoom
 	retry   time.Time // not before that
 }
 
@@ -73,8 +75,9 @@ func (p *Pool) rescueDue(r *Receiver, now time.Time, idle bool) bool {
 // again. It is for the loop's thread; no receive of r is in flight.
 func (p *Pool) rescue(r *Receiver) {
 	room := p.rescueRoom(r.share)
+	r.shortage.noRoom = room == 0
 	if room == 0 {
-		p.stall(r)
+		p.putOff(r) // a return is on its way, and goes on with it
 		return
 	}
 	if p.rescueMemory == nil {
@@ -89,7 +92,7 @@ func (p *Pool) rescue(r *Receiver) {
 		r.shortage = shortage{ends: 1}
 		r.arm()
 	case errno == 0:
-		r.arm() // the end of the stream, which the receive tells
+		r.end(io.EOF)
 	case errno == syscall.EFAULT && r.shortage.refused:
 		r.end(receiveError(errno))
 	case errno == syscall.EFAULT || errno == syscall.EAGAIN || errno == syscall.ENOMEM || errno == syscall.ENOBUFS:
@@ -141,10 +144,18 @@ func (p *Pool) stall(r *Receiver) {
 	if p.stalls.Add(1) == 1 {
 		p.loop.report("receive", errStalled)
 	}
+	p.growth.allocFailed = true
+	if !p.owner {
+		p.memory.wantMore()
+	}
+	p.putOff(r)
+}
+
+// putOff has r tried again later, and later each time.
+func (p *Pool) putOff(r *Receiver) {
 	s := &r.shortage
 	s.retry = time.Now().Add(min(shortestStall<<min(s.stalls, 10), longestStall))
 	s.stalls++
-	p.growth.allocFailed = true
 	p.receivers.stall(r)
 }
 
@@ -174,9 +185,12 @@ func (p *Pool) relieve(now supply, grown, coming, pending bool) {
 		}
 	}
 	for _, r := range rl.takeStalled() {
-		if grown || !r.shortage.retry.After(moment) {
+		switch {
+		case grown || !r.shortage.retry.After(moment):
 			r.arm()
-		} else {
+		case r.shortage.noRoom && p.rescueRoom(r.share) > 0:
+			p.rescue(r)
+		default:
 			rl.stall(r)
 		}
 	}

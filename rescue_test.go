@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // newRescuePool makes a pool whose kernel is the test, on a real loop. Nothing is armed
@@ -75,7 +76,7 @@ func awaitQueued(t *testing.T, r *Receiver) {
 func peekNow(fd int) (int, syscall.Errno) {
 	var b [1]byte
 	n, _, err := syscall.Recvfrom(fd, b[:], syscall.MSG_DONTWAIT|syscall.MSG_PEEK)
-	errno, _ := err.(syscall.Errno)
+	errno, _ := errors.AsType[syscall.Errno](err)
 	return n, errno
 }
 
@@ -133,7 +134,7 @@ func TestRescueIsBounded(t *testing.T) {
 		held = append(held, rescueNow(t, p, r)...)
 	}
 	assert.Empty(t, rescueNow(t, p, r))
-	assert.EqualValues(t, 1, p.Stats().Stalls)
+	assert.Zero(t, p.Stats().Stalls, "a return ends it")
 	last := rescueNow(t, p, idle)
 	assert.Len(t, last, 1)
 	assert.Empty(t, rescueNow(t, p, idle))
@@ -180,4 +181,96 @@ func TestStall(t *testing.T) {
 	assert.EqualValues(t, 12, p.Stats().Stalls)
 	assert.Equal(t, 1, strings.Count(log.String(), "neither copied by the kernel"))
 	assert.True(t, p.growth.allocFailed, "growing would help")
+}
+
+// TestHandlerClosesPoolBeforeFlush has a Handler close the pool in the very turn that is
+// about to flush it: with the end that a rescue met. The pool's memory goes at once.
+func TestHandlerClosesPoolBeforeFlush(t *testing.T) {
+	p := newMember(newTestLoop(t, LoopConfig{}), ZeroCopy, &Features{})
+	p.use(newFakeMemory(t, 4, 4, refillLayouts["7.3"]))
+	p.maxLeases = 1
+	p.memory.hold()
+	p.memory.join(p)
+	p.canFlush = true
+	peer, conn := tcpPair(t)
+	fd, err := detachConn(conn)
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
+	r := newReceiver(p, fd)
+	require.NoError(t, peer.SetLinger(0))
+	require.NoError(t, peer.Close())
+	require.Eventually(t, func() bool {
+		facts, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		return err == nil && facts.State == 7 // TCP_CLOSE
+	}, 10*time.Second, time.Millisecond)
+	told := make(chan error, 1)
+	r.handler = func(_ []Buffer, err error) {
+		told <- err
+		assert.NoError(t, p.Close())
+	}
+	require.NoError(t, p.loop.do(func() error {
+		p.loop.addSource(p)
+		require.True(t, p.addUser())
+		r.attached, r.hungUp = true, true
+		p.receivers.add(r)
+		b := p.lease(nil, 0, 0) // goes back: there is something to flush
+		p.count()
+		require.NoError(t, b.Release())
+		p.receivers.await(r)
+		r.shortage.ends = 2
+		return nil
+	}))
+	require.ErrorIs(t, <-told, syscall.ECONNRESET)
+	require.NoError(t, p.loop.do(func() error { return nil }))
+	assert.True(t, p.freed)
+	require.NoError(t, r.Close())
+}
+
+// TestRescueGoesOnWithRoom: a receiver whose bytes find no room in what the pool may
+// rescue goes on with the lease that comes back, not some time after.
+func TestRescueGoesOnWithRoom(t *testing.T) {
+	p := newRescuePool(t, 2)
+	peer, r := newRescueReceiver(t, p)
+	want := pattern(8, 8*int(pageSize()))
+	_, err := peer.Write(want)
+	require.NoError(t, err)
+	awaitQueued(t, r)
+	var held []Buffer
+	for p.memory.rescuedOut < 2 {
+		held = append(held, rescueNow(t, p, r)...)
+	}
+	got := 0
+	require.NoError(t, p.loop.do(func() error {
+		r.shortage.stalls = 10 // the next attempt is a second away
+		p.rescue(r)
+		p.beforeTurn(p.loop)
+		assert.True(t, p.starving, "a return wakes the loop")
+		return nil
+	}))
+	require.NoError(t, ReleaseAll(held))
+	require.NoError(t, p.loop.do(func() error {
+		p.beforeTurn(p.loop)
+		got = len(r.batch)
+		r.publish()
+		return nil
+	}))
+	assert.Positive(t, got)
+	r.mu.Lock()
+	held, r.incoming = r.incoming, nil
+	r.mu.Unlock()
+	require.NoError(t, ReleaseAll(held))
+}
+
+// TestShortageStaysBehind: what a receiver met in one pool says nothing of the next.
+func TestShortageStaysBehind(t *testing.T) {
+	p, next := newRescuePool(t, 2), newRescuePool(t, 2)
+	_, r := newRescueReceiver(t, p)
+	require.NoError(t, next.loop.Close()) // the move comes no further
+	require.NoError(t, p.loop.do(func() error {
+		r.shortage = shortage{ends: 3, refused: true, stalls: 4}
+		r.moving = &move{to: next, done: make(chan error, 1)}
+		r.handOff()
+		assert.Zero(t, r.shortage)
+		return nil
+	}))
 }

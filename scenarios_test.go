@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // The pool's scenarios that a real kernel can show, on a device-less pool. The
@@ -135,7 +137,7 @@ func TestDryPoolSleeps(t *testing.T) {
 		}
 		eventually(t, "the receive ended for want of a buffer, and the loop sleeps", func() bool {
 			// Before 7.2.10 the receive may just pause.
-			ended := p.Stats().RearmedNoBuffer > 0 || olderKernel(kernelRelease(), 7, 2, 10) && mode == DeviceLess
+			ended := p.Stats().RearmedNoBuffer > 0 || olderKernel(sys.KernelRelease(), 7, 2, 10) && mode == DeviceLess
 			return ended && l.asleep.Load()
 		})
 		before := l.Stats().Turns

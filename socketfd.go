@@ -1,6 +1,10 @@
 package zcrx
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
+)
 
 // socketFD is a socket's fd, which nobody uses once it is closed: its number may
 // be another file's then.
@@ -32,7 +36,7 @@ func (s *socketFD) leave() {
 	last := s.closed && s.users == 0
 	s.mu.Unlock()
 	if last {
-		_ = closeFD(s.fd)
+		_ = sys.Close(s.fd)
 	}
 }
 
@@ -48,7 +52,7 @@ func (s *socketFD) close() bool {
 	last := s.users == 0
 	s.mu.Unlock()
 	if last {
-		_ = closeFD(s.fd) // nothing to do about an error: the fd is gone in any case
+		_ = sys.Close(s.fd) // nothing to do about an error: the fd is gone in any case
 	}
 	return true
 }

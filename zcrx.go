@@ -7,6 +7,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -160,7 +161,7 @@ func (r *zcrxRing) turn(waitFor uint32, timeout time.Duration, flushes []flushRe
 	switch errno {
 	case 0:
 		return n, nil
-	case errTimer, syscall.EINTR:
+	case sys.ETIME, syscall.EINTR:
 		return 0, nil
 	}
 	return 0, kernelError("submit", errno)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/zcrx-go/zcrx/internal/cprep"
 	"github.com/zcrx-go/zcrx/internal/skip"
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -95,9 +96,9 @@ func TestClosedZCRXRing(t *testing.T) {
 func TestRingErrors(t *testing.T) {
 	r := newTestRing(t, uring.Config{Entries: 4, Flags: ownerFlags})
 	assert.EqualError(t, r.Enable(), "zcrx: enable ring: "+errnoText(unix.EBADFD))
-	mem, err := mapAnonymous(pageSize(), pageSize())
+	mem, err := sys.MapAnonymous(pageSize(), pageSize())
 	require.NoError(t, err)
-	defer func() { assert.NoError(t, unmap(mem)) }()
+	defer func() { assert.NoError(t, sys.Unmap(mem)) }()
 	err = r.registerBufRing(unsafe.Pointer(&mem[0]), 3, 0, 0)
 	assertLayer(t, err, LayerKernel)
 	assert.ErrorContains(t, err, "register provided-buffer ring: EINVAL")
@@ -124,11 +125,11 @@ func newRegisteredRing(t *testing.T, flags uring.SetupFlags, n int, entries uint
 	r := newTestRing(t, uring.Config{Entries: 16, CQEntries: 256, Flags: ownerFlags | flags})
 	a, err := newArea(MemoryAnonymous, n, pageSize(), -1)
 	require.NoError(t, err)
-	region, err := mapAnonymous(refillRegionSize(entries, pageSize()), pageSize())
+	region, err := sys.MapAnonymous(refillRegionSize(entries, pageSize()), pageSize())
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		a.unmap()
-		assert.NoError(t, unmap(region))
+		assert.NoError(t, sys.Unmap(region))
 	})
 	answer, err := r.registerIfq(ifqRequest{
 		refillEntries: entries, flags: regDeviceLess,
@@ -150,7 +151,7 @@ func receiveInto(t *testing.T, r *zcrxRing, id ZCRXID, limit uint32) (sender *ne
 	require.NoError(t, err)
 	require.NoError(t, setNonblock(fd, false))
 	require.NoError(t, conn.Close())
-	t.Cleanup(func() { assert.NoError(t, closeFD(fd)) })
+	t.Cleanup(func() { assert.NoError(t, sys.Close(fd)) })
 	r.GetSQE().PrepRecvZC(fd, uint32(id), limit)
 	_, err = r.Submit()
 	require.NoError(t, err)
@@ -227,7 +228,7 @@ func TestExportImportAndControl(t *testing.T) {
 	importer := newTestRing(t, uring.Config{Entries: 8, Flags: ownerFlags | uring.SetupCQE32})
 	answer, err := importer.importIfq(fd)
 	require.NoError(t, err)
-	require.NoError(t, closeFD(fd), "the import holds its own reference")
+	require.NoError(t, sys.Close(fd), "the import holds its own reference")
 	assert.Zero(t, answer.refillEntries, "the kernel does not tell an importer")
 
 	// Received by the importer, into the exporter's memory, returned through
@@ -357,7 +358,7 @@ func assertLayer(t *testing.T, err error, layer Layer) {
 
 // memlockLayer is the layer of ENOMEM for who has a memlock limit, 0 without one.
 func memlockLayer() Layer {
-	if _, limited := memlockLimit(); limited {
+	if _, limited := sys.MemlockLimit(); limited {
 		return LayerPrivilege
 	}
 	return 0
@@ -381,7 +382,7 @@ func TestErrnoTable(t *testing.T) {
 		{syscall.ERANGE, 0, LayerDevice, "queue 4 of interface index 1073741824 is out of range"},
 		{syscall.EEXIST, 0, 0, "already has a memory provider"},
 		{syscall.EBUSY, 0, 0, "AF_XDP"},
-		{errNoData, 0, LayerDevice, "ignored the buffer area"},
+		{sys.ENODATA, 0, LayerDevice, "ignored the buffer area"},
 		{syscall.ENOMEM, 0, memlockLayer(), "bytes could not be pinned"},
 		{syscall.EFAULT, 0, 0, "not mapped, not writable or empty"},
 		{syscall.E2BIG, 0, 0, "is too large"},

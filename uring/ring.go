@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // SetupFlags are the IORING_SETUP_* flags of a ring (uapi linux/io_uring.h).
@@ -269,7 +271,7 @@ func (r *Ring) submit(waitFor uint32, timeout time.Duration) (int, error) {
 	switch errno {
 	case 0:
 		return n, nil
-	case errTimer, syscall.EINTR:
+	case sys.ETIME, syscall.EINTR:
 		return 0, nil
 	case syscall.EEXIST:
 		return 0, os.NewSyscallError(call, ErrWrongThread)

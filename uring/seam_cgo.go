@@ -22,9 +22,6 @@ import (
 // haveLiburing tells whether this build can talk to io_uring at all.
 const haveLiburing = true
 
-// errTimer is what a wait returns when its time-out has passed.
-const errTimer = syscall.ETIME
-
 func liburingVersion() (major, minor int) {
 	return int(C.IO_URING_VERSION_MAJOR), int(C.IO_URING_VERSION_MINOR)
 }

@@ -11,10 +11,7 @@ import (
 // here (cNew is never reached: New refuses first), so the methods of a Ring have
 // nothing to act on; they exist to let the package build.
 
-const (
-	haveLiburing = false
-	errTimer     = syscall.Errno(0x7fff)
-)
+const haveLiburing = false
 
 func liburingVersion() (major, minor int) { return 0, 0 }
 

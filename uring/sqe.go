@@ -1,9 +1,10 @@
 package uring
 
 import (
-	"encoding/binary"
 	"time"
 	"unsafe"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // SQE is a submission queue entry, laid out as struct io_uring_sqe. Fill it in
@@ -192,7 +193,7 @@ func (s *SQE) PrepSendZC(fd int, b []byte, flags int, zcFlags uint16) {
 // Implements: void io_uring_prep_poll_add(struct io_uring_sqe *sqe, int fd, unsigned poll_mask)
 func (s *SQE) PrepPollAdd(fd int, events uint32) {
 	s.prep(OpPollAdd, fd, 0, 0, 0)
-	s.OpFlags = pollMask(events)
+	s.OpFlags = sys.PollMask(events)
 }
 
 // PrepPollMultishot is PrepPollAdd with a completion for every wake-up until
@@ -262,12 +263,3 @@ func (s *SQE) PrepMsgRing(ringFD int, res uint32, userData uint64, flags uint32)
 
 // sliceAddr is where b's bytes lie; it does not keep them alive.
 func sliceAddr(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
-
-// pollMask puts POLL* events as the kernel reads them from an SQE: its two
-// halves are swapped on big-endian machines.
-func pollMask(events uint32) uint32 {
-	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 {
-		return events<<16 | events>>16
-	}
-	return events
-}

@@ -36,7 +36,7 @@ type refusal struct {
 func (want refusal) check(t *testing.T, queue int) {
 	t.Helper()
 	// Patience is for queues that are being given up.
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	_, err := zcrx.NewPool(ctx, newLoop(t), zcrx.PoolConfig{Interface: device, Queue: queue, NumBuffers: 64})
 	want.checkError(t, err)

@@ -69,11 +69,10 @@ func (a *audience) unread(n int) (end func()) {
 		// What they queue here is the same kernel's memory, of which TCP may not use much.
 		require.NoError(a.t, out.SetWriteBuffer(64<<10))
 		sending.Go(func() error {
-			for {
-				if _, err := out.Write(pattern()[:chunkSize]); err != nil {
-					return nil // it was closed: see end
-				}
+			for err := error(nil); err == nil; {
+				_, err = out.Write(pattern()[:chunkSize])
 			}
+			return nil // it was closed: see end
 		})
 	}
 	for was := uint64(0); ; {

@@ -1,0 +1,129 @@
+package sys
+
+import (
+	"encoding/binary"
+	"os"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Errnos that not every system has.
+const (
+	ETIME   = unix.ETIME   // a wait's time-out has passed
+	ENODATA = unix.ENODATA // a driver ignored a registration
+)
+
+// ErrnoName returns the errno's name, empty if it has none.
+func ErrnoName(e syscall.Errno) string { return unix.ErrnoName(e) }
+
+// ThreadID returns the kernel's number of the calling thread.
+func ThreadID() int { return unix.Gettid() }
+
+// NewEventFD returns a blocking eventfd: a read of it on a ring completes when
+// somebody writes.
+func NewEventFD() (int, error) {
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	return fd, os.NewSyscallError("eventfd", err)
+}
+
+// SignalEventFD adds one to the eventfd's counter.
+func SignalEventFD(fd int) error {
+	var one [8]byte
+	binary.NativeEndian.PutUint64(one[:], 1)
+	_, err := unix.Write(fd, one[:])
+	return os.NewSyscallError("write", err)
+}
+
+// Close closes a file descriptor.
+func Close(fd int) error { return os.NewSyscallError("close", unix.Close(fd)) }
+
+// MapAnonymous maps size bytes of zeroed private memory, at an address that is
+// a multiple of align (a power of two, at least a page).
+func MapAnonymous(size, align uintptr) ([]byte, error) {
+	mem, err := unix.MmapPtr(-1, 0, nil, size+align, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return nil, os.NewSyscallError("mmap", err)
+	}
+	// Cut off what lies before and behind the aligned part.
+	skip := (align - uintptr(mem)&(align-1)) & (align - 1)
+	if skip > 0 {
+		if err := unix.MunmapPtr(mem, skip); err != nil {
+			return nil, os.NewSyscallError("munmap", err)
+		}
+	}
+	start := unsafe.Add(mem, skip)
+	if rest := align - skip; rest > 0 {
+		if err := unix.MunmapPtr(unsafe.Add(start, size), rest); err != nil {
+			return nil, os.NewSyscallError("munmap", err)
+		}
+	}
+	return unsafe.Slice((*byte)(start), size), nil
+}
+
+// Unmap gives mem back; it must be a whole mapping.
+func Unmap(mem []byte) error {
+	return os.NewSyscallError("munmap", unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(mem)), uintptr(len(mem))))
+}
+
+// AdviseReceive keeps received bytes out of core dumps and of child processes
+// (whose copy-on-write would take the pages away from the kernel), and asks for
+// huge pages. All three are advice: a kernel without them still works.
+func AdviseReceive(mem []byte) {
+	for _, advice := range []int{unix.MADV_DONTDUMP, unix.MADV_DONTFORK, unix.MADV_HUGEPAGE} {
+		_ = unix.Madvise(mem, advice)
+	}
+}
+
+// KernelRelease returns the running kernel's version, as uname -r prints it.
+func KernelRelease() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// IOUringDisabled returns the sysctl kernel.io_uring_disabled: 0, 1 or 2; 0 where the
+// kernel does not have it (before Linux 6.6).
+func IOUringDisabled() int {
+	b, err := os.ReadFile("/proc/sys/kernel/io_uring_disabled")
+	if err != nil || len(b) == 0 || b[0] < '0' || b[0] > '2' {
+		return 0
+	}
+	return int(b[0] - '0')
+}
+
+// SeccompFiltered reports whether a seccomp filter is in force: then a system call
+// that is missing may just be hidden.
+func SeccompFiltered() bool {
+	b, err := os.ReadFile("/proc/thread-self/status")
+	return err == nil && strings.Contains(string(b), "\nSeccomp:\t2\n")
+}
+
+// MemlockLimit returns RLIMIT_MEMLOCK in bytes. limited is false where the process may
+// pin as much as it likes.
+func MemlockLimit() (limit uint64, limited bool) {
+	var r unix.Rlimit
+	if haveCapability(unix.CAP_IPC_LOCK) || unix.Getrlimit(unix.RLIMIT_MEMLOCK, &r) != nil {
+		return 0, false
+	}
+	return r.Cur, r.Cur != unix.RLIM_INFINITY
+}
+
+// haveCapability reports whether the calling thread has the capability.
+func haveCapability(capability uint) bool {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	return unix.Capget(&hdr, &data[0]) == nil && data[0].Effective&(1<<capability) != 0
+}
+
+// InInitialUserNamespace reports whether the process is in the initial user namespace,
+// which maps every id to itself.
+func InInitialUserNamespace() bool {
+	b, err := os.ReadFile("/proc/self/uid_map")
+	f := strings.Fields(string(b))
+	return err != nil || (len(f) == 3 && f[0] == "0" && f[1] == "0" && f[2] == "4294967295")
+}

@@ -1,0 +1,34 @@
+package nic
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+)
+
+// Doubts returns what could not be found out, a clause each, the weightiest first. Only
+// a registration tells then. If there are neither faults nor doubts, the queue should do.
+func (f *Facts) Doubts() []string {
+	var found []string
+	add := func(what string, args ...any) { found = append(found, fmt.Sprintf(what, args...)) }
+	if f.leasing() {
+		add("whether queue %d is leased from a physical interface is told on that side only", f.Queue)
+	}
+	if f.LinkErr != nil {
+		add("whether XDP is attached could not be read (%v)", f.LinkErr)
+	}
+	if f.RingsErr != nil && !errors.Is(f.RingsErr, syscall.EOPNOTSUPP) {
+		add("its header split could not be read (%v)", f.RingsErr)
+	}
+	switch {
+	case f.Down: // then QueueErr says no more than that
+		add("who uses its queues shows only once it is up (ip link set dev %s up)", f.Interface)
+	case f.QueueErr != nil && !errors.Is(f.QueueErr, syscall.EINVAL):
+		add("who uses queue %d could not be read (%v)", f.Queue, f.QueueErr)
+	}
+	if f.Driver != testDriver && !slices.Contains(zeroCopyDrivers, f.Driver) && len(f.Faults()) == 0 {
+		add("nothing wrong was found, but %s has not been seen to do it", f.driverName())
+	}
+	return found
+}

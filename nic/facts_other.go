@@ -1,0 +1,13 @@
+//go:build !linux
+
+package nic
+
+import "github.com/zcrx-go/zcrx/internal/sys"
+
+// read finds out nothing: off Linux there is no zero-copy receive.
+func (f *Facts) read(uint32) {
+	f.LinkErr, f.RingsErr, f.QueueErr = sys.ErrNotLinux, sys.ErrNotLinux, sys.ErrNotLinux
+}
+
+func numReceiveQueues(string) int   { return 0 }
+func interfaceDriver(string) string { return "" }

@@ -1,0 +1,52 @@
+package nic
+
+import (
+	"crypto/rand"
+	"net"
+	"net/netip"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestSteering dials over loopback as if it spread flows over four queues, one of
+// which is wanted.
+func TestSteering(t *testing.T) {
+	key := make([]byte, minRSSKey)
+	_, _ = rand.Read(key) // never fails
+	s := newSteering("lo", &RSS{Key: key, Table: []int{0, 1, 2, 3}}, 2)
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		ln, err := net.Listen("tcp", address)
+		require.NoError(t, err)
+		defer ln.Close()
+		for range 20 {
+			d := net.Dialer{ControlContext: s.Control}
+			c, err := d.DialContext(t.Context(), "tcp", ln.Addr().String())
+			require.NoError(t, err)
+			assert.Equal(t, 2, s.Queue(c.(*net.TCPConn)))
+			low, high := localPorts()
+			port := c.LocalAddr().(*net.TCPAddr).Port
+			assert.True(t, low <= port && port <= high, "%d", port)
+			require.NoError(t, c.Close())
+		}
+		// Where no port leads to the queue the kernel chooses one.
+		none := newSteering("lo", s.rss, 9)
+		d := net.Dialer{ControlContext: none.Control}
+		c, err := d.DialContext(t.Context(), "tcp", ln.Addr().String())
+		require.NoError(t, err)
+		require.NoError(t, c.Close())
+	}
+	elsewhere := newSteering("no such interface", s.rss, 2)
+	_, err := elsewhere.sourceOf(netip.MustParseAddrPort("127.0.0.1:9"))
+	assert.Error(t, err)
+}
+
+func TestSteeringNeedsATable(t *testing.T) {
+	_, err := NewSteering("lo", []int{0})
+	assert.ErrorIs(t, err, syscall.EOPNOTSUPP)
+	assert.ErrorContains(t, err, `RSS of "lo"`)
+	_, err = NewSteering("an interface's name that is too long", []int{0})
+	assert.ErrorIs(t, err, syscall.ENODEV)
+}

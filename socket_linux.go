@@ -1,0 +1,184 @@
+package zcrx
+
+import (
+	"errors"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// System calls on sockets. What other systems have in their place is in socket_other.go.
+
+// detachConn makes an fd of conn's socket that is independent of conn.
+func detachConn(conn *net.TCPConn) (fd int, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	var dupErr error
+	err = raw.Control(func(own uintptr) {
+		fd, dupErr = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0)
+	})
+	if err != nil {
+		return -1, err
+	}
+	return fd, os.NewSyscallError("fcntl", dupErr)
+}
+
+func setNonblock(fd int, nonblocking bool) error {
+	return os.NewSyscallError("fcntl", unix.SetNonblock(fd, nonblocking))
+}
+
+// receiveNow reads what the socket holds, without waiting. No bytes and no errno are the
+// end of the stream.
+func receiveNow(fd int, p []byte) (int, syscall.Errno) {
+	for {
+		n, _, err := unix.Recvfrom(fd, p, unix.MSG_DONTWAIT)
+		if err == nil {
+			return n, 0
+		}
+		errno, ok := errors.AsType[syscall.Errno](err)
+		switch {
+		case !ok:
+			return 0, syscall.EIO // a system call's error is an errno
+		case errno != syscall.EINTR:
+			return 0, errno
+		}
+	}
+}
+
+// boundReceiveBuffer bounds what the socket may queue to so many bytes: the kernel counts
+// what the packets' memory takes. 0 has the kernel tune the size again, by itself.
+func boundReceiveBuffer(fd, bytes int) error {
+	if bytes == 0 {
+		return letReceiveBufferGo(fd)
+	}
+	// Doubled by the kernel. SO_RCVBUF is bounded by net.core.rmem_max as well.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bytes/2) == nil {
+		return nil
+	}
+	return setReceiveBuffer(fd, bytes/2)
+}
+
+// letReceiveBufferGo leaves alone whether the size of the send buffer is set.
+func letReceiveBufferGo(fd int) error {
+	locked, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK)
+	if err != nil {
+		return os.NewSyscallError("getsockopt", err)
+	}
+	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK, locked&^sockRcvbufLock))
+}
+
+func setReceiveBuffer(fd, bytes int) error {
+	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, bytes))
+}
+
+// bytesBehind tells whether recv(2) has more where RECV_ZC answered 0.
+func bytesBehind(fd int) bool {
+	var b [1]byte
+	n, _, err := unix.Recvfrom(fd, b[:], unix.MSG_DONTWAIT|unix.MSG_PEEK)
+	return err == nil && n > 0
+}
+
+// dropUrgent has the kernel drop every packet of a TCP socket that has the URG flag, if
+// the socket has no filter of its own. Accepted sockets inherit it.
+func dropUrgent(fd int) error {
+	if hasFilter(fd) {
+		return nil
+	}
+	const flags, urg, all = 13, 0x20, 1<<32 - 1 // the packet begins with the TCP header
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: flags},
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: urg, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+		{Code: unix.BPF_RET | unix.BPF_K, K: all},
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	return os.NewSyscallError("setsockopt", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program))
+}
+
+// hasFilter tells whether the socket has a classic filter. The length of this option
+// counts instructions, not bytes: with 0 the kernel tells how many there are, and copies
+// none.
+func hasFilter(fd int) bool {
+	n := uint32(0)
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_GET_FILTER, 0, uintptr(unsafe.Pointer(&n)), 0)
+	return errno == 0 && n > 0
+}
+
+// bytesWaiting tells whether the socket holds something to receive.
+func bytesWaiting(fd int) bool {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCINQ)
+	return err == nil && n > 0
+}
+
+// receiveBufferIsSet tells whether a program has set the size of the socket's receive
+// buffer (Linux 5.14; before, nobody knows).
+func receiveBufferIsSet(fd int) bool {
+	locked, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK)
+	return err == nil && locked&sockRcvbufLock != 0
+}
+
+const sockRcvbufLock = 2 // SOCK_RCVBUF_LOCK (uapi linux/socket.h)
+
+// tcpWindowLimit is the largest receive buffer that the kernel gives a socket by itself,
+// in bytes: the last number of net.ipv4.tcp_rmem.
+func tcpWindowLimit() int64 {
+	const usual = 6 << 20
+	b, err := os.ReadFile("/proc/sys/net/ipv4/tcp_rmem")
+	if err != nil {
+		return usual
+	}
+	f := strings.Fields(string(b))
+	if len(f) != 3 {
+		return usual
+	}
+	n, err := strconv.ParseInt(f[2], 10, 64)
+	if err != nil {
+		return usual
+	}
+	return n
+}
+
+// checkPlainTCP refuses sockets with a protocol above TCP. The kernel would refuse to
+// receive from them, with EPROTONOSUPPORT, only once there is a receive.
+func checkPlainTCP(fd int) error {
+	// Where this fails the kernel has the last word.
+	above, _ := unix.GetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_ULP)
+	if above == "" {
+		return nil
+	}
+	remedy := "use mode provided or socket"
+	switch above {
+	case "tls":
+		above, remedy = "kernel TLS", remedy+", or do TLS in the program, as crypto/tls does"
+	case "mptcp":
+		above, remedy = "Multipath TCP", remedy+", or turn it off (net.ListenConfig and net.Dialer: SetMultipathTCP)"
+	}
+	return &UnsupportedError{Feature: "zero-copy receive from a socket of " + above, Layer: LayerKernel, Remedy: remedy}
+}
+
+// incomingNAPI is the number of the NAPI instance that the connection's packets
+// come through, 0 if it has none or that is not known.
+func incomingNAPI(conn *net.TCPConn) uint32 {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	id := uint32(0)
+	if raw.Control(func(fd uintptr) { id = incomingNAPIOf(int(fd)) }) != nil {
+		return 0
+	}
+	return id
+}
+
+// incomingNAPIOf is 0 on an error.
+func incomingNAPIOf(fd int) uint32 {
+	id, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_INCOMING_NAPI_ID)
+	return uint32(id)
+}

@@ -1,0 +1,159 @@
+//go:build linux && cgo
+
+// Package cbench is what the benchmarks hold the library against: C over
+// liburing that does the same. Each loop runs in one call, so that crossing into
+// C costs nothing. cgo cannot stand in test files, hence the package.
+package cbench
+
+/*
+#cgo CFLAGS: -I${SRCDIR}/../../csrc -I${SRCDIR}/../../third_party/liburing/dist/include
+#cgo LDFLAGS: -L${SRCDIR}/../../third_party/liburing/dist/lib -l:liburing.a -pthread
+#include <stdlib.h>
+#include "lease.h"
+#include "stream.h"
+*/
+import "C"
+
+import (
+	"fmt"
+	"syscall"
+	"time"
+	"unsafe"
+
+	_ "github.com/zcrx-go/zcrx/csrc" // compiled anew with its headers
+)
+
+// The sizes that both sides of a comparison share.
+const (
+	// Batch is the number of returns under one lock, and of completions after
+	// which the stand-in for the kernel empties the refill queue.
+	Batch = C.CBENCH_BATCH
+	// Workers is the number of threads that return at once, and Round the number
+	// of leases that the owner makes for all of them together.
+	Workers = C.CBENCH_WORKERS
+	Round   = C.CBENCH_ROUND
+)
+
+// Pool is a buffer pool whose kernel is the benchmark. One goroutine at a time
+// may use it.
+type Pool struct{ c *C.struct_cbench_pool }
+
+// NewPool makes a pool of so many buffers of bufferSize bytes, with a refill
+// queue of as many entries; both are powers of two. The caller must Close it.
+func NewPool(buffers, bufferSize int) (*Pool, error) {
+	p := &Pool{c: (*C.struct_cbench_pool)(C.calloc(1, C.sizeof_struct_cbench_pool))}
+	if ret := C.cbench_pool_open(p.c, C.uint(buffers), C.uint(bufferSize)); ret < 0 {
+		C.free(unsafe.Pointer(p.c))
+		return nil, failure("make pool", int64(ret))
+	}
+	return p, nil
+}
+
+// Close gives the memory back.
+func (p *Pool) Close() {
+	C.cbench_pool_close(p.c)
+	C.free(unsafe.Pointer(p.c))
+	p.c = nil
+}
+
+// Plain lets n completions go by as liburing's zcrx example does: on one thread,
+// without a check of who returns what, the tail published for every entry. It
+// returns how long that took.
+func (p *Pool) Plain(n int) (time.Duration, error) {
+	return elapsed(C.cbench_return_plain(p.c, C.longlong(n)))
+}
+
+// Locked does as the library does: a lock, under it a record's generation compared
+// and counted on, a look for room, an entry, the tail.
+func (p *Pool) Locked(n int) (time.Duration, error) {
+	return elapsed(C.cbench_return_locked(p.c, C.longlong(n)))
+}
+
+// Batched is Locked with Batch returns under one lock.
+func (p *Pool) Batched(n int) (time.Duration, error) {
+	return elapsed(C.cbench_return_batch(p.c, C.longlong(n)))
+}
+
+// Parallel has Workers threads return what the caller leases, about n in all. It
+// returns how long the returning took, from the start of all to the end of the
+// last.
+func (p *Pool) Parallel(n int) (time.Duration, error) {
+	return elapsed(C.cbench_return_parallel(p.c, C.longlong(n)))
+}
+
+func elapsed(ns C.longlong) (time.Duration, error) {
+	if ns < 0 {
+		return 0, failure("return buffers", int64(ns))
+	}
+	return time.Duration(ns), nil
+}
+
+// Pair is a TCP connection over loopback whose fds are the caller's to close.
+func Pair() (sender, receiver int, err error) {
+	var fds [2]C.int
+	if ret := C.cbench_pair(&fds[0]); ret < 0 {
+		return -1, -1, failure("connect", int64(ret))
+	}
+	return int(fds[0]), int(fds[1]), nil
+}
+
+// Sender is a thread that writes to a connection without end.
+type Sender struct{ c *C.struct_cbench_sender }
+
+// StartSender takes over fd and writes chunks of 256 KiB to it. The caller must
+// Stop it.
+func StartSender(fd int) (*Sender, error) {
+	s := &Sender{c: (*C.struct_cbench_sender)(C.calloc(1, C.sizeof_struct_cbench_sender))}
+	if ret := C.cbench_sender_start(s.c, C.int(fd)); ret < 0 {
+		C.free(unsafe.Pointer(s.c))
+		return nil, failure("start sender", int64(ret))
+	}
+	return s, nil
+}
+
+// Stop ends the connection and closes the fd.
+func (s *Sender) Stop() {
+	C.cbench_sender_stop(s.c)
+	C.free(unsafe.Pointer(s.c))
+	s.c = nil
+}
+
+// The ways to receive.
+const (
+	Provided   = C.CBENCH_PROVIDED    // a provided-buffer ring
+	DeviceLess = C.CBENCH_DEVICE_LESS // zcrx without a device (Linux 7.1)
+)
+
+// Stream receives on a ring of its own, with 16384 buffers of 4096 bytes. The
+// goroutine that opens it must be locked to its thread until it has closed it.
+type Stream struct{ c *C.struct_cbench_stream }
+
+// OpenStream receives from fd, which stays the caller's.
+func OpenStream(fd int, mode uint32) (*Stream, error) {
+	s := &Stream{c: (*C.struct_cbench_stream)(C.calloc(1, C.sizeof_struct_cbench_stream))}
+	if ret := C.cbench_stream_open(s.c, C.int(fd), mode); ret < 0 {
+		C.free(unsafe.Pointer(s.c))
+		return nil, failure("open stream", int64(ret))
+	}
+	return s, nil
+}
+
+// Run receives so many bytes, and what came along with the last of them. The
+// first byte of every buffer is read, then the buffer is returned.
+func (s *Stream) Run(bytes int64) error {
+	if ret := C.cbench_stream_run(s.c, C.longlong(bytes)); ret < 0 {
+		return failure("receive", int64(ret))
+	}
+	return nil
+}
+
+// Close ends the receive and gives ring and memory back.
+func (s *Stream) Close() {
+	C.cbench_stream_close(s.c)
+	C.free(unsafe.Pointer(s.c))
+	s.c = nil
+}
+
+func failure(what string, ret int64) error {
+	return fmt.Errorf("cbench: %s: %w", what, syscall.Errno(-ret))
+}

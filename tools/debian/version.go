@@ -1,0 +1,90 @@
+package debian
+
+import (
+	"cmp"
+	"strconv"
+	"strings"
+)
+
+// CompareVersions orders two Debian versions, [epoch:]upstream[-revision], as
+// dpkg does (deb-version(7)): negative if a is older than b, positive if it is
+// newer, zero if they are equal.
+func CompareVersions(a, b string) int {
+	epochA, upstreamA, revisionA := splitVersion(a)
+	epochB, upstreamB, revisionB := splitVersion(b)
+	return cmp.Or(
+		cmp.Compare(epochA, epochB),
+		comparePart(upstreamA, upstreamB),
+		comparePart(revisionA, revisionB),
+	)
+}
+
+// Upstream returns the upstream part of a Debian version: 7.3.4 of
+// 7.3.4-1~bpo13+1.
+func Upstream(version string) string {
+	_, upstream, _ := splitVersion(version)
+	return upstream
+}
+
+func splitVersion(v string) (epoch int, upstream, revision string) {
+	if before, after, ok := strings.Cut(v, ":"); ok {
+		epoch, _ = strconv.Atoi(before)
+		v = after
+	}
+	// The revision begins at the last hyphen: an upstream version may have some.
+	if i := strings.LastIndexByte(v, '-'); i >= 0 {
+		return epoch, v[:i], v[i+1:]
+	}
+	return epoch, v, ""
+}
+
+// comparePart compares stretches of non-digits and of digits in turn.
+func comparePart(a, b string) int {
+	for a != "" || b != "" {
+		for !startsWithDigit(a) || !startsWithDigit(b) {
+			weightA, weightB := weight(a), weight(b)
+			if weightA != weightB {
+				return cmp.Compare(weightA, weightB)
+			}
+			if weightA == 0 {
+				break // both at a number or at the end
+			}
+			a, b = a[1:], b[1:]
+		}
+		var numberA, numberB string
+		numberA, a = cutNumber(a)
+		numberB, b = cutNumber(b)
+		// Without leading zeros the longer number is the larger one.
+		if c := cmp.Or(cmp.Compare(len(numberA), len(numberB)), cmp.Compare(numberA, numberB)); c != 0 {
+			return c
+		}
+	}
+	return 0
+}
+
+// weight orders the first byte of s: a tilde before the end of the part, the
+// end (or a digit) before letters, letters before everything else.
+func weight(s string) int {
+	switch {
+	case s == "" || startsWithDigit(s):
+		return 0
+	case s[0] == '~':
+		return -1
+	case s[0] >= 'A' && s[0] <= 'Z', s[0] >= 'a' && s[0] <= 'z':
+		return int(s[0])
+	default:
+		return int(s[0]) + 256
+	}
+}
+
+func startsWithDigit(s string) bool {
+	return s != "" && s[0] >= '0' && s[0] <= '9'
+}
+
+func cutNumber(s string) (number, rest string) {
+	end := 0
+	for startsWithDigit(s[end:]) {
+		end++
+	}
+	return strings.TrimLeft(s[:end], "0"), s[end:]
+}
