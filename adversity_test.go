@@ -305,7 +305,7 @@ func TestAdversityClosedOnTheLoop(t *testing.T) {
 			p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 32})
 			c := newClosing(t, p, s, 10)
 			<-c.came
-			require.NoError(t, l.do(func(*Ring) error {
+			require.NoError(t, l.do(func() error {
 				switch round % 3 {
 				case 0:
 					return c.r.Close()
@@ -669,7 +669,7 @@ func TestAdversityGrow(t *testing.T) {
 // TestAdversityGrowWithoutTheKernel: a kernel that cannot is not asked, whatever
 // the number.
 func TestAdversityGrowWithoutTheKernel(t *testing.T) {
-	missing := HaveAddArea()
+	missing := Have(FeatureAddArea)
 	if missing == nil {
 		return // TestAdversityGrow
 	}
@@ -680,7 +680,7 @@ func TestAdversityGrowWithoutTheKernel(t *testing.T) {
 	assert.ErrorIs(t, missing, ErrNotSupported)
 	assert.Equal(t, 4, k.pool.NumBuffers())
 	k.destroy()
-	if have(FeatureDeviceLess) == nil {
+	if Have(FeatureDeviceLess) == nil {
 		p, err := NewPool(t.Context(), newTestLoop(t, LoopConfig{}), PoolConfig{DeviceLess: true, NumBuffers: 4})
 		require.NoError(t, err)
 		assertLayer(t, p.Grow(t.Context(), 1), LayerKernel)

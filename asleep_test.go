@@ -17,7 +17,7 @@ func TestSleepersAreWoken(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{})
 	p := openTestPool(t, l, Provided, PoolConfig{NumBuffers: 16})
 	users := p.users()
-	require.NoError(t, l.do(func(*Ring) error { users.sleeps.on = true; return nil }))
+	require.NoError(t, l.do(func() error { users.sleeps.on = true; return nil }))
 	peer, r := newTestReceiver(t, p)
 	require.NoError(t, unix.SetsockoptInt(r.socket.fd, unix.SOL_SOCKET, unix.SO_RCVLOWAT, 1000))
 	want := pattern(5, 2010)
@@ -37,7 +37,7 @@ func TestSleepersAreWoken(t *testing.T) {
 		}
 	}
 	watched := func() (n int) {
-		require.NoError(t, l.do(func(*Ring) error { n = len(users.sleeps.watched); return nil }))
+		require.NoError(t, l.do(func() error { n = len(users.sleeps.watched); return nil }))
 		return n
 	}
 	send(0, 1000)

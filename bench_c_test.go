@@ -15,6 +15,7 @@ import (
 
 	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/tools/cbench"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // The library against C over liburing that does the same, in one run. The
@@ -56,8 +57,8 @@ func newCPool(b *testing.B, buffers int) *cbench.Pool {
 }
 
 // completion is the i-th that the benchmark's kernel hands out.
-func completion(c *CQE, i int) {
-	c.Res, c.Flags = returnBuffer, CQEMore
+func completion(c *uring.CQE, i int) {
+	c.Res, c.Flags = returnBuffer, uring.CQEMore
 	c.Big[0] = uint64(i&(returnBuffers-1)) * returnBuffer
 }
 
@@ -66,7 +67,7 @@ var firstBytes byte // keeps the bytes that benchmarks read from being optimised
 // releaseEach lets n completions go by, each with its own Release.
 func releaseEach(p *Pool) measurement {
 	return func(n int) (time.Duration, error) {
-		var c CQE
+		var c uring.CQE
 		var sum byte
 		one := make([]Buffer, 0, 1)
 		var err error
@@ -93,7 +94,7 @@ func releaseEach(p *Pool) measurement {
 // releaseBatches lets n completions go by, with one ReleaseAll for 64.
 func releaseBatches(p *Pool) measurement {
 	return func(n int) (time.Duration, error) {
-		var c CQE
+		var c uring.CQE
 		var sum byte
 		batch := make([]Buffer, 0, cbench.Batch)
 		var err error
@@ -142,7 +143,7 @@ func releaseFromGoroutines(pools ...*Pool) measurement {
 			})
 		}
 		var took time.Duration
-		var c CQE
+		var c uring.CQE
 		var err error
 		for n > 0 && err == nil {
 			share := min((n+workers-1)/workers, cap(out)/workers)
@@ -220,7 +221,7 @@ func BenchmarkStream(b *testing.B) {
 	b.Run("ratio-provided", func(b *testing.B) {
 		benchmarkTransferRatio(b, openProvidedStream(consumption{}, streamBuffers, func(LoopStats, PoolStats) {}), openCStream(cbench.Provided))
 	})
-	if have(FeatureDeviceLess) != nil {
+	if Have(FeatureDeviceLess) != nil {
 		return
 	}
 	b.Run("c-deviceless", func(b *testing.B) { benchmarkTransfer(b, openCStream(cbench.DeviceLess)) })

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // newBenchPool makes a pool whose kernel is the benchmark.
@@ -40,7 +41,7 @@ func (p *Pool) takeAll() {
 // BenchmarkLease is a completion's way: Buffer, Bytes, Release, refill entry.
 func BenchmarkLease(b *testing.B) {
 	p := newBenchPool(b, 4096)
-	c := CQE{Res: 4096, Flags: CQEMore}
+	c := uring.CQE{Res: 4096, Flags: uring.CQEMore}
 	one := make([]Buffer, 0, 1)
 	var err error
 	var sum byte
@@ -64,7 +65,7 @@ func BenchmarkLease(b *testing.B) {
 // BenchmarkLeaseBatch releases 64 at a time; an operation is one buffer.
 func BenchmarkLeaseBatch(b *testing.B) {
 	p := newBenchPool(b, 4096)
-	c := CQE{Res: 4096, Flags: CQEMore}
+	c := uring.CQE{Res: 4096, Flags: uring.CQEMore}
 	batch := make([]Buffer, 0, 64)
 	var err error
 	i := uint64(0)

@@ -25,7 +25,8 @@
 //   - A [SocketPool] and a [SocketReceiver] are their counterparts that read
 //     through Go's poller, in mode [Socket].
 //   - [ProbeFeatures] says what this kernel, this process and this build can do.
-//   - [Ring], [SQE] and [CQE] are the floor below: liburing's ring in Go.
+//
+// Package [github.com/zcrx-go/zcrx/uring] is the floor below: liburing in Go.
 //
 // # Ownership
 //

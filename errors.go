@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // Errors to test for with errors.Is.
@@ -28,8 +30,8 @@ var (
 	// second release changed nothing.
 	ErrReleased = errors.New("zcrx: buffer released twice")
 
-	// ErrQueueFull is what GetSQE's callers answer when the submission queue
-	// has no free entry left.
+	// ErrQueueFull is what Loop.Start returns when the submission queue has no free
+	// entry left.
 	ErrQueueFull = errors.New("zcrx: submission queue full")
 )
 
@@ -129,8 +131,25 @@ func kernelError(op string, errno syscall.Errno) error {
 	return &KernelError{Op: op, Errno: errno}
 }
 
-// wrongThread is what an operation on a ring answers off the thread that owns
-// it. The kernel would answer EEXIST as well.
+// ringError makes of an error of package uring what the same failure is here: op is
+// the operation in this package's words.
+func ringError(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	switch errno, ok := errors.AsType[syscall.Errno](err); {
+	case errors.Is(err, os.ErrClosed):
+		return ErrClosed
+	case errors.Is(err, uring.ErrWrongThread):
+		return wrongThread(op)
+	case ok:
+		return kernelError(op, errno)
+	}
+	return err
+}
+
+// wrongThread is what an operation on a ring returns off the thread that owns
+// it. The kernel would return EEXIST as well.
 func wrongThread(op string) error {
 	return &KernelError{
 		Op: op, Errno: syscall.EEXIST,

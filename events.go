@@ -1,6 +1,10 @@
 package zcrx
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/zcrx-go/zcrx/uring"
+)
 
 // poolEvents takes the completions of a pool's events (Linux 7.2): Res is the
 // event's type. The kernel sends each type once, to the ring that registered the
@@ -10,7 +14,7 @@ type poolEvents Pool
 // errCopied is told once for a pool: the statistics count on.
 var errCopied = errors.New("the kernel copies what connections receive that do not arrive on the pool's queue, as over loopback: see PoolStats.CopiedBytes")
 
-func (e *poolEvents) complete(c *CQE) {
+func (e *poolEvents) complete(c *uring.CQE) {
 	p := (*Pool)(e)
 	event := EventType(c.Res)
 	switch event {

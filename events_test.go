@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // TestEventsAreCountedAndArmedAgain plays the kernel's events on a real pool. The
@@ -25,11 +27,11 @@ func TestEventsAreCountedAndArmedAgain(t *testing.T) {
 	p, err := NewPool(t.Context(), l, PoolConfig{DeviceLess: true, NumBuffers: 64})
 	require.NoError(t, err)
 	for i := range uint64(3) {
-		require.NoError(t, l.do(func(*Ring) error {
-			assert.True(t, l.ops.dispatch(&CQE{UserData: p.events, Res: int32(EventAllocFailed)}))
-			assert.True(t, l.ops.dispatch(&CQE{UserData: p.events, Res: int32(EventCopy)}))
-			assert.True(t, l.ops.dispatch(&CQE{UserData: p.events, Res: 77}), "an event of a later kernel")
-			assert.False(t, l.ops.dispatch(&CQE{UserData: p.events + 1}), "only the event's user data is an event")
+		require.NoError(t, l.do(func() error {
+			assert.True(t, l.ops.dispatch(&uring.CQE{UserData: p.events, Res: int32(EventAllocFailed)}))
+			assert.True(t, l.ops.dispatch(&uring.CQE{UserData: p.events, Res: int32(EventCopy)}))
+			assert.True(t, l.ops.dispatch(&uring.CQE{UserData: p.events, Res: 77}), "an event of a later kernel")
+			assert.False(t, l.ops.dispatch(&uring.CQE{UserData: p.events + 1}), "only the event's user data is an event")
 			return nil
 		}))
 		s := p.Stats()
@@ -50,8 +52,8 @@ func TestEventsAreCountedAndArmedAgain(t *testing.T) {
 
 	require.NoError(t, r.Close())
 	require.NoError(t, p.Close())
-	require.NoError(t, l.do(func(*Ring) error {
-		assert.True(t, l.ops.dispatch(&CQE{UserData: p.events, Res: int32(EventAllocFailed)}), "a closed pool's event is no stray")
+	require.NoError(t, l.do(func() error {
+		assert.True(t, l.ops.dispatch(&uring.CQE{UserData: p.events, Res: int32(EventAllocFailed)}), "a closed pool's event is no stray")
 		return nil
 	}))
 	assert.Equal(t, uint64(3), p.Stats().AllocFailures)
@@ -63,10 +65,10 @@ func TestCopiesAreNoticedOnce(t *testing.T) {
 	var log bytes.Buffer
 	k := newFakePool(t, 4, 4, refillLayouts["7.3"])
 	k.pool.mode = ZeroCopy
-	k.loop.ring = &Ring{} // a closed one: arming the event again fails, and is reported
+	k.loop.ring = &zcrxRing{Ring: &uring.Ring{}} // a closed one: arming the event again fails, and is reported
 	k.loop.logger = slog.New(slog.NewTextHandler(&log, nil))
 	for range 3 {
-		(*poolEvents)(k.pool).complete(&CQE{Res: int32(EventCopy)})
+		(*poolEvents)(k.pool).complete(&uring.CQE{Res: int32(EventCopy)})
 	}
 	assert.Equal(t, uint64(3), k.pool.Stats().CopyEvents)
 	assert.Equal(t, 1, strings.Count(log.String(), "the kernel copies what connections receive"), "%s", log.String())

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // PoolHandle lets other loops import a pool: the kernel's exported fd, and what
@@ -31,18 +32,18 @@ type PoolHandle struct {
 // Only the owner exports; an importer answers an error. The caller must Close the
 // handle.
 func (p *Pool) Export(ctx context.Context) (*PoolHandle, error) {
-	if err := HaveExport(); err != nil {
+	if err := Have(FeatureExport); err != nil {
 		return nil, err
 	}
 	if !p.owner {
 		return nil, errors.New("zcrx: an imported pool cannot be exported: export its owner")
 	}
 	h := &PoolHandle{memory: p.memory, mode: p.mode, device: p.device, fd: -1}
-	err := p.loop.Do(ctx, func(r *Ring) (err error) {
+	err := p.loop.Do(ctx, func(*uring.Ring) (err error) {
 		if p.receivers.closing || !p.loop.hasSource(p) {
 			return ErrClosed
 		}
-		if h.fd, err = r.exportIfq(p.id); err != nil {
+		if h.fd, err = p.loop.ring.exportIfq(p.id); err != nil {
 			return err
 		}
 		p.memory.hold()
@@ -98,7 +99,7 @@ func (h *PoolHandle) NAPIID() int { return int(h.device.napiID) }
 // loop with 32-byte completions. The handle stays the caller's. The caller must
 // Close the pool; owner and importers may close in any order.
 func ImportPool(ctx context.Context, loop *Loop, h *PoolHandle) (*Pool, error) {
-	if err := HaveImport(); err != nil {
+	if err := Have(FeatureImport); err != nil {
 		return nil, err
 	}
 	if err := loop.needWideCompletions(); err != nil {
@@ -116,11 +117,11 @@ func ImportPool(ctx context.Context, loop *Loop, h *PoolHandle) (*Pool, error) {
 	p := newMember(loop, h.mode, features)
 	p.device = h.device
 	p.use(h.memory)
-	err = loop.Do(ctx, func(r *Ring) error {
+	err = loop.Do(ctx, func(*uring.Ring) error {
 		if loop.hasMember(h.memory) {
 			return errors.New("zcrx: import pool: the loop is a member of the pool already")
 		}
-		a, err := r.importIfq(h.fd)
+		a, err := loop.ring.importIfq(h.fd)
 		if err != nil {
 			return err
 		}

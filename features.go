@@ -10,29 +10,30 @@ import (
 	"unsafe"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // Feature is something that a kernel may lack.
 type Feature uint8
 
-// The features that ProbeFeatures tells of.
+// The features that Have and ProbeFeatures tell of.
 const (
-	FeatureZeroCopy           Feature = iota // RECV_ZC and queue registration
-	FeatureDMABuf                            // areas in a dma-buf
-	FeatureImport                            // a ring may use another's pool
-	FeatureExport                            // a ring may lend its pool
-	FeatureFlush                             // refill queue emptied on demand
-	FeatureBufferSize                        // buffers larger than a page
-	FeatureDeviceLess                        // zcrx without a network device
-	FeatureEvents                            // allocation failures and copies told
-	FeatureAddArea                           // areas added at run time
-	FeatureMixedCQE                          // 16- and 32-byte completions in one ring
-	FeatureMultishotRecv                     // one receive request for a connection's life
-	FeatureProvidedBuffers                   // provided-buffer rings
-	FeatureIncrementalBuffers                // provided buffers used up piece by piece
-	FeatureBundles                           // several provided buffers per completion
-	FeatureSendZC                            // zero-copy send
-	FeatureNAPI                              // busy polling from the ring
+	FeatureZeroCopy           Feature = iota // RECV_ZC and queue registration (Linux 6.15)
+	FeatureDMABuf                            // areas in a dma-buf (Linux 6.16)
+	FeatureImport                            // a ring may use another's pool: ZCRX_REG_IMPORT (Linux 6.19)
+	FeatureExport                            // a ring may lend its pool: ZCRX_CTRL_EXPORT (Linux 6.19)
+	FeatureFlush                             // refill queue emptied on demand: ZCRX_CTRL_FLUSH_RQ (Linux 6.19)
+	FeatureBufferSize                        // buffers larger than a page: rx_buf_len (Linux 7.0)
+	FeatureDeviceLess                        // zcrx without a network device: ZCRX_REG_NODEV (Linux 7.1)
+	FeatureEvents                            // allocation failures and copies told (Linux 7.2)
+	FeatureAddArea                           // areas added at run time: ZCRX_CTRL_ADD_AREA (Linux 7.3)
+	FeatureMixedCQE                          // 16- and 32-byte completions in one ring: IORING_SETUP_CQE_MIXED (Linux 6.18)
+	FeatureMultishotRecv                     // one receive request for a connection's life (Linux 6.0)
+	FeatureProvidedBuffers                   // provided-buffer rings (Linux 5.19)
+	FeatureIncrementalBuffers                // provided buffers used up piece by piece: IOU_PBUF_RING_INC (Linux 6.12)
+	FeatureBundles                           // several provided buffers per completion: IORING_RECVSEND_BUNDLE (Linux 6.10)
+	FeatureSendZC                            // zero-copy send (Linux 6.0)
+	FeatureNAPI                              // busy polling from the ring (Linux 6.9)
 	numFeatures
 )
 
@@ -80,6 +81,18 @@ func AllFeatures() []Feature {
 	return all
 }
 
+// Have returns nil if f can be used here, an error that matches ErrNotSupported and
+// names layer and remedy if not, and another error if that could not be found out:
+// then the next call tries again. It is Features.Have of what ProbeFeatures returns.
+// Safe from any goroutine.
+func Have(f Feature) error {
+	fs, err := ProbeFeatures()
+	if err != nil {
+		return err
+	}
+	return fs.Have(f)
+}
+
 // Features is what a kernel, this process and this build can do together.
 type Features struct {
 	Kernel   string // release, as uname -r
@@ -96,7 +109,7 @@ type Features struct {
 	errs [numFeatures]error
 }
 
-// Have answers nil if the feature can be used, an error that matches
+// Have returns nil if the feature can be used, an error that matches
 // ErrNotSupported if not, and another error if that could not be found out.
 func (fs *Features) Have(f Feature) error {
 	if f >= numFeatures {
@@ -136,10 +149,6 @@ const (
 	ctrlFlush   = 0
 	ctrlExport  = 1
 	ctrlAddArea = 3
-
-	featRecvSendBundle = 1 << 14 // IORING_FEAT_RECVSEND_BUNDLE, in ring features
-	featMinTimeout     = 1 << 15 // IORING_FEAT_MIN_TIMEOUT (Linux 6.12, as incremental buffers)
-
 )
 
 // featureCache keeps a conclusive answer. Whoever asks while a probe runs waits
@@ -187,13 +196,13 @@ func probeFeatures() (*Features, error) {
 		fs.setAll(unsupportedBuild("io_uring"))
 		return fs, nil
 	}
-	major, minor := liburingVersion()
+	major, minor := uring.Version()
 	fs.Liburing = fmt.Sprintf("%d.%d", major, minor)
 
 	// The ring belongs to its thread; nothing else may run on it meanwhile.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	ring, err := NewRing(RingConfig{Entries: 1, Flags: SetupSingleIssuer | SetupDeferTaskrun | SetupCQE32})
+	ring, err := newRing(uring.Config{Entries: 1, Flags: uring.SetupSingleIssuer | uring.SetupDeferTaskrun | uring.SetupCQE32})
 	if err != nil {
 		fs.setAll(err)
 		if !errors.Is(err, ErrNotSupported) || errors.Is(err, syscall.ENOMEM) {
@@ -203,14 +212,14 @@ func probeFeatures() (*Features, error) {
 	}
 	defer func() { _ = ring.Close() }() // on its thread, it cannot fail
 
-	var ops [256]byte
-	if errno := cRingProbeOps(ring.h, ops[:]); errno != 0 {
-		err := kernelError("probe opcodes", errno)
+	ops, err := ring.Probe()
+	if err != nil {
+		err = ringError("probe opcodes", err)
 		fs.setAll(err)
 		return fs, err
 	}
-	fs.probeCopying(ring, &ops)
-	fs.probeZeroCopy(ring, &ops)
+	fs.probeCopying(ring, ops)
+	fs.probeZeroCopy(ring, ops)
 	return fs, nil
 }
 
@@ -233,28 +242,28 @@ func (fs *Features) set(f Feature, have bool) {
 }
 
 // probeCopying finds out what the copying modes use.
-func (fs *Features) probeCopying(ring *Ring, ops *[256]byte) {
+func (fs *Features) probeCopying(ring *zcrxRing, ops *uring.Probe) {
 	// A ring with DEFER_TASKRUN exists, so this is 6.1 or newer: multishot
 	// receive (6.0) and provided-buffer rings (5.19) came before.
-	fs.set(FeatureMultishotRecv, ops[OpRecv] != 0)
+	fs.set(FeatureMultishotRecv, ops.Supports(uring.OpRecv))
 	fs.set(FeatureProvidedBuffers, true)
-	fs.set(FeatureSendZC, ops[OpSendZC] != 0)
-	fs.set(FeatureBundles, ring.mem.features&featRecvSendBundle != 0)
-	fs.set(FeatureIncrementalBuffers, ring.mem.features&featMinTimeout != 0)
-	napi := cRingRegisterNAPI(ring.h, 0, false)
-	if napi == 0 {
-		_ = cRingUnregisterNAPI(ring.h) // the ring goes in a moment
+	fs.set(FeatureSendZC, ops.Supports(uring.OpSendZC))
+	fs.set(FeatureBundles, ring.Features()&uring.FeatRecvSendBundle != 0)
+	fs.set(FeatureIncrementalBuffers, ring.Features()&uring.FeatMinTimeout != 0) // both of 6.12
+	napi := ring.RegisterNAPI(0, false)
+	if napi == nil {
+		_ = ring.UnregisterNAPI() // the ring goes in a moment
 	}
-	fs.set(FeatureNAPI, napi == 0)
+	fs.set(FeatureNAPI, napi == nil)
 }
 
 // probeZeroCopy finds out what the zero-copy modes use.
-func (fs *Features) probeZeroCopy(ring *Ring, ops *[256]byte) {
+func (fs *Features) probeZeroCopy(ring *zcrxRing, ops *uring.Probe) {
 	var q queryOpcodes
 	haveQuery := cQuery(queryOpOpcodes, unsafe.Pointer(&q), unsafe.Sizeof(q)) == 0
-	fs.set(FeatureMixedCQE, haveQuery && q.setupFlags&uint64(SetupCQEMixed) != 0)
+	fs.set(FeatureMixedCQE, haveQuery && q.setupFlags&uint64(uring.SetupCQEMixed) != 0)
 
-	if ops[OpRecvZC] == 0 {
+	if !ops.Supports(uring.OpRecvZC) {
 		for _, f := range []Feature{FeatureZeroCopy, FeatureDMABuf, FeatureImport, FeatureExport, FeatureFlush,
 			FeatureBufferSize, FeatureDeviceLess, FeatureEvents, FeatureAddArea} {
 			fs.set(f, false)
@@ -296,8 +305,8 @@ func (fs *Features) probeEvents() {
 // accepts, and reads from the errno how far the call came: EOPNOTSUPP before
 // anything else means that zcrx was compiled out, EPERM that the process may
 // not register.
-func (fs *Features) attemptRegistration(ring *Ring) {
-	_, errno := cRingRegisterIfq(ring.h, ifqRequest{})
+func (fs *Features) attemptRegistration(ring *zcrxRing) {
+	_, errno := cRingRegisterIfq(ring.Pointer(), ifqRequest{})
 	seen := &KernelError{Op: "register interface queue", Errno: errno}
 	var err func(f Feature) error
 	switch errno {

@@ -51,16 +51,10 @@ func TestProbeLeaksNothing(t *testing.T) {
 func TestHaveAgreesWithFeatures(t *testing.T) {
 	fs, err := ProbeFeatures()
 	require.NoError(t, err)
-	for f, haveIt := range map[Feature]func() error{
-		FeatureZeroCopy: HaveZeroCopy, FeatureDMABuf: HaveDMABuf, FeatureImport: HaveImport, FeatureExport: HaveExport,
-		FeatureFlush: HaveFlush, FeatureBufferSize: HaveBufferSize, FeatureDeviceLess: HaveDeviceLess,
-		FeatureEvents: HaveEvents, FeatureAddArea: HaveAddArea, FeatureMixedCQE: HaveMixedCQE,
-		FeatureMultishotRecv: HaveMultishotRecv, FeatureProvidedBuffers: HaveProvidedBuffers,
-		FeatureIncrementalBuffers: HaveIncrementalBuffers, FeatureBundles: HaveBundles,
-		FeatureSendZC: HaveSendZC, FeatureNAPI: HaveNAPI,
-	} {
-		assert.Equal(t, fs.Have(f), haveIt(), "%s", f)
+	for _, f := range AllFeatures() {
+		assert.Equal(t, fs.Have(f), Have(f), "%s", f)
 	}
+	assert.ErrorContains(t, Have(numFeatures), "out of range")
 	if fs.Have(FeatureFlush) == nil {
 		assert.Positive(t, fs.RefillHeaderSize, "a kernel with flush tells")
 	}

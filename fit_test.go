@@ -38,7 +38,7 @@ func TestWarnOfCrowd(t *testing.T) {
 	p.loop.logger = slog.New(slog.NewTextHandler(&log, nil))
 	crowd := func(n int) []string {
 		t.Helper()
-		require.NoError(t, p.loop.do(func(*Ring) error {
+		require.NoError(t, p.loop.do(func() error {
 			p.receivers.all = make([]*Receiver, n)
 			p.warnOfCrowd()
 			p.receivers.all = nil

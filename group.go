@@ -212,7 +212,7 @@ func openGroup(ctx context.Context, g *Group) (*Group, error) {
 		}
 	}
 	if len(g.queues) > 0 && len(g.queues) < len(g.members) {
-		if err := errors.Join(HaveExport(), HaveImport()); err != nil {
+		if err := errors.Join(Have(FeatureExport), Have(FeatureImport)); err != nil {
 			return nil, err
 		}
 	}

@@ -78,7 +78,7 @@ func callOver(functions chan<- func()) func() error {
 }
 
 func callLoop(l *Loop) func() error {
-	return func() error { return l.do(func(*Ring) error { return nil }) }
+	return func() error { return l.do(func() error { return nil }) }
 }
 
 // latencies answers how long it took from post to the run of n functions, of which

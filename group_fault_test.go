@@ -13,11 +13,13 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // registrations counts the calls that register something on a ring, and lets one
@@ -34,46 +36,61 @@ type registrations struct {
 	withoutDevice bool
 }
 
-// interfere puts r before the calls into C until the test ends. The loops' threads
-// call them one after the other: the group waits for each.
-func (r *registrations) interfere(t *testing.T) {
+// interfere puts r before the calls into C of the loops until the test ends. Their
+// threads call them one after the other: the group waits for each.
+func (r *registrations) interfere(t *testing.T, loops ...*Loop) {
 	t.Helper()
-	registerIfq, importIfq, export, bufRing := callRegisterIfq, callImportIfq, callExport, callRegisterBufRing
-	t.Cleanup(func() {
-		callRegisterIfq, callImportIfq, callExport, callRegisterBufRing = registerIfq, importIfq, export, bufRing
-	})
-	callRegisterIfq = func(h ringHandle, req ifqRequest) (ifqAnswer, syscall.Errno) {
-		hit, errno := r.step(GroupCreate)
-		if errno != 0 {
-			return ifqAnswer{}, errno
-		}
-		if r.withoutDevice {
-			req.ifindex, req.queue = 0, 0
-			req.flags |= regDeviceLess
-		}
-		a, errno := registerIfq(h, req)
-		if hit && r.spoil != nil {
-			r.spoil(&a)
-		}
-		return a, errno
+	for _, l := range loops {
+		require.NoError(t, l.do(func() error {
+			plain := l.ring.calls
+			t.Cleanup(func() {
+				err := l.do(func() error { l.ring.calls = plain; return nil })
+				if !errors.Is(err, ErrClosed) {
+					assert.NoError(t, err)
+				}
+			})
+			l.ring.calls = r.before(plain)
+			return nil
+		}))
 	}
-	callImportIfq = func(h ringHandle, fd int) (ifqAnswer, syscall.Errno) {
-		if _, errno := r.step(GroupImport); errno != 0 {
-			return ifqAnswer{}, errno
-		}
-		return importIfq(h, fd)
-	}
-	callExport = func(h ringHandle, id ZCRXID) (int, syscall.Errno) {
-		if _, errno := r.step(GroupExport); errno != 0 {
-			return -1, errno
-		}
-		return export(h, id)
-	}
-	callRegisterBufRing = func(h ringHandle, addr uintptr, entries uint32, bgid, flags uint16) syscall.Errno {
-		if _, errno := r.step(GroupCreate); errno != 0 {
-			return errno
-		}
-		return bufRing(h, addr, entries, bgid, flags)
+}
+
+// before is the calls with r in front.
+func (r *registrations) before(plain ringCalls) ringCalls {
+	return ringCalls{
+		registerIfq: func(ring unsafe.Pointer, req ifqRequest) (ifqAnswer, syscall.Errno) {
+			hit, errno := r.step(GroupCreate)
+			if errno != 0 {
+				return ifqAnswer{}, errno
+			}
+			if r.withoutDevice {
+				req.ifindex, req.queue = 0, 0
+				req.flags |= regDeviceLess
+			}
+			a, errno := plain.registerIfq(ring, req)
+			if hit && r.spoil != nil {
+				r.spoil(&a)
+			}
+			return a, errno
+		},
+		importIfq: func(ring unsafe.Pointer, fd int) (ifqAnswer, syscall.Errno) {
+			if _, errno := r.step(GroupImport); errno != 0 {
+				return ifqAnswer{}, errno
+			}
+			return plain.importIfq(ring, fd)
+		},
+		export: func(ring unsafe.Pointer, id ZCRXID) (int, syscall.Errno) {
+			if _, errno := r.step(GroupExport); errno != 0 {
+				return -1, errno
+			}
+			return plain.export(ring, id)
+		},
+		registerBufRing: func(ring *uring.Ring, addr unsafe.Pointer, entries uint32, group uint16, flags uring.BufRingFlags) error {
+			if _, errno := r.step(GroupCreate); errno != 0 {
+				return os.NewSyscallError("io_uring_register_buf_ring", errno)
+			}
+			return plain.registerBufRing(ring, addr, entries, group, flags)
+		},
 	}
 }
 
@@ -178,7 +195,7 @@ func TestGroupRollsBack(t *testing.T) {
 			t.Run(fmt.Sprintf("%d-%s-%s", at, step, sys.ErrnoName(errno)), func(t *testing.T) {
 				before := ownedNow(t)
 				r := &registrations{at: at, errno: errno}
-				r.interfere(t)
+				r.interfere(t, cfg.Loops...)
 				g, err := NewGroup(t.Context(), cfg)
 				assert.Nil(t, g)
 				e, ok := errors.AsType[*GroupError](err)
@@ -190,7 +207,7 @@ func TestGroupRollsBack(t *testing.T) {
 				before.assertBack(t)
 			})
 			for _, l := range loops {
-				require.NoError(t, l.do(func(*Ring) error {
+				require.NoError(t, l.do(func() error {
 					assert.Empty(t, l.sources)
 					return nil
 				}))
@@ -207,7 +224,7 @@ func TestGroupWaitsForAnEarlierOwner(t *testing.T) {
 	cfg := faultyGroup(newFaultyLoops(t, 4), DeviceLess)
 	t.Run("a moment", func(t *testing.T) {
 		r := &registrations{at: 2, errno: syscall.EEXIST}
-		r.interfere(t)
+		r.interfere(t, cfg.Loops...)
 		g, err := NewGroup(t.Context(), cfg)
 		require.NoError(t, err)
 		assert.Len(t, r.steps, len(groupSteps)+1)
@@ -219,7 +236,7 @@ func TestGroupWaitsForAnEarlierOwner(t *testing.T) {
 		defer cancel()
 		r := &registrations{at: 2, errno: syscall.EEXIST}
 		r.then = func() { r.at++ } // the next one fails as well
-		r.interfere(t)
+		r.interfere(t, cfg.Loops...)
 		_, err := NewGroup(ctx, cfg)
 		assert.ErrorIs(t, err, syscall.EEXIST)
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
@@ -240,7 +257,7 @@ func TestGroupCalledOff(t *testing.T) {
 			before := ownedNow(t)
 			ctx, cancel := context.WithCancel(t.Context())
 			r := &registrations{at: at, then: cancel}
-			r.interfere(t)
+			r.interfere(t, cfg.Loops...)
 			g, err := NewGroup(ctx, cfg)
 			if at == len(groupSteps)-1 {
 				require.NoError(t, err)
@@ -268,7 +285,7 @@ func TestGroupWhoseLoopEnds(t *testing.T) {
 			last := newFaultyLoops(t, 1)[0]
 			cfg := faultyGroup([]*Loop{loops[0], loops[1], loops[2], last}, DeviceLess)
 			r := &registrations{at: at, then: func() { assert.NoError(t, last.Close()) }}
-			r.interfere(t)
+			r.interfere(t, cfg.Loops...)
 			_, err := NewGroup(t.Context(), cfg)
 			assert.ErrorIs(t, err, ErrClosed)
 			e, ok := errors.AsType[*GroupError](err)
@@ -289,7 +306,7 @@ func TestGroupOnAHardwareQueue(t *testing.T) {
 	}
 	t.Run("works", func(t *testing.T) {
 		r := &registrations{at: -1, withoutDevice: true}
-		r.interfere(t)
+		r.interfere(t, cfg.Loops...)
 		g, err := NewGroup(t.Context(), cfg)
 		require.NoError(t, err)
 		assert.Equal(t, ZeroCopy, g.Mode())
@@ -303,7 +320,7 @@ func TestGroupOnAHardwareQueue(t *testing.T) {
 	})
 	t.Run("copies if the queue cannot be had", func(t *testing.T) {
 		r := &registrations{at: 0, errno: syscall.EBUSY, withoutDevice: true}
-		r.interfere(t)
+		r.interfere(t, cfg.Loops...)
 		g, err := NewGroup(t.Context(), cfg)
 		require.NoError(t, err)
 		assert.Equal(t, Provided, g.Mode())
@@ -317,7 +334,7 @@ func TestGroupOnAHardwareQueue(t *testing.T) {
 		t.Run(fmt.Sprintf("does not copy once it is taken, %d", at), func(t *testing.T) {
 			before := ownedNow(t)
 			r := &registrations{at: at, errno: syscall.EBUSY, withoutDevice: true}
-			r.interfere(t)
+			r.interfere(t, cfg.Loops...)
 			_, err := NewGroup(t.Context(), cfg)
 			assert.ErrorIs(t, err, syscall.EBUSY)
 			e, ok := errors.AsType[*GroupError](err)
@@ -336,7 +353,7 @@ func TestGroupGivenNonsense(t *testing.T) {
 	t.Run("offsets", func(t *testing.T) {
 		before := ownedNow(t)
 		r := &registrations{at: 2, spoil: func(a *ifqAnswer) { a.offsets.entries = 1 << 30 }}
-		r.interfere(t)
+		r.interfere(t, cfg.Loops...)
 		_, err := NewGroup(t.Context(), cfg)
 		e, ok := errors.AsType[*GroupError](err)
 		require.True(t, ok, "%v", err)
@@ -356,7 +373,7 @@ func TestCopyingGroupRollsBack(t *testing.T) {
 			t.Run(fmt.Sprintf("%d-%s", at, sys.ErrnoName(errno)), func(t *testing.T) {
 				before := ownedNow(t)
 				r := &registrations{at: at, errno: errno}
-				r.interfere(t)
+				r.interfere(t, cfg.Loops...)
 				_, err := NewGroup(t.Context(), cfg)
 				e, ok := errors.AsType[*GroupError](err)
 				require.True(t, ok, "%v", err)
@@ -373,7 +390,7 @@ func TestCopyingGroupRollsBack(t *testing.T) {
 		before := ownedNow(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		r := &registrations{at: 1, then: cancel}
-		r.interfere(t)
+		r.interfere(t, cfg.Loops...)
 		_, err := NewGroup(ctx, cfg)
 		assert.ErrorIs(t, err, context.Canceled)
 		e, ok := errors.AsType[*GroupError](err)

@@ -123,7 +123,7 @@ func TestGroupRefusals(t *testing.T) {
 	_, err = NewGroup(ctx, GroupConfig{Mode: Provided, Loops: two})
 	assert.ErrorIs(t, err, context.Canceled)
 	for _, l := range two {
-		require.NoError(t, l.do(func(*Ring) error { assert.Empty(t, l.sources); return nil }))
+		require.NoError(t, l.do(func() error { assert.Empty(t, l.sources); return nil }))
 	}
 }
 
@@ -344,7 +344,7 @@ func TestGroupReplaceFails(t *testing.T) {
 		g, loops := newTestGroup(t, mode, 3, 1, PoolConfig{NumBuffers: 8})
 		next := newTestLoop(t, LoopConfig{})
 		r := &registrations{at: 0, errno: syscall.ENOMEM}
-		r.interfere(t)
+		r.interfere(t, append(loops, next)...)
 		err := g.Replace(t.Context(), loops[1], next)
 		assert.ErrorIs(t, err, syscall.ENOMEM)
 		e, ok := errors.AsType[*GroupError](err)

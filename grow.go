@@ -3,6 +3,8 @@ package zcrx
 import (
 	"context"
 	"errors"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // Grow gives the pool n more buffers of the same size and kind of memory, at run
@@ -14,7 +16,7 @@ import (
 // buffer drops packets, and returning buffers then waits for the sender's next
 // retransmission, while growing ends it within one.
 func (p *Pool) Grow(ctx context.Context, n int) error {
-	if err := HaveAddArea(); err != nil {
+	if err := Have(FeatureAddArea); err != nil {
 		return err
 	}
 	m := p.memory
@@ -28,7 +30,7 @@ func (p *Pool) Grow(ctx context.Context, n int) error {
 	var req ifqRequest
 	a.describe(&req)
 	err = charges.await(ctx, req.pinned(), func() error {
-		return p.loop.Do(ctx, func(r *Ring) error { return p.growOn(r, a) })
+		return p.loop.Do(ctx, func(*uring.Ring) error { return p.growOn(p.loop.ring, a) })
 	})
 	if err != nil {
 		a.unmap()
@@ -37,7 +39,7 @@ func (p *Pool) Grow(ctx context.Context, n int) error {
 }
 
 // growOn adds the area on the loop's thread.
-func (p *Pool) growOn(r *Ring, a area) error {
+func (p *Pool) growOn(r *zcrxRing, a area) error {
 	switch {
 	case p.receivers.closing || !p.loop.hasSource(p):
 		return ErrClosed

@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // guard is how much before and behind guarded memory cannot be touched: more than
@@ -127,7 +128,7 @@ func TestGuardedBuffers(t *testing.T) {
 			for id := range areasOf(p) {
 				reached := 0
 				for i := range buffers {
-					b, err := takeOne(p, &CQE{Res: int32(size), Big: [2]uint64{uint64(id)<<areaShift + uint64(i*size)}})
+					b, err := takeOne(p, &uring.CQE{Res: int32(size), Big: [2]uint64{uint64(id)<<areaShift + uint64(i*size)}})
 					require.NoError(t, err)
 					p.count()
 					reached += sum(b.Bytes())
@@ -153,7 +154,7 @@ func TestGuardedLifetime(t *testing.T) {
 	var leases []Buffer
 	for id := range uint64(2) {
 		for i := range uint64(8) {
-			b, err := takeOne(p, &CQE{Res: 100, Big: [2]uint64{id<<areaShift + i*uint64(pageSize())}})
+			b, err := takeOne(p, &uring.CQE{Res: 100, Big: [2]uint64{id<<areaShift + i*uint64(pageSize())}})
 			require.NoError(t, err)
 			leases = append(leases, b)
 		}
@@ -206,7 +207,7 @@ func TestGuardAgainstAnyCompletion(t *testing.T) {
 				offset |= rapid.Uint64().Draw(rt, "area bits") &^ areaMask
 			}
 			n := int32(near(rt, size, 2, "length") & (1<<31 - 1)) // a completion with an error never comes here
-			b, err := takeOne(p, &CQE{Res: n, Big: [2]uint64{offset}})
+			b, err := takeOne(p, &uring.CQE{Res: n, Big: [2]uint64{offset}})
 			p.count()
 			id, inside, length := offset>>areaShift, offset&areaMask, uint64(n)
 			good := id < 2 && n > 0 && inside < buffers*size && inside%size+length <= size
@@ -253,11 +254,11 @@ func TestGuardedProvidedBuffers(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		for range 20 {
 			id := rapid.OneOf(rapid.Uint16Max(buffers+2), rapid.Uint16()).Draw(rt, "id")
-			c := CQE{Res: int32(near(rt, uint64(page), 2, "length") & (1<<31 - 1)), Flags: CQEBuffer | CQEFlags(id)<<16}
+			c := uring.CQE{Res: int32(near(rt, uint64(page), 2, "length") & (1<<31 - 1)), Flags: uring.CQEBuffer | uring.CQEFlags(id)<<16}
 			if rapid.IntRange(0, 7).Draw(rt, "without a buffer if 7") == 7 {
-				c.Flags &^= CQEBuffer
+				c.Flags &^= uring.CQEBuffer
 			}
-			named := c.Flags&CQEBuffer != 0
+			named := c.Flags&uring.CQEBuffer != 0
 			tail := p.ring.tail
 			p.discard(&c)
 			require.Equal(rt, named && id < buffers, p.ring.tail != tail, "only a buffer of the pool is put back")

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // What a real kernel answers to a program that gets things wrong, as liburing's own
@@ -20,7 +21,7 @@ import (
 // TestBadRegistrations spoils one thing of a registration at a time.
 func TestBadRegistrations(t *testing.T) {
 	needDeviceLess(t)
-	r := newTestRing(t, RingConfig{Entries: 16, Flags: ownerFlags | SetupCQE32})
+	r := newTestRing(t, uring.Config{Entries: 16, Flags: ownerFlags | uring.SetupCQE32})
 	page := pageSize()
 	mem := guarded(t, 4*page)
 	region := guarded(t, page)
@@ -82,7 +83,7 @@ func TestBadRegistrations(t *testing.T) {
 // and answers as if it had not. Every good entry counts all the same.
 func TestBadRefillEntries(t *testing.T) {
 	const buffers = 8
-	r, id, q, _, _ := newRegisteredRing(t, SetupCQE32, buffers, 32)
+	r, id, q, _, _ := newRegisteredRing(t, uring.SetupCQE32, buffers, 32)
 	sender := receiveInto(t, r, id, 0)
 	receive := func(n int) (offsets []uint64) {
 		for range n { // one at a time: each fills a buffer
@@ -140,7 +141,7 @@ func TestReceiverEndsWhenFlushFails(t *testing.T) {
 		got = append(got, b.Bytes()...)
 	}
 	require.True(t, bytes.HasPrefix(data, got))
-	require.NoError(t, l.do(func(*Ring) error {
+	require.NoError(t, l.do(func() error {
 		f := newFlushRequest(p.id, p.memory.refillQueue.khead, 0)
 		setFlushError(&f, syscall.EIO)
 		p.flushed(l, &f)

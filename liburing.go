@@ -2,9 +2,10 @@
 
 package zcrx
 
-// This file is the only one that speaks C. It knows liburing and csrc, and
-// hands plain Go values up: no C type leaves it but for the opaque ring handle.
-// Every function that enters C and belongs to a ring adds one to Ring.calls.
+// This file is the only one of the package that speaks C: liburing's zcrx helpers and
+// the one call of a turn. Package uring speaks the rest of liburing. A ring comes here
+// as the struct io_uring that uring.Ring.Pointer returns, because cgo types do not
+// cross packages, and plain Go values leave.
 
 /*
 #cgo CFLAGS: -I${SRCDIR}/csrc -I${SRCDIR}/third_party/liburing/dist/include
@@ -28,13 +29,8 @@ import (
 // haveLiburing tells whether this build can talk to io_uring at all.
 const haveLiburing = true
 
-// liburingVersion is the version of the liburing that this build is linked to.
-func liburingVersion() (major, minor int) {
-	return int(C.IO_URING_VERSION_MAJOR), int(C.IO_URING_VERSION_MINOR)
-}
-
-// ringHandle is liburing's ring in C memory, with the thread that owns it.
-type ringHandle = *C.struct_zcx_ring
+// structRing is the struct io_uring behind uring.Ring.Pointer.
+func structRing(p unsafe.Pointer) *C.struct_io_uring { return (*C.struct_io_uring)(p) }
 
 // flushRequest mirrors struct zcx_flush: a refill queue that the kernel shall
 // empty at the start of a turn, and what came of it.
@@ -63,84 +59,12 @@ func errnoOf(ret C.int) syscall.Errno {
 	return 0
 }
 
-// ringMemory is where liburing mapped the rings: what Go needs to take SQEs
-// and to walk completions without entering C.
-type ringMemory struct {
-	fd       int
-	flags    SetupFlags // as granted
-	features uint32     // IORING_FEAT_*
-
-	sqHead    *uint32 // moved by the kernel
-	sqTail    *uint32 // liburing's private tail, published by the next submit
-	sqFlags   *uint32 // written by the kernel: SQ_CQ_OVERFLOW and others
-	sqes      unsafe.Pointer
-	sqMask    uint32
-	sqEntries uint32
-
-	cqHead     *uint32 // moved by Go
-	cqTail     *uint32 // moved by the kernel
-	cqOverflow *uint32
-	cqes       unsafe.Pointer
-	cqMask     uint32
-	cqEntries  uint32
-}
-
-func cRingNew(entries, cqEntries uint32, flags SetupFlags) (ringHandle, ringMemory, syscall.Errno) {
-	var err C.int
-	h := C.zcx_ring_new(C.uint(entries), C.uint(cqEntries), C.uint(flags), &err)
-	if h == nil {
-		return nil, ringMemory{}, errnoOf(err)
-	}
-	r := &h.ring
-	return h, ringMemory{
-		fd:         int(r.ring_fd),
-		flags:      SetupFlags(r.flags),
-		features:   uint32(r.features),
-		sqHead:     (*uint32)(unsafe.Pointer(r.sq.khead)),
-		sqTail:     (*uint32)(unsafe.Pointer(&r.sq.sqe_tail)),
-		sqFlags:    (*uint32)(unsafe.Pointer(r.sq.kflags)),
-		sqes:       unsafe.Pointer(r.sq.sqes),
-		sqMask:     uint32(r.sq.ring_mask),
-		sqEntries:  uint32(r.sq.ring_entries),
-		cqHead:     (*uint32)(unsafe.Pointer(r.cq.khead)),
-		cqTail:     (*uint32)(unsafe.Pointer(r.cq.ktail)),
-		cqOverflow: (*uint32)(unsafe.Pointer(r.cq.koverflow)),
-		cqes:       unsafe.Pointer(r.cq.cqes),
-		cqMask:     uint32(r.cq.ring_mask),
-		cqEntries:  uint32(r.cq.ring_entries),
-	}, 0
-}
-
-func cRingFree(h ringHandle)         { C.zcx_ring_free(h) }
-func cRingOnOwner(h ringHandle) bool { return C.zcx_on_owner(h) != 0 }
-
-func cRingTurn(h ringHandle, waitFor uint32, timeoutNS int64, flushes []flushRequest) (int, syscall.Errno) {
-	ret := C.zcx_turn(h, C.uint(waitFor), C.longlong(timeoutNS), unsafe.SliceData(flushes), C.uint(len(flushes)))
+func cRingTurn(ring unsafe.Pointer, waitFor uint32, timeoutNS int64, flushes []flushRequest) (int, syscall.Errno) {
+	ret := C.zcx_turn(structRing(ring), C.uint(waitFor), C.longlong(timeoutNS), unsafe.SliceData(flushes), C.uint(len(flushes)))
 	return int(ret), errnoOf(ret)
 }
 
-func cRingEnable(h ringHandle) syscall.Errno         { return errnoOf(C.zcx_enable(h)) }
-func cRingRegisterRingFD(h ringHandle) syscall.Errno { return errnoOf(C.zcx_register_ring_fd(h)) }
-
-func cRingRegisterNAPI(h ringHandle, busyPollMicros uint32, prefer bool) syscall.Errno {
-	p := C.int(0)
-	if prefer {
-		p = 1
-	}
-	return errnoOf(C.zcx_register_napi(h, C.uint(busyPollMicros), p))
-}
-
-func cRingUnregisterNAPI(h ringHandle) syscall.Errno { return errnoOf(C.zcx_unregister_napi(h)) }
-
-func cRingRegisterBufRing(h ringHandle, addr uintptr, entries uint32, bgid, flags uint16) syscall.Errno {
-	return errnoOf(C.zcx_register_buf_ring(h, C.__u64(addr), C.uint(entries), C.ushort(bgid), C.ushort(flags)))
-}
-
-func cRingUnregisterBufRing(h ringHandle, bgid uint16) syscall.Errno {
-	return errnoOf(C.zcx_unregister_buf_ring(h, C.int(bgid)))
-}
-
-func cRingRegisterIfq(h ringHandle, in ifqRequest) (ifqAnswer, syscall.Errno) {
+func cRingRegisterIfq(ring unsafe.Pointer, in ifqRequest) (ifqAnswer, syscall.Errno) {
 	a := C.struct_zcx_register{
 		if_idx: C.__u32(in.ifindex), if_rxq: C.__u32(in.queue),
 		rq_entries: C.__u32(in.refillEntries), flags: C.__u32(in.flags),
@@ -151,13 +75,13 @@ func cRingRegisterIfq(h ringHandle, in ifqRequest) (ifqAnswer, syscall.Errno) {
 		event_mask: C.__u32(in.eventMask), event_user_data: C.__u64(in.eventUserData),
 		stats_offset: C.__u64(in.statsOffset),
 	}
-	ret := C.zcx_register_ifq(h, &a)
+	ret := C.zcx_register_ifq(structRing(ring), &a)
 	return ifqAnswerOf(&a), errnoOf(ret)
 }
 
-func cRingImportIfq(h ringHandle, fd int) (ifqAnswer, syscall.Errno) {
+func cRingImportIfq(ring unsafe.Pointer, fd int) (ifqAnswer, syscall.Errno) {
 	a := C.struct_zcx_register{import_fd: C.__u32(fd)}
-	ret := C.zcx_import_ifq(h, &a)
+	ret := C.zcx_import_ifq(structRing(ring), &a)
 	return ifqAnswerOf(&a), errnoOf(ret)
 }
 
@@ -171,24 +95,20 @@ func ifqAnswerOf(a *C.struct_zcx_register) ifqAnswer {
 	}
 }
 
-func cRingExport(h ringHandle, id ZCRXID) (int, syscall.Errno) {
+func cRingExport(ring unsafe.Pointer, id ZCRXID) (int, syscall.Errno) {
 	var fd C.int
-	ret := C.zcx_export(h, C.__u32(id), &fd)
+	ret := C.zcx_export(structRing(ring), C.__u32(id), &fd)
 	return int(fd), errnoOf(ret)
 }
 
-func cRingArmEvent(h ringHandle, id ZCRXID, event EventType) syscall.Errno {
-	return errnoOf(C.zcx_arm_event(h, C.__u32(id), C.__u32(event)))
+func cRingArmEvent(ring unsafe.Pointer, id ZCRXID, event EventType) syscall.Errno {
+	return errnoOf(C.zcx_arm_event(structRing(ring), C.__u32(id), C.__u32(event)))
 }
 
-func cRingAddArea(h ringHandle, id ZCRXID, addr uintptr, length uint64, flags, dmabufFD uint32) (uint64, syscall.Errno) {
+func cRingAddArea(ring unsafe.Pointer, id ZCRXID, addr uintptr, length uint64, flags, dmabufFD uint32) (uint64, syscall.Errno) {
 	var token C.__u64
-	ret := C.zcx_add_area(h, C.__u32(id), C.__u64(addr), C.__u64(length), C.__u32(flags), C.__u32(dmabufFD), &token)
+	ret := C.zcx_add_area(structRing(ring), C.__u32(id), C.__u64(addr), C.__u64(length), C.__u32(flags), C.__u32(dmabufFD), &token)
 	return uint64(token), errnoOf(ret)
-}
-
-func cRingProbeOps(h ringHandle, supported []byte) syscall.Errno {
-	return errnoOf(C.zcx_probe_ops(h, (*C.uchar)(unsafe.SliceData(supported)), C.uint(len(supported))))
 }
 
 // cQuery asks IORING_REGISTER_QUERY, which needs no ring and no privilege.

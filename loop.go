@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // Loop is one OS thread that owns one io_uring ring. Every operation on the ring
@@ -20,7 +21,7 @@ import (
 //
 // All methods are safe from any goroutine unless they say otherwise.
 type Loop struct {
-	ring   *Ring
+	ring   *zcrxRing
 	tid    atomic.Int64 // the loop's thread while it runs, else 0
 	logger *slog.Logger
 	wide   bool          // completions may have 32 bytes
@@ -52,14 +53,14 @@ type Loop struct {
 	stopping  bool     // stop has begun
 	again     bool     // something is left to do: the next turn does not wait
 	wakeBuf   []byte   // the kernel reads the eventfd into it
-	batch     []CQE
+	batch     []uring.CQE
 
 	stats loopCounters
 }
 
 // NewLoop starts a loop. The caller must Close it. Errors match ErrNotSupported
-// where io_uring cannot be had. Like NewRing it may have to wait up to 2 seconds for
-// the memlock limit.
+// where io_uring cannot be had. It waits up to 2 seconds for a memlock limit that rings
+// closed just before still fill.
 func NewLoop(cfg LoopConfig) (*Loop, error) {
 	if cfg.Entries == 0 {
 		cfg.Entries = defaultSQEntries
@@ -67,19 +68,22 @@ func NewLoop(cfg LoopConfig) (*Loop, error) {
 	if cfg.CQEntries == 0 {
 		cfg.CQEntries = max(defaultCQEntries, cfg.Entries)
 	}
-	if cfg.CQEntries < minCQEntries {
-		return nil, rangeError("LoopConfig.CQEntries", int64(cfg.CQEntries), minCQEntries, maxCQEntries)
+	if cfg.Entries < 1 || cfg.Entries > uring.MaxEntries {
+		return nil, rangeError("LoopConfig.Entries", int64(cfg.Entries), 1, uring.MaxEntries)
 	}
-	ringConfig := RingConfig{
+	if least := max(cfg.Entries, minCQEntries); cfg.CQEntries < least || cfg.CQEntries > uring.MaxCQEntries {
+		return nil, rangeError("LoopConfig.CQEntries", int64(cfg.CQEntries), int64(least), uring.MaxCQEntries)
+	}
+	ringConfig := uring.Config{
 		Entries: cfg.Entries, CQEntries: cfg.CQEntries,
-		Flags: SetupSingleIssuer | SetupDeferTaskrun | SetupDisabled | SetupSubmitAll | SetupCoopTaskrun,
+		Flags: uring.SetupSingleIssuer | uring.SetupDeferTaskrun | uring.SetupDisabled | uring.SetupSubmitAll | uring.SetupCoopTaskrun,
 	}
 	size, err := cfg.CompletionSize.setupFlags()
 	if err != nil {
 		return nil, err
 	}
 	ringConfig.Flags |= size
-	l := &Loop{logger: cfg.Logger, wide: size != 0, done: make(chan struct{}), wakeFD: -1, batch: make([]CQE, completionBatch)}
+	l := &Loop{logger: cfg.Logger, wide: size != 0, done: make(chan struct{}), wakeFD: -1, batch: make([]uring.CQE, completionBatch)}
 	started := make(chan error)
 	go l.run(ringConfig, started)
 	if err := <-started; err != nil {
@@ -89,7 +93,7 @@ func NewLoop(cfg LoopConfig) (*Loop, error) {
 }
 
 // run is the loop's thread, from birth to death.
-func (l *Loop) run(cfg RingConfig, started chan<- error) {
+func (l *Loop) run(cfg uring.Config, started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := l.start(cfg); err != nil {
@@ -117,8 +121,8 @@ func (l *Loop) run(cfg RingConfig, started chan<- error) {
 }
 
 // start makes and enables the ring on the loop's thread.
-func (l *Loop) start(cfg RingConfig) error {
-	ring, err := NewRing(cfg)
+func (l *Loop) start(cfg uring.Config) error {
+	ring, err := newRing(cfg)
 	if err != nil {
 		return err
 	}
@@ -154,7 +158,7 @@ func (l *Loop) armWake() {
 	if l.wakeArmed || l.stopping {
 		return
 	}
-	s, err := l.newRequest(completerFunc(func(*CQE) {
+	s, err := l.newRequest(completerFunc(func(*uring.CQE) {
 		l.wakeArmed = false
 		l.stats.wakeUps.Add(1)
 	}))
@@ -169,10 +173,10 @@ func (l *Loop) armWake() {
 // newRequest takes an SQE for a request whose completions go to c. It is for the
 // loop's thread. ErrQueueFull means that the kernel takes no requests now: see
 // retry.
-func (l *Loop) newRequest(c completer) (*SQE, error) {
+func (l *Loop) newRequest(c completer) (*uring.SQE, error) {
 	s := l.ring.GetSQE()
 	if s == nil {
-		if _, err := l.ring.Submit(); err != nil && !passing(err) {
+		if _, err := l.ring.turn(0, 0, nil); err != nil && !passing(err) {
 			return nil, err
 		}
 		if s = l.ring.GetSQE(); s == nil {
@@ -199,11 +203,11 @@ func (l *Loop) runRetries() {
 }
 
 // Start begins a request: prep fills in the entry, done is called on the loop
-// with every completion of it, the last being the first without CQEMore. It may
+// with every completion of it, the last being the first without uring.CQEMore. It may
 // be called on the loop only: from a function given to Do or Post, or from done.
 // ErrQueueFull means that the kernel takes no requests now. A panic in done ends
 // the program.
-func (l *Loop) Start(prep func(*SQE), done func(*CQE)) error {
+func (l *Loop) Start(prep func(*uring.SQE), done func(*uring.CQE)) error {
 	s, err := l.newRequest(completerFunc(done))
 	if err != nil {
 		return err
@@ -230,7 +234,7 @@ func (l *Loop) turn(timeout time.Duration) error {
 	l.forgetFlushes()
 	_, err := l.ring.turn(l.prepareSleep(), timeout, l.flushes)
 	l.asleep.Store(false)
-	if l.ring.full() {
+	if l.ring.CQNearlyFull() {
 		for _, s := range l.sources {
 			s.queueWasFull()
 		}
@@ -244,7 +248,7 @@ func (l *Loop) turn(timeout time.Duration) error {
 		p.flushed(l, &l.flushes[i])
 	}
 	l.complete()
-	l.stats.calls.Store(l.ring.calls)
+	l.stats.calls.Store(l.ring.entries())
 	return l.judge(err)
 }
 
@@ -396,8 +400,8 @@ func (e *PanicError) Error() string {
 // the loop lives on; runtime.Goexit ends the program. Answers ErrClosed once the
 // loop is closing.
 //
-// The ring that fn gets must not be kept.
-func (l *Loop) Do(ctx context.Context, fn func(*Ring) error) error {
+// The ring that fn gets must not be kept or closed; its errors are package uring's.
+func (l *Loop) Do(ctx context.Context, fn func(*uring.Ring) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -431,15 +435,18 @@ func (l *Loop) Do(ctx context.Context, fn func(*Ring) error) error {
 	}
 }
 
-func (l *Loop) do(fn func(*Ring) error) error { return l.Do(context.Background(), fn) }
+// do is Do without a context, for functions that know the ring.
+func (l *Loop) do(fn func() error) error {
+	return l.Do(context.Background(), func(*uring.Ring) error { return fn() })
+}
 
-func (l *Loop) call(fn func(*Ring) error) (err error) {
+func (l *Loop) call(fn func(*uring.Ring) error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
-	return fn(l.ring)
+	return fn(l.ring.Ring)
 }
 
 // OnLoop tells whether the caller runs on the loop, in a function given to Do or Post

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 func newTestLoop(t testing.TB, cfg LoopConfig) *Loop {
@@ -40,7 +41,7 @@ func TestDoRunsOnOneThread(t *testing.T) {
 	for range 16 {
 		wg.Go(func() {
 			for range 50 {
-				assert.NoError(t, l.do(func(r *Ring) error {
+				assert.NoError(t, l.Do(t.Context(), func(r *uring.Ring) error {
 					tids.Store(sys.ThreadID(), true)
 					_, err := r.Submit() // answers EEXIST anywhere else
 					return err
@@ -57,14 +58,14 @@ func TestDoRunsOnOneThread(t *testing.T) {
 func TestDoAnswersWhatItsFunctionAnswers(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{})
 	want := errors.New("mine")
-	assert.Equal(t, want, l.do(func(*Ring) error { return want }))
+	assert.Equal(t, want, l.do(func() error { return want }))
 }
 
 func TestDoOnTheLoopRunsAtOnce(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{})
 	order := []int{}
-	require.NoError(t, l.do(func(*Ring) error {
-		err := l.do(func(*Ring) error { order = append(order, 1); return nil })
+	require.NoError(t, l.do(func() error {
+		err := l.do(func() error { order = append(order, 1); return nil })
 		order = append(order, 2)
 		return err
 	}))
@@ -73,12 +74,12 @@ func TestDoOnTheLoopRunsAtOnce(t *testing.T) {
 
 func TestDoReportsPanicAndLoopLives(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{})
-	err := l.do(func(*Ring) error { panic("boom") })
+	err := l.do(func() error { panic("boom") })
 	p, ok := errors.AsType[*PanicError](err)
 	require.True(t, ok)
 	assert.Equal(t, "boom", p.Value)
 	assert.Contains(t, err.Error(), "boom")
-	assert.NoError(t, l.do(func(*Ring) error { return nil }))
+	assert.NoError(t, l.do(func() error { return nil }))
 }
 
 func TestDoGivesUpWithItsContext(t *testing.T) {
@@ -89,13 +90,13 @@ func TestDoGivesUpWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var ran atomic.Bool
 	result := make(chan error)
-	go func() { result <- l.Do(ctx, func(*Ring) error { ran.Store(true); return nil }) }()
+	go func() { result <- l.Do(ctx, func(*uring.Ring) error { ran.Store(true); return nil }) }()
 	cancel()
 	assert.ErrorIs(t, <-result, context.Canceled)
 	close(hold)
-	require.NoError(t, l.do(func(*Ring) error { return nil }))
+	require.NoError(t, l.do(func() error { return nil }))
 	assert.False(t, ran.Load(), "what was given up does not run later")
-	assert.ErrorIs(t, l.Do(ctx, func(*Ring) error { return nil }), context.Canceled)
+	assert.ErrorIs(t, l.Do(ctx, func(*uring.Ring) error { return nil }), context.Canceled)
 }
 
 func TestPostKeepsOrder(t *testing.T) {
@@ -104,7 +105,7 @@ func TestPostKeepsOrder(t *testing.T) {
 	for i := range 1000 {
 		require.NoError(t, l.Post(func() { got = append(got, i) }))
 	}
-	require.NoError(t, l.do(func(*Ring) error { return nil }))
+	require.NoError(t, l.do(func() error { return nil }))
 	require.Len(t, got, 1000)
 	for i, v := range got {
 		require.Equal(t, i, v)
@@ -119,7 +120,7 @@ func TestSleepingLoopIsWoken(t *testing.T) {
 		if i%100 == 0 {
 			time.Sleep(time.Millisecond)
 		}
-		require.NoError(t, l.do(func(*Ring) error { return nil }))
+		require.NoError(t, l.do(func() error { return nil }))
 	}
 	assert.Positive(t, l.Stats().WakeUps)
 }
@@ -133,7 +134,7 @@ func TestClosedLoopRefuses(t *testing.T) {
 	require.NoError(t, l.Close())
 	assert.True(t, ran, "what was posted before runs")
 	assert.ErrorIs(t, l.Post(func() {}), ErrClosed)
-	assert.ErrorIs(t, l.do(func(*Ring) error { return nil }), ErrClosed)
+	assert.ErrorIs(t, l.do(func() error { return nil }), ErrClosed)
 	_, err = NewProvidedPool(l, PoolConfig{NumBuffers: 8})
 	assert.ErrorIs(t, err, ErrClosed)
 }
@@ -141,7 +142,7 @@ func TestClosedLoopRefuses(t *testing.T) {
 func TestLoopClosesItself(t *testing.T) {
 	l, err := NewLoop(LoopConfig{})
 	require.NoError(t, err)
-	require.NoError(t, l.do(func(*Ring) error { return l.Close() }))
+	require.NoError(t, l.do(func() error { return l.Close() }))
 	require.NoError(t, l.Close())
 }
 
@@ -156,7 +157,7 @@ func TestPostAgainstClose(t *testing.T) {
 			wg.Go(func() {
 				for {
 					ran := false
-					err := l.do(func(*Ring) error { ran = true; return nil })
+					err := l.do(func() error { ran = true; return nil })
 					if err != nil {
 						assert.ErrorIs(t, err, ErrClosed)
 						assert.False(t, ran)
@@ -188,12 +189,12 @@ func TestDoAndPostUnderFire(t *testing.T) {
 				switch rng.Intn(4) {
 				case 0:
 					var done bool
-					assert.NoError(t, l.do(func(*Ring) error { done = true; return nil }))
+					assert.NoError(t, l.do(func() error { done = true; return nil }))
 					assert.True(t, done)
 				case 1:
 					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rng.Intn(100))*time.Microsecond)
 					done := false
-					err := l.Do(ctx, func(*Ring) error { done = true; return nil })
+					err := l.Do(ctx, func(*uring.Ring) error { done = true; return nil })
 					cancel()
 					if err != nil {
 						assert.ErrorIs(t, err, context.DeadlineExceeded)
@@ -201,23 +202,23 @@ func TestDoAndPostUnderFire(t *testing.T) {
 					}
 					assert.Equal(t, err == nil, done, "it ran, or it was called off")
 				case 2:
-					err := l.do(func(*Ring) error { panic(i) })
+					err := l.do(func() error { panic(i) })
 					p, ok := errors.AsType[*PanicError](err)
 					if assert.True(t, ok, "%v", err) {
 						assert.Equal(t, i, p.Value)
 						panicked.Add(1)
 					}
 				case 3: // from the loop itself
-					assert.NoError(t, l.do(func(*Ring) error {
+					assert.NoError(t, l.do(func() error {
 						err := l.Post(func() { ran.Add(1) })
-						return errors.Join(err, l.do(func(*Ring) error { ran.Add(1); return nil }))
+						return errors.Join(err, l.do(func() error { ran.Add(1); return nil }))
 					}))
 				}
 			}
 		})
 	}
 	wg.Wait()
-	require.NoError(t, l.do(func(*Ring) error {
+	require.NoError(t, l.do(func() error {
 		for g := range posted {
 			assert.Len(t, posted[g], rounds)
 			assert.IsIncreasing(t, posted[g])
@@ -239,7 +240,7 @@ func TestDoOnClosingLoop(t *testing.T) {
 	require.NoError(t, l.Post(func() { close(held); <-hold }))
 	<-held
 	before := make(chan error)
-	go func() { before <- l.do(func(*Ring) error { return l.do(func(*Ring) error { return nil }) }) }()
+	go func() { before <- l.do(func() error { return l.do(func() error { return nil }) }) }()
 	for waiting := 0; waiting == 0; runtime.Gosched() {
 		l.mu.Lock()
 		waiting = len(l.posted)
@@ -250,12 +251,12 @@ func TestDoOnClosingLoop(t *testing.T) {
 	for !l.isClosing() {
 		runtime.Gosched()
 	}
-	assert.ErrorIs(t, l.do(func(*Ring) error { return nil }), ErrClosed)
+	assert.ErrorIs(t, l.do(func() error { return nil }), ErrClosed)
 	assert.ErrorIs(t, l.Post(func() {}), ErrClosed)
 	close(hold)
 	assert.NoError(t, <-before)
 	assert.NoError(t, <-closed)
-	assert.ErrorIs(t, l.do(func(*Ring) error { return nil }), ErrClosed)
+	assert.ErrorIs(t, l.do(func() error { return nil }), ErrClosed)
 }
 
 const loopChild = "ZCRX_TEST_LOOP_CHILD"
@@ -264,10 +265,10 @@ const loopChild = "ZCRX_TEST_LOOP_CHILD"
 var loopEnds = map[string]func(l *Loop) error{
 	"panic in Post":  func(l *Loop) error { return l.Post(func() { panic("boom") }) },
 	"goexit in Post": func(l *Loop) error { return l.Post(runtime.Goexit) },
-	"goexit in Do":   func(l *Loop) error { return l.do(func(*Ring) error { runtime.Goexit(); return nil }) },
+	"goexit in Do":   func(l *Loop) error { return l.do(func() error { runtime.Goexit(); return nil }) },
 	"panic in Start": func(l *Loop) error {
-		return l.do(func(*Ring) error {
-			return l.Start(func(s *SQE) { s.PrepNop() }, func(*CQE) { panic("boom") })
+		return l.do(func() error {
+			return l.Start(func(s *uring.SQE) { s.PrepNop() }, func(*uring.CQE) { panic("boom") })
 		})
 	},
 }
@@ -309,9 +310,9 @@ func TestStart(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{Entries: 4})
 	const n = 100 // many times the submission queue
 	results := make(chan int32, n)
-	require.NoError(t, l.do(func(*Ring) error {
+	require.NoError(t, l.do(func() error {
 		for range n {
-			err := l.Start(func(s *SQE) { s.PrepNop() }, func(c *CQE) { results <- c.Res })
+			err := l.Start(func(s *uring.SQE) { s.PrepNop() }, func(c *uring.CQE) { results <- c.Res })
 			if err != nil {
 				return err
 			}
@@ -332,8 +333,8 @@ func TestRequestsInFlightEndWithTheLoop(t *testing.T) {
 	defer write.Close()
 	var last atomic.Int32
 	fd := int(read.Fd())
-	require.NoError(t, l.do(func(*Ring) error {
-		return l.Start(func(s *SQE) { s.PrepPollMultishot(fd, 1) }, func(c *CQE) { last.Store(c.Res) })
+	require.NoError(t, l.do(func() error {
+		return l.Start(func(s *uring.SQE) { s.PrepPollMultishot(fd, 1) }, func(c *uring.CQE) { last.Store(c.Res) })
 	}))
 	require.NoError(t, l.Close())
 	assert.Equal(t, -int32(syscall.ECANCELED), last.Load())

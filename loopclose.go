@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // How a loop and the pools on it end.
@@ -64,11 +66,11 @@ func (l *Loop) stop() {
 
 // cancelAll cancels every request and collects what still completes.
 func (l *Loop) cancelAll() {
-	s, err := l.newRequest(completerFunc(func(*CQE) {}))
+	s, err := l.newRequest(completerFunc(func(*uring.CQE) {}))
 	if err != nil {
 		return // the ring's end cancels them
 	}
-	s.PrepCancel(0, CancelAll|CancelAny)
+	s.PrepCancel(0, uring.CancelAll|uring.CancelAny)
 	for deadline := time.Now().Add(closePatience); l.ops.live > 0; {
 		l.kick.Store(false)
 		left := time.Until(deadline)
@@ -103,7 +105,7 @@ func (l *Loop) dropSource(s source) {
 // closeSource ends a pool from any goroutine. Its receivers end first, and keep
 // the memory until their last completion has come.
 func (l *Loop) closeSource(s source) error {
-	err := l.do(func(*Ring) error {
+	err := l.do(func() error {
 		if l.hasSource(s) {
 			s.users().close(func() { l.dropSource(s) })
 		}

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // CompletionSize is the size of a loop's completions.
@@ -49,20 +50,20 @@ const (
 	minCQEntries = 4
 )
 
-func (s CompletionSize) setupFlags() (SetupFlags, error) {
+func (s CompletionSize) setupFlags() (uring.SetupFlags, error) {
 	switch s {
 	case Completion16:
 		return 0, nil
 	case Completion32:
-		return SetupCQE32, nil
+		return uring.SetupCQE32, nil
 	case CompletionMixed:
-		return SetupCQEMixed, HaveMixedCQE()
+		return uring.SetupCQEMixed, Have(FeatureMixedCQE)
 	case CompletionAuto:
-		err := HaveMixedCQE()
+		err := Have(FeatureMixedCQE)
 		if errors.Is(err, ErrNotSupported) || (err == nil && olderKernel(sys.KernelRelease(), 7, 3, 0)) {
-			return SetupCQE32, nil
+			return uring.SetupCQE32, nil
 		}
-		return SetupCQEMixed, err
+		return uring.SetupCQEMixed, err
 	}
 	return 0, rangeError("LoopConfig.CompletionSize", int64(s), int64(CompletionAuto), int64(CompletionMixed))
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/zcrx-go/zcrx/internal/skip"
 	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/tools/matrix/answers"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 const (
@@ -257,7 +258,7 @@ func observe() answers.Answers {
 		_ = loop.Close()
 	}
 	runtime.LockOSThread()
-	ring, err := NewRing(RingConfig{Entries: 4, Flags: SetupSingleIssuer | SetupDeferTaskrun | SetupCQE32})
+	ring, err := newRing(uring.Config{Entries: 4, Flags: uring.SetupSingleIssuer | uring.SetupDeferTaskrun | uring.SetupCQE32})
 	for what, operation := range map[string]func() error{
 		opExport:   func() error { _, err := ring.exportIfq(0); return err },
 		opImport:   func() error { _, err := ring.importIfq(0); return err },
@@ -308,7 +309,7 @@ func known(err error) error {
 }
 
 // flushNothing asks for the flush of an instance that does not exist.
-func flushNothing(r *Ring) error {
+func flushNothing(r *zcrxRing) error {
 	region, err := sys.MapAnonymous(pageSize(), pageSize())
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // The kernel charges what it pins to RLIMIT_MEMLOCK, unless the process has
@@ -88,4 +89,20 @@ func (c *chargeWatch) await(ctx context.Context, need uint64, try func() error) 
 		case <-time.After(min(pause, left)):
 		}
 	}
+}
+
+// ringCharge is what the kernel allocates for a ring's queues, in bytes, and charges
+// in Linux 6.16 to 7.1: whole pages of submission queue entries, and whole pages of
+// completions, with the heads and tails of both queues before them.
+func ringCharge(cfg uring.Config) uint64 {
+	const entry, heads = 64, 320 // sizeof struct io_uring_sqe, struct io_rings
+	submissions := roundUpPow2(uint32(min(cfg.Entries, uring.MaxEntries)))
+	completions, size := 2*submissions, uint64(16)
+	if cfg.CQEntries > 0 {
+		completions = roundUpPow2(uint32(min(cfg.CQEntries, uring.MaxCQEntries)))
+	}
+	if cfg.Flags&uring.SetupCQE32 != 0 {
+		size = 32
+	}
+	return wholePages(uint64(submissions)*entry) + wholePages(heads+uint64(completions)*size)
 }

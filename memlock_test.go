@@ -20,6 +20,7 @@ import (
 
 	"github.com/zcrx-go/zcrx/internal/skip"
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 var errNoRoom = &KernelError{Op: "set up ring", Errno: syscall.ENOMEM}
@@ -129,8 +130,8 @@ func TestMemlockChild(t *testing.T) {
 		return
 	}
 	cfg := LoopConfig{Entries: 8, CQEntries: 64}
-	ringConfig := RingConfig{Entries: cfg.Entries, CQEntries: cfg.CQEntries, Flags: SetupCQE32}
-	ring := ringConfig.memory()
+	ringConfig := uring.Config{Entries: cfg.Entries, CQEntries: cfg.CQEntries, Flags: uring.SetupCQE32}
+	ring := ringCharge(ringConfig)
 	setMemlock(t, ring)
 	for i := range 20 {
 		l, err := NewLoop(cfg) // the first one probes, with a ring of its own
@@ -153,22 +154,22 @@ func TestMemlockChild(t *testing.T) {
 		}
 		require.NoError(t, l.Close())
 	}
-	if HaveDeviceLess() == nil {
+	if Have(FeatureDeviceLess) == nil {
 		deviceLessPoolsWithin(t, cfg, ring)
 	}
 }
 
 // ringsAreCharged looks at which kernels charge rings, and what they say of a limit
 // that is too small or used up. The limit is the size of one ring.
-func ringsAreCharged(t *testing.T, cfg RingConfig) {
+func ringsAreCharged(t *testing.T, cfg uring.Config) {
 	t.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	first, err := NewRing(cfg)
+	first, err := newRing(cfg)
 	require.NoError(t, err)
 	defer first.Close()
 	begun := time.Now()
-	second, err := NewRing(cfg)
+	second, err := newRing(cfg)
 	took := time.Since(begun)
 	// Not seen: 6.13 to 6.15, of which one was the first.
 	if release := sys.KernelRelease(); !skip.Older(release, "6.16") && skip.Older(release, "7.2") {
@@ -177,7 +178,7 @@ func ringsAreCharged(t *testing.T, cfg RingConfig) {
 		assert.ErrorContains(t, err, "from 8192 to 16384 bytes")
 		assert.Less(t, took, chargePatience+time.Second)
 		begun = time.Now()
-		_, err = NewRing(RingConfig{Entries: 128})
+		_, err = newRing(uring.Config{Entries: 128})
 		assert.ErrorContains(t, err, "from 8192 to at least 16384 bytes")
 		assert.Less(t, time.Since(begun), time.Second, "no wait helps")
 		fs, err := probeFeatures()
@@ -206,7 +207,7 @@ func deviceLessPoolsWithin(t *testing.T, cfg LoopConfig, ring uint64) {
 		require.NoError(t, err, "loop %d", i)
 		p, err := NewPool(t.Context(), l, poolConfig)
 		require.NoError(t, err, "pool %d", i)
-		if i == 9 && HaveAddArea() == nil {
+		if i == 9 && Have(FeatureAddArea) == nil {
 			err := p.Grow(t.Context(), buffers)
 			assertLayer(t, err, LayerPrivilege)
 			assert.ErrorContains(t, err, "other rings and pools of this user hold too much")

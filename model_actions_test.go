@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // The bounds of a model: members with a ring at once, and in all.
@@ -200,12 +202,12 @@ func (m *model) ownerActions() []action {
 			m.turn(rt, mm, false) // a completion is followed by one
 		}},
 		{"allocation failure", !owner.closed, func(rt *rapid.T) {
-			(*poolEvents)(owner.pool).complete(&CQE{Res: int32(EventAllocFailed)})
+			(*poolEvents)(owner.pool).complete(&uring.CQE{Res: int32(EventAllocFailed)})
 			owner.want.AllocFailures++
 			m.turn(rt, owner, false)
 		}},
 		{"copy", !owner.closed, func(*rapid.T) {
-			(*poolEvents)(owner.pool).complete(&CQE{Res: int32(EventCopy)})
+			(*poolEvents)(owner.pool).complete(&uring.CQE{Res: int32(EventCopy)})
 			owner.want.CopyEvents++
 		}},
 		{"grow", len(open) > 0 && len(m.areas()) < 3, func(rt *rapid.T) {

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // model is a pool whose kernel is the test, and beside it what every part of the
@@ -111,7 +113,7 @@ func (m *model) addMember(flushAt int) {
 	p := newFakeMember(m.memory, m.mode)
 	p.owner = len(m.members) == 0
 	p.canFlush, p.flushAt = m.flushes, uint32(flushAt)
-	p.loop.ring = &Ring{} // a closed one: arming an event fails, and is only reported
+	p.loop.ring = &zcrxRing{Ring: &uring.Ring{}} // a closed one: arming an event fails, and is only reported
 	p.loop.addSource(p)
 	mm := &modelMember{pool: p, loop: p.loop, users: 1, canFlush: m.flushes}
 	p.wake = func() {
@@ -201,7 +203,7 @@ func (m *model) fill(t require.TestingT, mm *modelMember, buffer, n int) {
 		l.at[i] = l.stamp
 	}
 	var err error
-	l.Buffer, err = takeOne(mm.pool, &CQE{Res: int32(n), Flags: CQEMore, Big: [2]uint64{l.token}})
+	l.Buffer, err = takeOne(mm.pool, &uring.CQE{Res: int32(n), Flags: uring.CQEMore, Big: [2]uint64{l.token}})
 	require.NoError(t, err)
 	mm.want.Completions++
 	mm.want.Bytes += uint64(n)

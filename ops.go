@@ -1,8 +1,10 @@
 package zcrx
 
+import "github.com/zcrx-go/zcrx/uring"
+
 // completer takes the completions of one request. It runs on the loop's thread.
 type completer interface {
-	complete(c *CQE)
+	complete(c *uring.CQE)
 }
 
 // ops maps a request's user data to its completer. Index and generation are in
@@ -63,7 +65,7 @@ func (t *ops) remove(userData uint64) {
 // cannot be made to forget.
 func (t *ops) mute(userData uint64) {
 	if e := t.find(userData); e != nil {
-		e.completer = completerFunc(func(*CQE) {})
+		e.completer = completerFunc(func(*uring.CQE) {})
 	}
 }
 
@@ -81,7 +83,7 @@ func (t *ops) find(userData uint64) *op {
 
 // dispatch hands a completion to its completer. It answers false if there is
 // none.
-func (t *ops) dispatch(c *CQE) bool {
+func (t *ops) dispatch(c *uring.CQE) bool {
 	e := t.find(c.UserData)
 	if e == nil {
 		return false
@@ -95,6 +97,6 @@ func (t *ops) dispatch(c *CQE) bool {
 }
 
 // completerFunc makes a function a completer.
-type completerFunc func(c *CQE)
+type completerFunc func(c *uring.CQE)
 
-func (f completerFunc) complete(c *CQE) { f(c) }
+func (f completerFunc) complete(c *uring.CQE) { f(c) }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/nic"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // BufferPool is what a Receiver takes its buffers from: a *Pool, filled by zero
@@ -118,7 +119,7 @@ func NewPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := have(need); err != nil {
+	if err := Have(need); err != nil {
 		return nil, err
 	}
 	features, err := ProbeFeatures()
@@ -207,7 +208,7 @@ func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig,
 	}
 	err = retryExist(ctx, func() error {
 		return charges.await(ctx, req.pinned(), func() error {
-			return p.loop.Do(ctx, func(r *Ring) error { return p.registerOn(r, req) })
+			return p.loop.Do(ctx, func(*uring.Ring) error { return p.registerOn(p.loop.ring, req) })
 		})
 	})
 	if err != nil {
@@ -235,7 +236,7 @@ func retryExist(ctx context.Context, register func() error) error {
 }
 
 // registerOn registers the pool on its loop's ring. It runs on the loop.
-func (p *Pool) registerOn(r *Ring, req ifqRequest) error {
+func (p *Pool) registerOn(r *zcrxRing, req ifqRequest) error {
 	events := p.loop.ops.add((*poolEvents)(p), opPersistent)
 	req.eventUserData = events
 	a, err := r.registerIfq(req)
@@ -320,7 +321,7 @@ func (p *Pool) drain() int {
 	return m.waiting.len()
 }
 
-func (p *Pool) take(c *CQE, dst []Buffer) ([]Buffer, error) {
+func (p *Pool) take(c *uring.CQE, dst []Buffer) ([]Buffer, error) {
 	offset := c.Big[0]
 	data, err := p.memory.locate(offset, uint64(c.Res))
 	if err != nil {

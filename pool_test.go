@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // fakeKernel is the kernel's side of a pool, kept honest: it takes refill
@@ -92,7 +93,7 @@ func newPool73(t *testing.T, buffers, entries int) *fakeKernel {
 func (k *fakeKernel) complete(buffer, offset, length int) Buffer {
 	k.t.Helper()
 	k.references[buffer]++
-	c := CQE{Res: int32(length), Flags: CQEMore, Big: [2]uint64{uint64(buffer)*uint64(pageSize()) + uint64(offset)}}
+	c := uring.CQE{Res: int32(length), Flags: uring.CQEMore, Big: [2]uint64{uint64(buffer)*uint64(pageSize()) + uint64(offset)}}
 	b, err := takeOne(k.pool, &c)
 	require.NoError(k.t, err)
 	k.pool.count()
@@ -100,7 +101,7 @@ func (k *fakeKernel) complete(buffer, offset, length int) Buffer {
 }
 
 // takeOne is take for a completion that fills one Buffer.
-func takeOne(s source, c *CQE) (Buffer, error) {
+func takeOne(s source, c *uring.CQE) (Buffer, error) {
 	var room [1]Buffer
 	got, err := s.take(c, room[:0])
 	if err != nil {
@@ -419,7 +420,7 @@ func TestFailedFlushIsNotRepeated(t *testing.T) {
 func TestBadCompletionsAreRefused(t *testing.T) {
 	k := newPool73(t, 4, 4)
 	page := uint64(pageSize())
-	for name, c := range map[string]CQE{
+	for name, c := range map[string]uring.CQE{
 		"behind the area":     {Res: 1, Big: [2]uint64{4 * page}},
 		"far behind the area": {Res: 1, Big: [2]uint64{areaMask}},
 		"over the end":        {Res: 2, Big: [2]uint64{4*page - 1}},
@@ -457,7 +458,7 @@ func FuzzCompletion(f *testing.F) {
 		if res < 0 {
 			return // no data completion
 		}
-		b, err := takeOne(p, &CQE{Res: res, Big: [2]uint64{offset}})
+		b, err := takeOne(p, &uring.CQE{Res: res, Big: [2]uint64{offset}})
 		if err != nil {
 			require.ErrorIs(t, err, errBadCompletion)
 			return

@@ -3,6 +3,8 @@ package zcrx
 import (
 	"slices"
 	"sync/atomic"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // source is a pool as its loop and its receivers see it. Every method runs on
@@ -16,7 +18,7 @@ type source interface {
 	// prepRecv prepares a receive of fd that takes this pool's buffers: about
 	// room of them. It answers the number of bytes that end the receive, 0 if
 	// nothing does.
-	prepRecv(s *SQE, fd int, room uint64) (limit uint64)
+	prepRecv(s *uring.SQE, fd int, room uint64) (limit uint64)
 	// supplied is the supply of buffers by now.
 	supplied() supply
 	// size is the number of buffers by now.
@@ -26,18 +28,18 @@ type source interface {
 	window(readAhead int) int
 	// take appends to dst the Buffers that a data completion fills, in the order of
 	// the bytes. With an error it appends none.
-	take(c *CQE, dst []Buffer) ([]Buffer, error)
+	take(c *uring.CQE, dst []Buffer) ([]Buffer, error)
 	// discard gives back what a completion without data holds.
-	discard(c *CQE)
+	discard(c *uring.CQE)
 	// users lists the receivers, and accounts for their use.
 	users() *receiverList
 	// accounts is the pool's ledger.
 	accounts() *ledger
 	// detach ends what the pool has on the ring, which may be closed.
-	detach(r *Ring)
+	detach(r *zcrxRing)
 }
 
-func (p *Pool) discard(*CQE) {} // only data completions hold a buffer
+func (p *Pool) discard(*uring.CQE) {} // only data completions hold a buffer
 func (p *Pool) supplied() supply {
 	return supply{returns: p.seenReturns(), taken: atomic.LoadUint32(p.memory.refillQueue.khead)}
 }
@@ -67,14 +69,14 @@ const minWindow = 16 << 10
 // maxReceive is the largest limit of a receive in bytes.
 const maxReceive = 1 << 30
 
-func (p *Pool) prepRecv(s *SQE, fd int, room uint64) (limit uint64) {
+func (p *Pool) prepRecv(s *uring.SQE, fd int, room uint64) (limit uint64) {
 	limit = min(room*p.memory.bufferSize, maxReceive)
-	s.PrepRecvZC(fd, p.id, uint32(limit))
+	s.PrepRecvZC(fd, uint32(p.id), uint32(limit))
 	return limit
 }
 
 // detach: the kernel has no call to unregister, and may still tell of events.
-func (p *Pool) detach(*Ring) {
+func (p *Pool) detach(*zcrxRing) {
 	if p.owner {
 		p.loop.ops.mute(p.events)
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"unsafe"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // ProvidedPool is the copying counterpart of a Pool: buffers in a
@@ -80,7 +82,9 @@ func newProvidedPool(ctx context.Context, loop *Loop, cfg PoolConfig, how consum
 		p.put(uint16(id))
 	}
 	p.ring.publish()
-	err = charges.await(ctx, uint64(len(p.ring.mem)), func() error { return loop.Do(ctx, p.registerOn) })
+	err = charges.await(ctx, uint64(len(p.ring.mem)), func() error {
+		return loop.Do(ctx, func(*uring.Ring) error { return p.registerOn(loop.ring) })
+	})
 	if err != nil {
 		p.free()
 		return nil, err
@@ -88,16 +92,16 @@ func newProvidedPool(ctx context.Context, loop *Loop, cfg PoolConfig, how consum
 	return p, nil
 }
 
-func (p *ProvidedPool) registerOn(r *Ring) error {
+func (p *ProvidedPool) registerOn(r *zcrxRing) error {
 	group, err := p.loop.newBufferGroup()
 	if err != nil {
 		return err
 	}
-	var flags uint16
+	var flags uring.BufRingFlags
 	if p.consumption.incremental {
-		flags = bufRingIncremental
+		flags = uring.BufRingIncremental
 	}
-	if err := r.registerBufRing(sliceAddr(p.ring.mem), p.ring.entries, group, flags); err != nil {
+	if err := r.registerBufRing(unsafe.Pointer(unsafe.SliceData(p.ring.mem)), p.ring.entries, group, flags); err != nil {
 		p.loop.freeBufferGroup(group)
 		return err
 	}
@@ -156,17 +160,17 @@ func (p *ProvidedPool) queueWasFull()  {}
 func (p *ProvidedPool) size() int      { return p.numBuffers }
 func (p *ProvidedPool) window(int) int { return 0 } // what sockets queue lies in the kernel's memory
 
-func (p *ProvidedPool) prepRecv(s *SQE, fd int, room uint64) (limit uint64) {
+func (p *ProvidedPool) prepRecv(s *uring.SQE, fd int, room uint64) (limit uint64) {
 	s.PrepRecvMultishot(fd, p.group, 0)
 	if !p.consumption.bundles {
 		return 0
 	}
-	s.Ioprio |= recvBundle
+	s.Ioprio |= uring.RecvSendBundle
 	if !p.limitsBundles {
 		return 0
 	}
 	limit = min(room*p.bufferSize, maxReceive)
-	s.limitMultishot(uint32(limit))
+	s.LimitMultishot(uint32(limit))
 	return limit
 }
 
@@ -186,7 +190,7 @@ func (p *ProvidedPool) beforeTurn(l *Loop) {
 	}
 }
 
-func (p *ProvidedPool) detach(r *Ring) {
+func (p *ProvidedPool) detach(r *zcrxRing) {
 	if err := r.unregisterBufRing(p.group); err == nil {
 		p.loop.freeBufferGroup(p.group)
 	}

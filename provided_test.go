@@ -59,7 +59,7 @@ func newTestProvidedPool(t testing.TB, l *Loop, how consumption, buffers int) *P
 // lease and no data comes.
 func checkAllBack(t testing.TB, p *ProvidedPool) {
 	t.Helper()
-	require.NoError(t, p.loop.do(func(*Ring) error {
+	require.NoError(t, p.loop.do(func() error {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		assert.False(t, p.lost)
@@ -262,7 +262,7 @@ func TestOrderLostEndsReceivers(t *testing.T) {
 		require.NoError(t, err)
 		b, err := r.Recv(t.Context())
 		require.NoError(t, err)
-		require.NoError(t, l.do(func(*Ring) error { p.head++; return nil }))
+		require.NoError(t, l.do(func() error { p.head++; return nil }))
 		_, err = sender.Write([]byte("of an unknown place"))
 		require.NoError(t, err)
 		_, err = r.Recv(t.Context())

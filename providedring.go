@@ -21,8 +21,6 @@ type providedEntry struct {
 const (
 	providedEntrySize = unsafe.Sizeof(providedEntry{})
 	providedEntryTail = unsafe.Offsetof(providedEntry{}.id) // of the word with entry 0's id and the tail
-
-	bufRingIncremental = 1 << 1 // IOU_PBUF_RING_INC
 )
 
 // providedRing is the memory in which the kernel finds provided buffers: entries

@@ -3,6 +3,8 @@ package zcrx
 import (
 	"fmt"
 	"unsafe"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // progress is how far completions have used up the ring. The loop's thread alone
@@ -52,8 +54,8 @@ func (p *ProvidedPool) put(id uint16) {
 	p.ring.put(id, sliceAddr(p.area.mem[uint64(id)*p.bufferSize:]), uint32(p.bufferSize))
 }
 
-func (p *ProvidedPool) take(c *CQE, dst []Buffer) ([]Buffer, error) {
-	if c.Flags&CQEBuffer == 0 || c.Res <= 0 {
+func (p *ProvidedPool) take(c *uring.CQE, dst []Buffer) ([]Buffer, error) {
+	if c.Flags&uring.CQEBuffer == 0 || c.Res <= 0 {
 		return dst, fmt.Errorf("%w: %d bytes, flags %#x", errBadCompletion, c.Res, uint32(c.Flags))
 	}
 	if p.consumption.inOrder() {
@@ -78,7 +80,7 @@ func (p *ProvidedPool) locate(id uint16, used, n uint64) (unsafe.Pointer, error)
 // takeInOrder cuts a completion's bytes into leases, one for each buffer that they
 // lie in. A completion that does not follow the one before is the end: from then
 // on none is believed.
-func (p *ProvidedPool) takeInOrder(c *CQE, dst []Buffer) ([]Buffer, error) {
+func (p *ProvidedPool) takeInOrder(c *uring.CQE, dst []Buffer) ([]Buffer, error) {
 	had := len(dst)
 	at := p.progress
 	err := p.follows(c)
@@ -98,7 +100,7 @@ func (p *ProvidedPool) takeInOrder(c *CQE, dst []Buffer) ([]Buffer, error) {
 }
 
 // follows tells whether a completion begins where the one before ended.
-func (p *ProvidedPool) follows(c *CQE) error {
+func (p *ProvidedPool) follows(c *uring.CQE) error {
 	if p.lost || p.head == p.ring.published() || p.ring.id(p.head) != c.BufferID() {
 		return errBadCompletion
 	}
@@ -106,7 +108,7 @@ func (p *ProvidedPool) follows(c *CQE) error {
 }
 
 // takePart leases what lies in one buffer of the left bytes of a completion.
-func (p *ProvidedPool) takePart(c *CQE, dst []Buffer, left uint64) ([]Buffer, uint64, error) {
+func (p *ProvidedPool) takePart(c *uring.CQE, dst []Buffer, left uint64) ([]Buffer, uint64, error) {
 	if p.head == p.ring.published() {
 		return dst, left, errBadCompletion
 	}
@@ -135,11 +137,11 @@ func (p *ProvidedPool) takePart(c *CQE, dst []Buffer, left uint64) ([]Buffer, ui
 // or the kernel says so. In an incremental bundle what it says does not count: before
 // Linux 6.12.94, 6.18.36 and 7.0.13 it may mean another of the bundle's buffers
 // (CVE-2026-53191; seen on 6.16.12 both ways).
-func (p *ProvidedPool) usedUp(c *CQE) bool {
+func (p *ProvidedPool) usedUp(c *uring.CQE) bool {
 	if !p.consumption.incremental || p.used == p.bufferSize {
 		return true
 	}
-	return !p.consumption.bundles && c.Flags&CQEBufMore == 0
+	return !p.consumption.bundles && c.Flags&uring.CQEBufMore == 0
 }
 
 // advance goes on to the next buffer.
@@ -147,14 +149,14 @@ func (p *ProvidedPool) advance() { p.progress = progress{head: p.head + 1, lost:
 
 // discard puts a buffer that was taken for no data back, unless leases of it are
 // out.
-func (p *ProvidedPool) discard(c *CQE) {
+func (p *ProvidedPool) discard(c *uring.CQE) {
 	id := c.BufferID()
-	if c.Flags&CQEBuffer == 0 || int(id) >= p.numBuffers {
+	if c.Flags&uring.CQEBuffer == 0 || int(id) >= p.numBuffers {
 		return
 	}
 	leases := int32(0)
 	if p.consumption.inOrder() {
-		if c.Flags&CQEBufMore != 0 {
+		if c.Flags&uring.CQEBufMore != 0 {
 			return
 		}
 		if p.follows(c) != nil {

@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // ringKernel is the kernel's side of a copying pool: it takes buffers from the head
@@ -53,15 +55,15 @@ func (k *ringKernel) free() int { return int(k.pool.ring.published() - k.head) }
 
 // receive puts up to n bytes into the ring, all with the same new stamp, and makes
 // the completion of them. It answers false where there is no buffer.
-func (k *ringKernel) receive(n int) (c CQE, ok bool) {
+func (k *ringKernel) receive(n int) (c uring.CQE, ok bool) {
 	if k.free() == 0 {
-		return CQE{Res: -int32(syscall.ENOBUFS)}, false
+		return uring.CQE{Res: -int32(syscall.ENOBUFS)}, false
 	}
 	k.stamp++
 	how := k.pool.consumption
-	c = CQE{Flags: CQEBuffer | CQEMore | CQEFlags(k.pool.ring.id(k.head))<<cqeBufferShift}
+	c = uring.CQE{Flags: uring.CQEBuffer | uring.CQEMore | uring.CQEFlags(k.pool.ring.id(k.head))<<uring.CQEBufferShift}
 	if how.incremental && how.bundles && k.stamp%3 == 0 {
-		defer func() { c.Flags ^= CQEBufMore }() // kernels that lose the flag, or leave it set
+		defer func() { c.Flags ^= uring.CQEBufMore }() // kernels that lose the flag, or leave it set
 	}
 	for n > 0 && k.free() > 0 {
 		e := k.pool.ring.entry(k.head)
@@ -77,7 +79,7 @@ func (k *ringKernel) receive(n int) (c CQE, ok bool) {
 			e.length -= uint32(used)
 		}
 		if how.incremental && e.length > 0 {
-			c.Flags |= CQEBufMore
+			c.Flags |= uring.CQEBufMore
 		} else {
 			k.head++
 		}
@@ -140,7 +142,7 @@ func TestBufferReturnsWhenTheKernelIsDoneWithIt(t *testing.T) {
 	// The kernel ends a buffer that has room: with its last bytes, or without any.
 	first := k.take(t, 10)
 	c, _ := k.receive(10)
-	c.Flags &^= CQEBufMore
+	c.Flags &^= uring.CQEBufMore
 	k.head++
 	second, err := k.pool.take(&c, nil)
 	require.NoError(t, err)
@@ -152,15 +154,15 @@ func TestBufferReturnsWhenTheKernelIsDoneWithIt(t *testing.T) {
 	held := k.take(t, 10)
 	release(t, k.take(t, 10)...)
 	id := k.pool.ring.id(k.head)
-	k.pool.discard(&CQE{Flags: CQEBuffer | CQEBufMore | CQEFlags(id)<<cqeBufferShift})
+	k.pool.discard(&uring.CQE{Flags: uring.CQEBuffer | uring.CQEBufMore | uring.CQEFlags(id)<<uring.CQEBufferShift})
 	require.Equal(t, 1, k.free(), "the kernel goes on in it")
 	k.head++
-	k.pool.discard(&CQE{Flags: CQEBuffer | CQEFlags(id)<<cqeBufferShift})
+	k.pool.discard(&uring.CQE{Flags: uring.CQEBuffer | uring.CQEFlags(id)<<uring.CQEBufferShift})
 	require.Zero(t, k.free(), "a lease is out")
 	release(t, held...)
 	require.Equal(t, 1, k.free())
 	k.head++
-	k.pool.discard(&CQE{Flags: CQEBuffer | CQEFlags(id)<<cqeBufferShift})
+	k.pool.discard(&uring.CQE{Flags: uring.CQEBuffer | uring.CQEFlags(id)<<uring.CQEBufferShift})
 	require.Equal(t, 1, k.free(), "no lease was out")
 	release(t, k.take(t, page)...)
 }
@@ -213,18 +215,18 @@ func TestReceiversAreFedByBuffersAlone(t *testing.T) {
 
 func TestCompletionsOutOfOrderAreRefused(t *testing.T) {
 	page := int32(pageSize())
-	named := func(id int) CQEFlags { return CQEBuffer | CQEFlags(id)<<cqeBufferShift }
+	named := func(id int) uring.CQEFlags { return uring.CQEBuffer | uring.CQEFlags(id)<<uring.CQEBufferShift }
 	for name, bad := range map[string]struct {
 		how consumption
-		c   CQE
+		c   uring.CQE
 	}{
-		"another buffer":         {consumption{incremental: true}, CQE{Res: 1, Flags: named(1) | CQEBufMore}},
-		"no buffer":              {consumption{incremental: true}, CQE{Res: 1}},
-		"over the end":           {consumption{incremental: true}, CQE{Res: page + 1, Flags: named(0)}},
-		"bundle from the middle": {consumption{bundles: true}, CQE{Res: 1, Flags: named(2)}},
-		"bundle over the end":    {consumption{bundles: true}, CQE{Res: 4*page + 1, Flags: named(0)}},
-		"both over the end":      {consumption{true, true}, CQE{Res: 4*page + 1, Flags: named(0)}},
-		"no bytes":               {consumption{true, true}, CQE{Res: 0, Flags: named(0)}},
+		"another buffer":         {consumption{incremental: true}, uring.CQE{Res: 1, Flags: named(1) | uring.CQEBufMore}},
+		"no buffer":              {consumption{incremental: true}, uring.CQE{Res: 1}},
+		"over the end":           {consumption{incremental: true}, uring.CQE{Res: page + 1, Flags: named(0)}},
+		"bundle from the middle": {consumption{bundles: true}, uring.CQE{Res: 1, Flags: named(2)}},
+		"bundle over the end":    {consumption{bundles: true}, uring.CQE{Res: 4*page + 1, Flags: named(0)}},
+		"both over the end":      {consumption{true, true}, uring.CQE{Res: 4*page + 1, Flags: named(0)}},
+		"no bytes":               {consumption{true, true}, uring.CQE{Res: 0, Flags: named(0)}},
 	} {
 		k := newRingKernel(t, bad.how, 4)
 		before := []Buffer{{}}
@@ -232,7 +234,7 @@ func TestCompletionsOutOfOrderAreRefused(t *testing.T) {
 		require.ErrorIs(t, err, errBadCompletion, name)
 		require.Len(t, got, 1, name)
 		require.Zero(t, k.pool.Stats().Outstanding, name)
-		if bad.c.Flags&CQEBuffer == 0 || bad.c.Res == 0 {
+		if bad.c.Flags&uring.CQEBuffer == 0 || bad.c.Res == 0 {
 			continue // says nothing about the ring
 		}
 		k = newRingKernel(t, bad.how, 4)
@@ -243,7 +245,7 @@ func TestCompletionsOutOfOrderAreRefused(t *testing.T) {
 		require.ErrorIs(t, err, errBadCompletion, "%s: none is believed after it", name)
 	}
 	k := newRingKernel(t, consumption{bundles: true}, 2)
-	k.pool.discard(&CQE{Flags: named(1)})
+	k.pool.discard(&uring.CQE{Flags: named(1)})
 	c, _ := k.receive(1)
 	_, err := k.pool.take(&c, nil)
 	require.ErrorIs(t, err, errBadCompletion, "a buffer went out of turn")
@@ -287,12 +289,12 @@ func TestProvidedModel(t *testing.T) {
 			},
 			"use a buffer up without data": func() {
 				if k.free() > 0 {
-					c := CQE{Flags: CQEBuffer | CQEFlags(p.ring.id(k.head))<<cqeBufferShift}
+					c := uring.CQE{Flags: uring.CQEBuffer | uring.CQEFlags(p.ring.id(k.head))<<uring.CQEBufferShift}
 					k.head++
 					p.discard(&c)
 				}
 			},
-			"no buffer": func() { p.discard(&CQE{Res: -int32(syscall.ENOBUFS)}) },
+			"no buffer": func() { p.discard(&uring.CQE{Res: -int32(syscall.ENOBUFS)}) },
 			"release": func() {
 				if len(out) > 0 {
 					i := rapid.IntRange(0, len(out)-1).Draw(rt, "lease")
@@ -366,9 +368,9 @@ func TestAnyProvidedCompletion(t *testing.T) {
 		var held []Buffer
 		for range 8 {
 			id := rapid.OneOf(rapid.Uint16Max(4), rapid.Just(p.ring.id(p.head)), rapid.Uint16()).Draw(rt, "id")
-			c := CQE{
+			c := uring.CQE{
 				Res:   int32(near(rt, page, 4, "length") & (1<<31 - 1)),
-				Flags: CQEBuffer | CQEFlags(id)<<cqeBufferShift | rapid.SampledFrom([]CQEFlags{0, CQEBufMore}).Draw(rt, "flag"),
+				Flags: uring.CQEBuffer | uring.CQEFlags(id)<<uring.CQEBufferShift | rapid.SampledFrom([]uring.CQEFlags{0, uring.CQEBufMore}).Draw(rt, "flag"),
 			}
 			got, err := p.take(&c, nil)
 			p.count()

@@ -32,7 +32,7 @@ func TestReadAhead(t *testing.T) {
 		s := newStream(12)
 		s.Send(t, peer, size)
 		may := func() (n int) {
-			require.NoError(t, l.do(func(*Ring) error { n = r.mayBeAhead; return nil }))
+			require.NoError(t, l.do(func() error { n = r.mayBeAhead; return nil }))
 			return n
 		}
 		require.Eventually(t, r.isPaused.Load, 10*time.Second, time.Millisecond)
@@ -94,7 +94,7 @@ func TestReceiveWindow(t *testing.T) {
 	}
 	onLoop := func(fn func()) {
 		t.Helper()
-		require.NoError(t, p.loop.do(func(*Ring) error { fn(); return nil }))
+		require.NoError(t, p.loop.do(func() error { fn(); return nil }))
 	}
 	onLoop(r.startAhead)
 	assert.Equal(t, 64*page, size())
@@ -120,13 +120,13 @@ func TestOwnWindow(t *testing.T) {
 	_, before := newRescueReceiver(t, p)
 	require.NoError(t, setReceiveBuffer(before.socket.fd, 50_000))
 	_, after := newRescueReceiver(t, p)
-	require.NoError(t, p.loop.do(func(*Ring) error {
+	require.NoError(t, p.loop.do(func() error {
 		before.startAhead()
 		after.startAhead()
 		return nil
 	}))
 	require.NoError(t, after.setReceiveBuffer(50_000))
-	require.NoError(t, p.loop.do(func(*Ring) error {
+	require.NoError(t, p.loop.do(func() error {
 		before.goFurtherAhead()
 		after.goFurtherAhead()
 		return nil
@@ -156,7 +156,7 @@ func TestReadAheadOfSteadyConsumer(t *testing.T) {
 			}
 		}
 		may := 0
-		require.NoError(t, l.do(func(*Ring) error { may = r.mayBeAhead; return nil }))
+		require.NoError(t, l.do(func() error { may = r.mayBeAhead; return nil }))
 		assert.Equal(t, most, may)
 	})
 }
@@ -174,21 +174,21 @@ func TestHandleBehindMove(t *testing.T) {
 	require.NoError(t, peer.Close())
 	<-flooded
 	eventually(t, "nothing is in flight", func() (idle bool) {
-		require.NoError(t, here.do(func(*Ring) error { idle = !r.armed && !r.watching; return nil }))
+		require.NoError(t, here.do(func() error { idle = !r.armed && !r.watching; return nil }))
 		return idle
 	})
 	moved := &move{to: q, done: make(chan error, 1)}
-	require.NoError(t, here.do(func(*Ring) error {
+	require.NoError(t, here.do(func() error {
 		r.moving = moved
 		r.settle()
 		here.retry(func() { // it has arrived, and uses its share up
-			_ = there.do(func(*Ring) error { r.paused = true; return nil })
+			_ = there.do(func() error { r.paused = true; return nil })
 		})
 		return r.Handle(nil, func(buffers []Buffer, _ error) { _ = ReleaseAll(buffers) })
 	}))
 	require.NoError(t, <-moved.done)
-	require.NoError(t, here.do(func(*Ring) error { return nil })) // a turn later
-	require.NoError(t, there.do(func(*Ring) error {
+	require.NoError(t, here.do(func() error { return nil })) // a turn later
+	require.NoError(t, there.do(func() error {
 		assert.True(t, r.paused, "the loop that it has left resumed it")
 		return nil
 	}))
@@ -202,7 +202,7 @@ func TestWriteBufferStays(t *testing.T) {
 	fd := r.socket.fd
 	onLoop := func(fn func()) {
 		t.Helper()
-		require.NoError(t, p.loop.do(func(*Ring) error { fn(); return nil }))
+		require.NoError(t, p.loop.do(func() error { fn(); return nil }))
 	}
 	onLoop(r.startAhead)
 	require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 50_000))

@@ -129,7 +129,7 @@ func (r *Receiver) do(fn func() error) error {
 	for {
 		here := r.home.Load()
 		moved := false
-		err := here.loop.do(func(*Ring) error {
+		err := here.loop.do(func() error {
 			if moved = r.home.Load() != here; moved {
 				return nil
 			}

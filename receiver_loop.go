@@ -6,6 +6,12 @@ import (
 	"syscall"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring"
+)
+
+const (
+	pollOut = 0x4  // POLLOUT
+	pollHup = 0x10 // POLLHUP
 )
 
 // loopSide is the part of a Receiver that belongs to its loop's thread: the
@@ -92,7 +98,7 @@ func (r *Receiver) arm() {
 }
 
 // complete takes a completion of the receive.
-func (r *Receiver) complete(c *CQE) {
+func (r *Receiver) complete(c *uring.CQE) {
 	if !c.More() {
 		r.armed = false
 	}
@@ -113,7 +119,7 @@ func (r *Receiver) watchForReset() {
 	if r.ended || r.hungUp || r.moving != nil {
 		return
 	}
-	s, err := r.loop.newRequest(completerFunc(func(c *CQE) {
+	s, err := r.loop.newRequest(completerFunc(func(c *uring.CQE) {
 		r.watching = false
 		if c.Res > 0 && c.Res&pollHup != 0 {
 			r.hungUp = true
@@ -133,7 +139,7 @@ func (r *Receiver) watchForReset() {
 	r.watch, r.watching = s.UserData, true
 }
 
-func (r *Receiver) data(c *CQE) {
+func (r *Receiver) data(c *uring.CQE) {
 	had := len(r.batch)
 	batch, err := r.pool.take(c, r.batch)
 	if err != nil {
@@ -170,7 +176,7 @@ func (r *Receiver) deliver(batch []Buffer, had int) {
 	}
 }
 
-func (r *Receiver) noData(c *CQE) {
+func (r *Receiver) noData(c *uring.CQE) {
 	users := r.pool.users()
 	switch errno := c.Errno(); {
 	case r.ended:
@@ -244,7 +250,7 @@ func (r *Receiver) cancel(userData uint64) { r.loop.cancel(userData) }
 
 // cancel is the loop's, not the receiver's, who may have moved when it is tried again.
 func (l *Loop) cancel(userData uint64) {
-	s, err := l.newRequest(completerFunc(func(*CQE) {}))
+	s, err := l.newRequest(completerFunc(func(*uring.CQE) {}))
 	if errors.Is(err, ErrQueueFull) {
 		l.retry(func() { l.cancel(userData) })
 		return

@@ -5,6 +5,8 @@ import (
 	"os"
 	"runtime"
 	"syscall"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // TrySend sends some of v, in order, without waiting: from the caller's own system
@@ -96,7 +98,7 @@ func (r *Receiver) pollWritable() error {
 	if r.sending.polling || r.moving != nil { // the end of the move wakes the writer, too
 		return nil
 	}
-	s, err := r.loop.newRequest(completerFunc(func(*CQE) {
+	s, err := r.loop.newRequest(completerFunc(func(*uring.CQE) {
 		r.sending.polling = false
 		r.sending.wake()
 		r.settle()
@@ -234,11 +236,11 @@ func (r *Receiver) startZeroCopy(z *zeroCopySend, p []byte) error {
 	if r.moving != nil {
 		return errMoving
 	}
-	sqe, err := r.loop.newRequest(completerFunc(func(c *CQE) { r.zeroCopyCompleted(z, c) }))
+	sqe, err := r.loop.newRequest(completerFunc(func(c *uring.CQE) { r.zeroCopyCompleted(z, c) }))
 	if err != nil {
 		return err
 	}
-	sqe.PrepSendZC(r.socket.fd, p, msgNoSignal|msgWaitAll, sendZCReportUsage)
+	sqe.PrepSendZC(r.socket.fd, p, msgNoSignal|msgWaitAll, uring.SendZCReportUsage)
 	z.loop, z.request = r.loop, sqe.UserData
 	r.sending.request, r.sending.inFlight, r.sending.pinned = sqe.UserData, true, true
 	return nil
@@ -246,15 +248,15 @@ func (r *Receiver) startZeroCopy(z *zeroCopySend, p []byte) error {
 
 // zeroCopyCompleted takes the two completions: what was sent, and, behind it, that
 // the kernel needs the bytes no more. A send that failed at once has the first alone.
-func (r *Receiver) zeroCopyCompleted(z *zeroCopySend, c *CQE) {
+func (r *Receiver) zeroCopyCompleted(z *zeroCopySend, c *uring.CQE) {
 	sending := &r.sending
-	isNotification := c.Flags&CQENotif != 0
+	isNotification := c.Flags&uring.CQENotif != 0
 	if !isNotification {
 		sending.inFlight = false
 		z.sent <- c.Res
 	}
 	if isNotification || !c.More() {
-		z.finished <- sendFinished{copied: isNotification && c.Res&notifCopied != 0, aborted: sending.aborted}
+		z.finished <- sendFinished{copied: isNotification && c.Res&uring.NotifZCCopied != 0, aborted: sending.aborted}
 		sending.pinned = false
 	}
 	r.settle()

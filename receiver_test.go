@@ -23,6 +23,7 @@ import (
 
 	"github.com/zcrx-go/zcrx/internal/skip"
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // inEveryMode runs the test with a pool of every mode that needs no interface.
@@ -45,7 +46,7 @@ func needDeviceLess(t testing.TB) {
 // needFeature skips the test where the kernel or the process lacks it.
 func needFeature(t testing.TB, f Feature) {
 	t.Helper()
-	skip.Unless(t, f.String(), f.MinKernel(), have(f))
+	skip.Unless(t, f.String(), f.MinKernel(), Have(f))
 }
 
 func openTestPool(t testing.TB, l *Loop, mode Mode, cfg PoolConfig) BufferPool {
@@ -408,17 +409,14 @@ func TestSubmissionQueueFullForAWhile(t *testing.T) {
 		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 64})
 		blocked := func(fn func()) {
 			t.Helper()
-			var entries uint32
-			require.NoError(t, l.do(func(r *Ring) error {
-				entries, r.mem.sqEntries = r.mem.sqEntries, 0
-				return nil
-			}))
+			var restore func()
+			require.NoError(t, l.do(func() error { restore = takeNoRequests(l.ring.Ring); return nil }))
 			fn()
-			require.NoError(t, l.do(func(*Ring) error {
-				assert.ErrorIs(t, l.Start(func(*SQE) {}, func(*CQE) {}), ErrQueueFull)
+			require.NoError(t, l.do(func() error {
+				assert.ErrorIs(t, l.Start(func(*uring.SQE) {}, func(*uring.CQE) {}), ErrQueueFull)
 				return nil
 			}))
-			require.NoError(t, l.do(func(r *Ring) error { r.mem.sqEntries = entries; return nil }))
+			require.NoError(t, l.do(func() error { restore(); return nil }))
 		}
 		var sender *net.TCPConn
 		var r *Receiver
@@ -432,7 +430,7 @@ func TestSubmissionQueueFullForAWhile(t *testing.T) {
 		closed := make(chan error)
 		blocked(func() { go func() { closed <- r.Close() }() })
 		require.NoError(t, <-closed)
-		require.NoError(t, l.do(func(*Ring) error {
+		require.NoError(t, l.do(func() error {
 			assert.LessOrEqual(t, l.ops.live, 1, "at most the wake-up is in flight")
 			return nil
 		}))
@@ -447,7 +445,7 @@ func TestOneCallPerTurn(t *testing.T) {
 		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 1024})
 		sender, r := newTestReceiver(t, p)
 		snapshot := func() (s LoopStats) {
-			require.NoError(t, l.do(func(*Ring) error { s = l.Stats(); return nil }))
+			require.NoError(t, l.do(func() error { s = l.Stats(); return nil }))
 			return s
 		}
 		before := snapshot()

@@ -53,7 +53,7 @@ func newRescueReceiver(t *testing.T, p *Pool) (*net.TCPConn, *Receiver) {
 func rescueNow(t *testing.T, p *Pool, r *Receiver) []Buffer {
 	t.Helper()
 	var got []Buffer
-	require.NoError(t, p.loop.do(func(*Ring) error {
+	require.NoError(t, p.loop.do(func() error {
 		p.rescue(r)
 		r.publish()
 		return nil
@@ -167,7 +167,7 @@ func TestStall(t *testing.T) {
 	_, r := newRescueReceiver(t, p)
 	last := time.Duration(0)
 	for i := range 12 {
-		require.NoError(t, p.loop.do(func(*Ring) error {
+		require.NoError(t, p.loop.do(func() error {
 			before := time.Now()
 			p.rescue(r) // there is nothing to read
 			pause := r.shortage.retry.Sub(before).Round(time.Millisecond)
@@ -208,7 +208,7 @@ func TestHandlerClosesPoolBeforeFlush(t *testing.T) {
 		told <- err
 		assert.NoError(t, p.Close())
 	}
-	require.NoError(t, p.loop.do(func(*Ring) error {
+	require.NoError(t, p.loop.do(func() error {
 		p.loop.addSource(p)
 		require.True(t, p.addUser())
 		r.attached, r.hungUp = true, true
@@ -221,7 +221,7 @@ func TestHandlerClosesPoolBeforeFlush(t *testing.T) {
 		return nil
 	}))
 	require.ErrorIs(t, <-told, syscall.ECONNRESET)
-	require.NoError(t, p.loop.do(func(*Ring) error { return nil }))
+	require.NoError(t, p.loop.do(func() error { return nil }))
 	assert.True(t, p.freed)
 	require.NoError(t, r.Close())
 }
@@ -240,7 +240,7 @@ func TestRescueGoesOnWithRoom(t *testing.T) {
 		held = append(held, rescueNow(t, p, r)...)
 	}
 	got := 0
-	require.NoError(t, p.loop.do(func(*Ring) error {
+	require.NoError(t, p.loop.do(func() error {
 		r.shortage.stalls = 10 // the next attempt is a second away
 		p.rescue(r)
 		p.beforeTurn(p.loop)
@@ -248,7 +248,7 @@ func TestRescueGoesOnWithRoom(t *testing.T) {
 		return nil
 	}))
 	require.NoError(t, ReleaseAll(held))
-	require.NoError(t, p.loop.do(func(*Ring) error {
+	require.NoError(t, p.loop.do(func() error {
 		p.beforeTurn(p.loop)
 		got = len(r.batch)
 		r.publish()
@@ -266,7 +266,7 @@ func TestShortageStaysBehind(t *testing.T) {
 	p, next := newRescuePool(t, 2), newRescuePool(t, 2)
 	_, r := newRescueReceiver(t, p)
 	require.NoError(t, next.loop.Close()) // the move comes no further
-	require.NoError(t, p.loop.do(func(*Ring) error {
+	require.NoError(t, p.loop.do(func() error {
 		r.shortage = shortage{ends: 3, refused: true, stalls: 4}
 		r.moving = &move{to: next, done: make(chan error, 1)}
 		r.handOff()

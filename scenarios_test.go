@@ -91,7 +91,7 @@ func TestRealSmallRefillQueue(t *testing.T) {
 	require.Equal(t, len(want), len(got)) //nolint:testifylint // Len would print every byte
 	assert.True(t, bytes.Equal(want, got))
 	for range 200/8 + 2 { // each turn flushes and refills the queue of 8
-		require.NoError(t, l.do(func(*Ring) error { return nil }))
+		require.NoError(t, l.do(func() error { return nil }))
 	}
 	s := p.Stats()
 	assert.Zero(t, s.Outstanding)

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // TestMaxLeases has one consumer that releases nothing, and others that go on.
@@ -156,7 +158,7 @@ func TestPauseEndsInTheTurn(t *testing.T) {
 	wakes := 0
 	k.pool.wake = func() { wakes++ }
 	lease := func(s *share) Buffer {
-		b, err := takeOne(k.pool, &CQE{Res: 1, Flags: CQEMore})
+		b, err := takeOne(k.pool, &uring.CQE{Res: 1, Flags: uring.CQEMore})
 		require.NoError(t, err)
 		s.charge(b)
 		require.True(t, k.pool.usedUp(s))

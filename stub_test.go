@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // TestWithoutCgo checks that a build that cannot do io_uring says so.
@@ -17,7 +19,7 @@ func TestWithoutCgo(t *testing.T) {
 	for _, f := range AllFeatures() {
 		assertBuildLayer(t, fs.Have(f))
 	}
-	_, err = NewRing(RingConfig{Entries: 8})
+	_, err = newRing(uring.Config{Entries: 8})
 	assertBuildLayer(t, err)
 	for _, size := range []CompletionSize{CompletionAuto, Completion16, Completion32, CompletionMixed} {
 		_, err = NewLoop(LoopConfig{CompletionSize: size})

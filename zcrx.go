@@ -1,8 +1,14 @@
 package zcrx
 
 import (
+	"context"
+	"errors"
 	"syscall"
+	"time"
 	"unsafe"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // The kernel's zcrx interface (uapi linux/io_uring/zcrx.h), typed. All calls
@@ -80,13 +86,86 @@ type copyStats struct {
 
 const copyStatsSize = unsafe.Sizeof(copyStats{})
 
-// The calls into C that tests make fail.
-var (
-	callRegisterIfq     = cRingRegisterIfq
-	callImportIfq       = cRingImportIfq
-	callExport          = cRingExport
-	callRegisterBufRing = cRingRegisterBufRing
-)
+// zcrxRing is a ring with the kernel's zcrx interface on it. Its own methods return
+// this package's errors; what it passes on of uring.Ring returns uring's.
+type zcrxRing struct {
+	*uring.Ring
+	calls ringCalls
+	turns uint64 // calls of turn
+}
+
+// ringCalls are the calls into C that tests make fail, ring by ring.
+type ringCalls struct {
+	registerIfq     func(ring unsafe.Pointer, req ifqRequest) (ifqAnswer, syscall.Errno)
+	importIfq       func(ring unsafe.Pointer, fd int) (ifqAnswer, syscall.Errno)
+	export          func(ring unsafe.Pointer, id ZCRXID) (int, syscall.Errno)
+	registerBufRing func(ring *uring.Ring, addr unsafe.Pointer, entries uint32, group uint16, flags uring.BufRingFlags) error
+}
+
+// newRing makes a ring for the calling thread, as uring.New does. It waits up to 2
+// seconds for a memlock limit that rings closed just before still fill. Errors:
+// *UnsupportedError where io_uring cannot be had, *KernelError else.
+func newRing(cfg uring.Config) (*zcrxRing, error) {
+	if !haveLiburing {
+		return nil, unsupportedBuild("io_uring")
+	}
+	r := &zcrxRing{calls: ringCalls{
+		registerIfq: cRingRegisterIfq, importIfq: cRingImportIfq, export: cRingExport,
+		registerBufRing: (*uring.Ring).RegisterBufRing,
+	}}
+	need := ringCharge(cfg)
+	err := charges.await(context.Background(), need, func() (err error) {
+		r.Ring, err = uring.New(cfg)
+		if errno, ok := errors.AsType[syscall.Errno](err); ok {
+			return setupError(errno, need)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Enable starts a ring that was made with SetupDisabled.
+func (r *zcrxRing) Enable() error { return ringError("enable ring", r.Ring.Enable()) }
+
+// Close is idempotent.
+func (r *zcrxRing) Close() error {
+	open := r.Pointer() != nil
+	if err := r.Ring.Close(); err != nil {
+		return ringError("close ring", err)
+	}
+	if open {
+		charges.givenUp()
+	}
+	return nil
+}
+
+// check refuses a call on a closed ring or off its thread, before the kernel is
+// asked.
+func (r *zcrxRing) check(op string) error { return ringError(op, r.Check(op)) }
+
+// entries is the number of calls into C on behalf of this ring.
+func (r *zcrxRing) entries() uint64 { return r.Calls() + r.turns }
+
+// turn is the one call into C that a turn of a loop makes: flush, submit, wait. Only
+// the ring's thread may call it. A time-out and a signal are no errors.
+func (r *zcrxRing) turn(waitFor uint32, timeout time.Duration, flushes []flushRequest) (int, error) {
+	ring := r.Pointer()
+	if ring == nil {
+		return 0, ErrClosed
+	}
+	r.turns++
+	n, errno := cRingTurn(ring, waitFor, int64(timeout), flushes)
+	switch errno {
+	case 0:
+		return n, nil
+	case sys.ETIME, syscall.EINTR:
+		return 0, nil
+	}
+	return 0, kernelError("submit", errno)
+}
 
 // pinned is how many bytes the registration has the kernel pin. A dma-buf's are its
 // exporter's.
@@ -117,12 +196,12 @@ func (req *ifqRequest) features() []Feature {
 
 // gate is check, and then refuses what kernel or process cannot do, before it is
 // tried.
-func (r *Ring) gate(op string, need ...Feature) error {
+func (r *zcrxRing) gate(op string, need ...Feature) error {
 	if err := r.check(op); err != nil {
 		return err
 	}
 	for _, f := range need {
-		if err := have(f); err != nil {
+		if err := Have(f); err != nil {
 			return err
 		}
 	}
@@ -130,12 +209,12 @@ func (r *Ring) gate(op string, need ...Feature) error {
 }
 
 // registerIfq registers a zcrx instance (Linux 6.15; device-less 7.1).
-func (r *Ring) registerIfq(req ifqRequest) (ifqAnswer, error) {
+func (r *zcrxRing) registerIfq(req ifqRequest) (ifqAnswer, error) {
 	const op = "register interface queue"
 	if err := r.gate(op, req.features()...); err != nil {
 		return ifqAnswer{}, err
 	}
-	a, errno := callRegisterIfq(r.h, req)
+	a, errno := r.calls.registerIfq(r.Pointer(), req)
 	if errno != 0 {
 		return ifqAnswer{}, registerIfqError(op, req, errno)
 	}
@@ -143,14 +222,14 @@ func (r *Ring) registerIfq(req ifqRequest) (ifqAnswer, error) {
 }
 
 // importIfq makes the instance behind an exported fd usable on this ring (Linux
-// 6.19). The kernel answers id and offsets only; entries and buffer size must be
+// 6.19). The kernel returns id and offsets only; entries and buffer size must be
 // known from the exporter. The fd stays the caller's and may be closed.
-func (r *Ring) importIfq(fd int) (ifqAnswer, error) {
+func (r *zcrxRing) importIfq(fd int) (ifqAnswer, error) {
 	const op = "import zcrx instance"
 	if err := r.gate(op, FeatureImport); err != nil {
 		return ifqAnswer{}, err
 	}
-	a, errno := callImportIfq(r.h, fd)
+	a, errno := r.calls.importIfq(r.Pointer(), fd)
 	if errno != 0 {
 		return ifqAnswer{}, importError(op, fd, errno)
 	}
@@ -159,12 +238,12 @@ func (r *Ring) importIfq(fd int) (ifqAnswer, error) {
 
 // exportIfq makes an fd through which other rings import the instance (Linux
 // 6.19). The caller closes it.
-func (r *Ring) exportIfq(id ZCRXID) (int, error) {
+func (r *zcrxRing) exportIfq(id ZCRXID) (int, error) {
 	const op = "export zcrx instance"
 	if err := r.gate(op, FeatureExport); err != nil {
 		return -1, err
 	}
-	fd, errno := callExport(r.h, id)
+	fd, errno := r.calls.export(r.Pointer(), id)
 	if errno != 0 {
 		return -1, ctrlError(op, FeatureExport, id, errno)
 	}
@@ -172,12 +251,12 @@ func (r *Ring) exportIfq(id ZCRXID) (int, error) {
 }
 
 // armEvent makes an event that fired fire again (Linux 7.2).
-func (r *Ring) armEvent(id ZCRXID, event EventType) error {
+func (r *zcrxRing) armEvent(id ZCRXID, event EventType) error {
 	const op = "arm zcrx event"
 	if err := r.gate(op, FeatureEvents); err != nil {
 		return err
 	}
-	errno := cRingArmEvent(r.h, id, event)
+	errno := cRingArmEvent(r.Pointer(), id, event)
 	if errno == syscall.EINVAL {
 		return &KernelError{Op: op, Errno: errno, Meaning: "the event has not fired since it was last armed"}
 	}
@@ -187,16 +266,16 @@ func (r *Ring) armEvent(id ZCRXID, event EventType) error {
 	return nil
 }
 
-// addArea gives the instance more buffers (Linux 7.3). It answers the token that
+// addArea gives the instance more buffers (Linux 7.3). It returns the token that
 // the offsets of the new area carry.
-func (r *Ring) addArea(id ZCRXID, a *area) (token uint64, err error) {
+func (r *zcrxRing) addArea(id ZCRXID, a *area) (token uint64, err error) {
 	const op = "add zcrx area"
 	if err := r.gate(op, FeatureAddArea); err != nil {
 		return 0, err
 	}
 	var req ifqRequest
 	a.describe(&req)
-	token, errno := cRingAddArea(r.h, id, req.areaAddr, req.areaLen, req.areaFlags, req.dmabufFD)
+	token, errno := cRingAddArea(r.Pointer(), id, req.areaAddr, req.areaLen, req.areaFlags, req.dmabufFD)
 	if errno != 0 {
 		return 0, addAreaError(op, id, req, errno)
 	}
@@ -204,10 +283,10 @@ func (r *Ring) addArea(id ZCRXID, a *area) (token uint64, err error) {
 }
 
 // flushIfq makes the kernel take what is in the refill queue now (Linux 6.19).
-// It answers the system calls made: FLUSH_RQ takes at most a queue's worth and
+// It returns the number of system calls made: FLUSH_RQ takes at most a queue's worth and
 // stops early at an entry that it refuses, so it is repeated until the head has
 // reached the tail.
-func (r *Ring) flushIfq(id ZCRXID, q *refillQueue) (calls int, err error) {
+func (r *zcrxRing) flushIfq(id ZCRXID, q *refillQueue) (calls int, err error) {
 	if err := r.gate("flush refill queue", FeatureFlush); err != nil {
 		return 0, err
 	}
@@ -218,3 +297,33 @@ func (r *Ring) flushIfq(id ZCRXID, q *refillQueue) (calls int, err error) {
 	calls, errno := flushResult(&req[0])
 	return calls, flushError(id, errno)
 }
+
+// registerBufRing registers entries (a power of two, at most 32768) of struct
+// io_uring_buf at addr as the provided-buffer ring of a group (Linux 5.19).
+func (r *zcrxRing) registerBufRing(addr unsafe.Pointer, entries uint32, group uint16, flags uring.BufRingFlags) error {
+	const op = "register provided-buffer ring"
+	err := ringError(op, r.calls.registerBufRing(r.Ring, addr, entries, group, flags))
+	seen, ok := errors.AsType[*KernelError](err)
+	if !ok {
+		return err
+	}
+	feature := FeatureProvidedBuffers
+	switch seen.Errno {
+	case syscall.EINVAL:
+		return &UnsupportedError{
+			Feature: feature.String(), Layer: LayerKernel, MinKernel: feature.MinKernel(),
+			Remedy: "use a newer kernel", Err: seen,
+		}
+	case syscall.ENOMEM: // charged in Linux 6.16 to 7.1
+		need := wholePages(uint64(entries) * uint64(providedEntrySize))
+		return pinError(feature.String(), need, "buffers", seen)
+	}
+	return err
+}
+
+func (r *zcrxRing) unregisterBufRing(group uint16) error {
+	return ringError("unregister provided-buffer ring", r.UnregisterBufRing(group))
+}
+
+// sliceAddr is where b's bytes lie; it does not keep them alive.
+func sliceAddr(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }

@@ -4,6 +4,7 @@ package zcrx
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -12,21 +13,116 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/zcrx-go/zcrx/internal/cprep"
 	"github.com/zcrx-go/zcrx/internal/skip"
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring"
 )
+
+// newTestRing makes a ring for the test's goroutine, which stays on its thread.
+func newTestRing(t *testing.T, cfg uring.Config) *zcrxRing {
+	t.Helper()
+	runtime.LockOSThread()
+	t.Cleanup(runtime.UnlockOSThread)
+	if f := FeatureMixedCQE; cfg.Flags&uring.SetupCQEMixed != 0 {
+		skip.Unless(t, f.String(), f.MinKernel(), Have(f))
+	}
+	r, err := newRing(cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, r.Close()) })
+	return r
+}
+
+const ownerFlags = uring.SetupSingleIssuer | uring.SetupDeferTaskrun
+
+// reap waits for n completions.
+func reap(t *testing.T, r *zcrxRing, n int) []uring.CQE {
+	t.Helper()
+	all := make([]uring.CQE, n)
+	got := 0
+	for deadline := time.Now().Add(5 * time.Second); got < n; {
+		got += r.Completions(all[got:])
+		if got < n {
+			require.True(t, time.Now().Before(deadline), "%d of %d completions", got, n)
+			_, err := r.SubmitAndWait(1, 100*time.Millisecond)
+			require.NoError(t, err)
+		}
+	}
+	return all
+}
+
+// TestZCRXRingRefusesOtherThreads checks that every call that the kernel would answer
+// with EEXIST, or not refuse at all, says what is wrong.
+func TestZCRXRingRefusesOtherThreads(t *testing.T) {
+	r := newTestRing(t, uring.Config{Entries: 4, Flags: ownerFlags | uring.SetupDisabled})
+	require.NoError(t, r.Enable())
+	errs := make(chan []error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		_, export := r.exportIfq(0)
+		_, add := r.addArea(0, &area{})
+		_, register := r.registerIfq(ifqRequest{})
+		_, imported := r.importIfq(0)
+		errs <- []error{export, add, register, imported, r.Close(), r.Enable(),
+			r.registerBufRing(nil, 1, 0, 0), r.unregisterBufRing(0), r.armEvent(0, 0)}
+	}()
+	for i, err := range <-errs {
+		assert.ErrorIs(t, err, syscall.EEXIST, "call %d", i)
+		assert.ErrorContains(t, err, "off the thread that owns the ring; call it from within Loop.Do")
+	}
+	_, err := r.turn(0, 0, nil)
+	assert.NoError(t, err, "the owner still can")
+}
+
+func TestClosedZCRXRing(t *testing.T) {
+	r := newTestRing(t, uring.Config{Entries: 4, Flags: ownerFlags})
+	require.NoError(t, r.Close())
+	require.NoError(t, r.Close())
+	_, turn := r.turn(0, 0, nil)
+	_, export := r.exportIfq(0)
+	for i, err := range []error{turn, export, r.Enable(), r.registerBufRing(nil, 1, 0, 0), r.unregisterBufRing(0)} {
+		assert.Equal(t, ErrClosed, err, "call %d", i)
+	}
+}
+
+// TestRingErrors holds errors of package uring against what they are here.
+func TestRingErrors(t *testing.T) {
+	r := newTestRing(t, uring.Config{Entries: 4, Flags: ownerFlags})
+	assert.EqualError(t, r.Enable(), "zcrx: enable ring: "+errnoText(unix.EBADFD))
+	mem, err := sys.MapAnonymous(pageSize(), pageSize())
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, sys.Unmap(mem)) }()
+	err = r.registerBufRing(unsafe.Pointer(&mem[0]), 3, 0, 0)
+	assertLayer(t, err, LayerKernel)
+	assert.ErrorContains(t, err, "register provided-buffer ring: EINVAL")
+	assert.NoError(t, ringError("nothing", nil))
+	other := errors.New("other")
+	assert.Equal(t, other, ringError("something", other))
+	_, err = newRing(uring.Config{Entries: 4, Flags: 1 << 31})
+	assertLayer(t, err, LayerKernel)
+	assert.ErrorContains(t, err, "set up ring: EINVAL")
+}
+
+// TestRecvBundleMatchesLiburing holds what a provided pool prepares against liburing.
+func TestRecvBundleMatchesLiburing(t *testing.T) {
+	var s uring.SQE
+	(&ProvidedPool{group: 9, consumption: consumption{bundles: true}}).prepRecv(&s, 7, 1)
+	assert.Equal(t, cprep.Prep(cprep.RecvBundle), *(*[64]byte)(unsafe.Pointer(&s)))
+}
 
 // newRegisteredRing makes a ring with a device-less instance of n buffers and
 // entries refill entries, by hand.
-func newRegisteredRing(t *testing.T, flags SetupFlags, n int, entries uint32) (*Ring, ZCRXID, *refillQueue, area, []byte) {
+func newRegisteredRing(t *testing.T, flags uring.SetupFlags, n int, entries uint32) (*zcrxRing, ZCRXID, *refillQueue, area, []byte) {
 	t.Helper()
 	needDeviceLess(t)
-	r := newTestRing(t, RingConfig{Entries: 16, CQEntries: 256, Flags: ownerFlags | flags})
+	r := newTestRing(t, uring.Config{Entries: 16, CQEntries: 256, Flags: ownerFlags | flags})
 	a, err := newArea(MemoryAnonymous, n, pageSize(), -1)
 	require.NoError(t, err)
 	region, err := sys.MapAnonymous(refillRegionSize(entries, pageSize()), pageSize())
@@ -48,7 +144,7 @@ func newRegisteredRing(t *testing.T, flags SetupFlags, n int, entries uint32) (*
 }
 
 // receiveInto arms a receive on a connection and answers the sending side.
-func receiveInto(t *testing.T, r *Ring, id ZCRXID, limit uint32) (sender *net.TCPConn) {
+func receiveInto(t *testing.T, r *zcrxRing, id ZCRXID, limit uint32) (sender *net.TCPConn) {
 	t.Helper()
 	sender, conn := tcpPair(t)
 	fd, err := detachConn(conn)
@@ -56,14 +152,14 @@ func receiveInto(t *testing.T, r *Ring, id ZCRXID, limit uint32) (sender *net.TC
 	require.NoError(t, setNonblock(fd, false))
 	require.NoError(t, conn.Close())
 	t.Cleanup(func() { assert.NoError(t, sys.Close(fd)) })
-	r.GetSQE().PrepRecvZC(fd, id, limit)
+	r.GetSQE().PrepRecvZC(fd, uint32(id), limit)
 	_, err = r.Submit()
 	require.NoError(t, err)
 	return sender
 }
 
 func TestFlushEmptiesTheRefillQueue(t *testing.T) {
-	r, id, q, a, _ := newRegisteredRing(t, SetupCQE32, 16, 16)
+	r, id, q, a, _ := newRegisteredRing(t, uring.SetupCQE32, 16, 16)
 	sender := receiveInto(t, r, id, 0)
 	// Three times around the refill queue, and the buffers.
 	for round := range 3 {
@@ -107,7 +203,7 @@ func TestFlushEmptiesTheRefillQueue(t *testing.T) {
 
 // TestLengthLimitLooksLikeTheEnd shows why a limited receive must be counted.
 func TestLengthLimitLooksLikeTheEnd(t *testing.T) {
-	r, id, _, _, _ := newRegisteredRing(t, SetupCQEMixed, 16, 16)
+	r, id, _, _, _ := newRegisteredRing(t, uring.SetupCQEMixed, 16, 16)
 	sender := receiveInto(t, r, id, 100)
 	_, err := sender.Write(make([]byte, 300))
 	require.NoError(t, err)
@@ -122,14 +218,14 @@ func TestLengthLimitLooksLikeTheEnd(t *testing.T) {
 }
 
 func TestExportImportAndControl(t *testing.T) {
-	r, id, q, a, _ := newRegisteredRing(t, SetupCQE32, 16, 16)
+	r, id, q, a, _ := newRegisteredRing(t, uring.SetupCQE32, 16, 16)
 	fd, err := r.exportIfq(id)
 	require.NoError(t, err)
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 	require.NoError(t, err)
 	assert.NotZero(t, flags&unix.FD_CLOEXEC)
 
-	importer := newTestRing(t, RingConfig{Entries: 8, Flags: ownerFlags | SetupCQE32})
+	importer := newTestRing(t, uring.Config{Entries: 8, Flags: ownerFlags | uring.SetupCQE32})
 	answer, err := importer.importIfq(fd)
 	require.NoError(t, err)
 	require.NoError(t, sys.Close(fd), "the import holds its own reference")
@@ -160,7 +256,7 @@ func TestExportImportAndControl(t *testing.T) {
 	_, err = importer.importIfq(int(null.Fd()))
 	assert.ErrorIs(t, err, syscall.EBADF)
 	assert.ErrorContains(t, err, "no exported zcrx instance")
-	if HaveEvents() == nil {
+	if Have(FeatureEvents) == nil {
 		assert.ErrorIs(t, r.armEvent(id, EventAllocFailed), syscall.EINVAL, "it has not fired")
 	}
 }
@@ -170,7 +266,7 @@ func TestAddAreaGivesMoreBuffers(t *testing.T) {
 	require.NoError(t, err)
 	f := FeatureAddArea
 	skip.Unless(t, f.String(), f.MinKernel(), fs.Have(f))
-	r, id, _, _, _ := newRegisteredRing(t, SetupCQE32, 2, 16)
+	r, id, _, _, _ := newRegisteredRing(t, uring.SetupCQE32, 2, 16)
 	more, err := newArea(MemoryAnonymous, 6, pageSize(), -1)
 	require.NoError(t, err)
 	defer more.unmap()
@@ -322,6 +418,27 @@ func TestErrnoTable(t *testing.T) {
 		assert.ErrorContains(t, err, text)
 		assert.ErrorIs(t, err, errno)
 	}
+}
+
+// TestSetupRefusals checks what an unusable io_uring answers to its user.
+func TestSetupRefusals(t *testing.T) {
+	for _, c := range []struct {
+		errno syscall.Errno
+		layer Layer
+	}{
+		{syscall.ENOSYS, LayerKernel}, {syscall.EPERM, LayerSandbox}, {syscall.EINVAL, LayerKernel},
+	} {
+		err := setupError(c.errno, 1)
+		unsupported, ok := errors.AsType[*UnsupportedError](err)
+		require.True(t, ok)
+		assert.Equal(t, c.layer, unsupported.Layer)
+		assert.NotEmpty(t, unsupported.Remedy)
+		assert.ErrorIs(t, err, c.errno)
+		assert.ErrorIs(t, err, ErrNotSupported)
+		assert.ErrorIs(t, err, errors.ErrUnsupported)
+	}
+	assert.ErrorContains(t, setupError(syscall.EMFILE, 1), "RLIMIT_NOFILE")
+	assert.Equal(t, memlockLayer() != 0, errors.Is(setupError(syscall.ENOMEM, 1), ErrNotSupported))
 }
 
 // TestMemlockMessages tells a limit that is too small from one that is used up.

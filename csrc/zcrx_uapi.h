@@ -11,8 +11,8 @@
 #ifndef ZCRX_UAPI_H
 #define ZCRX_UAPI_H
 
-#include <stddef.h>
 #include "zcrx_liburing.h"
+#include "zcrx_layout.h"
 
 /* Values of enum zcrx_ctrl_op past what liburing 2.15 declares. */
 #define ZCX_CTRL_FLUSH_RQ 0
@@ -73,12 +73,6 @@ struct zcx_ctrl {
 	};
 };
 
-#define ZCX_SIZE(type, size) \
-	_Static_assert(sizeof(type) == (size), #type " has another size")
-#define ZCX_OFFSET(type, field, offset) \
-	_Static_assert(offsetof(type, field) == (offset), \
-		       #type "." #field " has another offset")
-
 ZCX_SIZE(struct zcx_ifq_reg, 96);
 ZCX_SIZE(struct io_uring_zcrx_ifq_reg, 96);
 ZCX_OFFSET(struct zcx_ifq_reg, area_ptr, 16);
@@ -105,9 +99,5 @@ ZCX_SIZE(struct zcx_stats, 16);
 ZCX_SIZE(struct zcx_query_event, 48);
 ZCX_SIZE(struct io_uring_query_hdr, 40);
 ZCX_SIZE(struct io_uring_query_zcrx, 40);
-ZCX_SIZE(struct io_uring_sqe, 64);
-ZCX_SIZE(struct io_uring_cqe, 16);
-ZCX_SIZE(struct io_uring_buf, 16);
-ZCX_OFFSET(struct io_uring_buf_ring, tail, 14);
 
 #endif

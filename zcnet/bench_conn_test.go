@@ -21,7 +21,7 @@ import (
 // engine, measureNet of package net.
 func benchmarkConns(b *testing.B, n int, open func(b *testing.B, e *Engine) zcrxtest.Measurement, openNet func(b *testing.B) zcrxtest.Measurement) {
 	for _, mode := range []zcrx.Mode{zcrx.Socket, zcrx.Provided, zcrx.DeviceLess} {
-		if mode == zcrx.DeviceLess && zcrx.HaveDeviceLess() != nil {
+		if mode == zcrx.DeviceLess && zcrx.Have(zcrx.FeatureDeviceLess) != nil {
 			continue
 		}
 		b.Run(mode.String(), func(b *testing.B) {

@@ -49,7 +49,7 @@ func inEveryConnMode(t *testing.T, cfg Config, test func(t *testing.T, e *Engine
 func needDeviceLess(t testing.TB) {
 	t.Helper()
 	f := zcrx.FeatureDeviceLess
-	skip.Unless(t, f.String(), f.MinKernel(), zcrx.HaveDeviceLess())
+	skip.Unless(t, f.String(), f.MinKernel(), zcrx.Have(f))
 }
 
 // connPair is a connection of the engine with itself.

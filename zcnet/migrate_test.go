@@ -16,6 +16,7 @@ import (
 	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 
 	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // TestMigrate takes both ends of a connection round and round between loops while
@@ -83,7 +84,7 @@ func TestMigrateEnds(t *testing.T) {
 		}
 		client, server := connPair(t, e)
 		loops := e.Group().Loops()
-		require.NoError(t, loops[0].Do(t.Context(), func(*zcrx.Ring) error {
+		require.NoError(t, loops[0].Do(t.Context(), func(*uring.Ring) error {
 			assert.ErrorIs(t, server.Migrate(t.Context(), loops[1]), ErrWouldBlock)
 			return nil
 		}))

@@ -141,7 +141,7 @@ static int open_device_less(struct cbench_stream *s)
 	a.area_len = AREA_SIZE;
 	a.region_addr = (__u64)(uintptr_t)s->region;
 	a.region_size = REGION_SIZE;
-	ret = zcx_register_ifq(s->owned, &a);
+	ret = zcx_register_ifq(&s->owned->ring, &a);
 	if (ret < 0)
 		return ret;
 	s->zcrx_id = a.zcrx_id;
@@ -271,7 +271,7 @@ static int flush(struct cbench_stream *s)
 	f.khead = (__u64)(uintptr_t)s->rq.khead;
 	f.target = s->rq.rq_tail;
 	f.zcrx_id = s->zcrx_id;
-	zcx_flush_one(s->owned, &f);
+	zcx_flush_one(&s->owned->ring, &f);
 	return f.err;
 }
 

@@ -1,4 +1,4 @@
-package zcrx
+package uring
 
 import (
 	"sync/atomic"
@@ -6,9 +6,9 @@ import (
 	"unsafe"
 )
 
-// notifCopied in the Res of a CQENotif says that the bytes were copied after all
-// (IORING_NOTIF_USAGE_ZC_COPIED).
-const notifCopied int32 = -1 << 31
+// NotifZCCopied in the Res of a CQENotif says that the bytes were copied after all
+// (IORING_NOTIF_USAGE_ZC_COPIED). The request must have asked with SendZCReportUsage.
+const NotifZCCopied int32 = -1 << 31
 
 // CQEFlags are the IORING_CQE_F_* flags of a completion.
 type CQEFlags uint32
@@ -22,14 +22,17 @@ const (
 	CQEBufMore      CQEFlags = 1 << 4  // the provided buffer is not used up (Linux 6.12)
 	CQESkip         CQEFlags = 1 << 5  // filler; never handed out (Linux 6.18)
 	CQE32           CQEFlags = 1 << 15 // a 32-byte completion in a mixed ring (Linux 6.18)
-
-	cqeBufferShift = 16
-	cqeSize        = 16
 )
+
+// CQEBufferShift is where the number of the provided buffer begins in a completion's
+// flags (IORING_CQE_BUFFER_SHIFT).
+const CQEBufferShift = 16
+
+const cqeSize = 16
 
 // CQE is a completion, copied out of the ring.
 type CQE struct {
-	UserData uint64   // of the SQE that it answers
+	UserData uint64   // of the SQE that it belongs to
 	Res      int32    // result, or a negative errno
 	Flags    CQEFlags // see the constants
 	Big      [2]uint64
@@ -49,7 +52,7 @@ func (c *CQE) Errno() syscall.Errno {
 func (c *CQE) More() bool { return c.Flags&CQEMore != 0 }
 
 // BufferID is the provided buffer that was used. Valid with CQEBuffer only.
-func (c *CQE) BufferID() uint16 { return uint16(c.Flags >> cqeBufferShift) }
+func (c *CQE) BufferID() uint16 { return uint16(c.Flags >> CQEBufferShift) }
 
 // rawCQE mirrors the first half of struct io_uring_cqe.
 type rawCQE struct {
@@ -59,7 +62,7 @@ type rawCQE struct {
 }
 
 // Completions copies up to len(dst) completions out of the ring, frees their
-// entries for the kernel and answers their number. It does not enter the kernel.
+// entries for the kernel and returns their number. It does not enter the kernel.
 func (r *Ring) Completions(dst []CQE) int {
 	m := &r.mem
 	head := *m.cqHead
@@ -80,15 +83,17 @@ func (r *Ring) Completions(dst []CQE) int {
 }
 
 // Pending is the number of completion queue entries that hold something.
+//
+// Implements: unsigned io_uring_cq_ready(const struct io_uring *ring)
 func (r *Ring) Pending() int {
 	return int(atomic.LoadUint32(r.mem.cqTail) - *r.mem.cqHead)
 }
 
-// full tells whether the kernel may have had no room for another completion. A
-// 32-byte one in a mixed ring takes two entries, and perhaps a filler.
-func (r *Ring) full() bool { return r.Pending()+2 >= int(r.mem.cqEntries) }
+// CQNearlyFull tells whether the kernel may have had no room for another completion.
+// A 32-byte one in a mixed ring takes two entries, and perhaps a filler.
+func (r *Ring) CQNearlyFull() bool { return r.Pending()+2 >= int(r.mem.cqEntries) }
 
-// copyCQE copies the completion at index head. It answers the number of indexes
+// copyCQE copies the completion at index head. It returns the number of indexes
 // that it takes, and false for a filler. The mask keeps the address inside the
 // array that liburing mapped; a 32-byte completion never wraps: the kernel puts
 // a filler before it instead.

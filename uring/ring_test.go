@@ -1,37 +1,34 @@
 //go:build linux && cgo
 
-package zcrx
+package uring
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"runtime"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
 	"github.com/zcrx-go/zcrx/internal/skip"
-	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // newTestRing makes a ring for the test's goroutine, which stays on its thread.
-func newTestRing(t *testing.T, cfg RingConfig) *Ring {
+func newTestRing(t *testing.T, cfg Config) *Ring {
 	t.Helper()
 	runtime.LockOSThread()
 	t.Cleanup(runtime.UnlockOSThread)
-	if cfg.Flags&SetupCQEMixed != 0 {
-		fs, err := ProbeFeatures()
-		require.NoError(t, err)
-		f := FeatureMixedCQE
-		skip.Unless(t, f.String(), f.MinKernel(), fs.Have(f))
+	r, err := New(cfg)
+	if cfg.Flags&SetupCQEMixed != 0 && errors.Is(err, syscall.EINVAL) {
+		skip.Unless(t, "mixed completion sizes", "6.18", err)
 	}
-	r, err := NewRing(cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, r.Close()) })
 	return r
@@ -61,7 +58,7 @@ func TestCompletionsOfEverySize(t *testing.T) {
 	const nopCQE32 = 1 << 5 // IORING_NOP_CQE32: a 32-byte completion in a mixed ring
 	for name, flags := range map[string]SetupFlags{"16": 0, "32": SetupCQE32, "mixed": SetupCQEMixed} {
 		t.Run(name, func(t *testing.T) {
-			r := newTestRing(t, RingConfig{Entries: 8, CQEntries: 16, Flags: flags | ownerFlags})
+			r := newTestRing(t, Config{Entries: 8, CQEntries: 16, Flags: flags | ownerFlags})
 			next := uint64(0)
 			for range 100 {
 				for i := range 5 {
@@ -88,21 +85,25 @@ func TestCompletionsOfEverySize(t *testing.T) {
 }
 
 func TestSubmissionQueueFull(t *testing.T) {
-	r := newTestRing(t, RingConfig{Entries: 4, Flags: ownerFlags})
-	for range r.SQEntries() {
+	r := newTestRing(t, Config{Entries: 4, Flags: ownerFlags})
+	for taken := range r.SQEntries() {
+		assert.Equal(t, r.SQEntries()-taken, r.SQSpaceLeft())
 		s := r.GetSQE()
 		require.NotNil(t, s)
 		s.PrepNop()
 	}
 	assert.Nil(t, r.GetSQE())
+	assert.Zero(t, r.SQSpaceLeft())
+	calls := r.Calls()
 	n, err := r.Submit()
 	require.NoError(t, err)
 	assert.Equal(t, r.SQEntries(), n)
 	assert.NotNil(t, r.GetSQE())
+	assert.Equal(t, calls+1, r.Calls(), "taking entries enters no C")
 }
 
 func TestCompletionQueueOverflow(t *testing.T) {
-	r := newTestRing(t, RingConfig{Entries: 8, CQEntries: 8, Flags: ownerFlags | SetupCQE32})
+	r := newTestRing(t, Config{Entries: 8, CQEntries: 8, Flags: ownerFlags | SetupCQE32})
 	const n = 64
 	for i := range n {
 		s := r.GetSQE()
@@ -118,17 +119,19 @@ func TestCompletionQueueOverflow(t *testing.T) {
 	_, err := r.Submit()
 	require.NoError(t, err)
 	assert.True(t, r.Overflown())
+	assert.True(t, r.CQNearlyFull())
 	for i, c := range reap(t, r, n) {
 		require.Equal(t, uint64(i), c.UserData, "nothing lost, nothing out of order")
 	}
 	_, err = r.Submit()
 	require.NoError(t, err)
 	assert.False(t, r.Overflown())
+	assert.False(t, r.CQNearlyFull())
 	assert.Zero(t, r.Dropped())
 }
 
 func TestWaitTimesOut(t *testing.T) {
-	r := newTestRing(t, RingConfig{Entries: 4, Flags: ownerFlags})
+	r := newTestRing(t, Config{Entries: 4, Flags: ownerFlags})
 	n, err := r.SubmitAndWait(1, 10*time.Millisecond)
 	assert.NoError(t, err)
 	assert.Zero(t, n)
@@ -137,58 +140,118 @@ func TestWaitTimesOut(t *testing.T) {
 }
 
 func TestRingRefusesOtherThreads(t *testing.T) {
-	r := newTestRing(t, RingConfig{Entries: 4, Flags: ownerFlags | SetupDisabled})
+	r := newTestRing(t, Config{Entries: 4, Flags: ownerFlags | SetupDisabled})
 	require.NoError(t, r.Enable())
 	errs := make(chan []error)
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		_, submit := r.Submit()
-		_, export := r.exportIfq(0)
-		_, add := r.addArea(0, &area{})
-		_, register := r.registerIfq(ifqRequest{})
-		_, imported := r.importIfq(0)
-		errs <- []error{submit, export, add, register, imported, r.Close(), r.RegisterNAPI(0, false),
-			r.registerBufRing(0, 1, 0, 0), r.armEvent(0, 0), r.RegisterRingFD()}
+		_, probe := r.Probe()
+		errs <- []error{submit, probe, r.Enable(), r.Close(), r.RegisterNAPI(0, false), r.UnregisterNAPI(),
+			r.RegisterBufRing(nil, 1, 0, 0), r.UnregisterBufRing(0), r.RegisterRingFD(), r.Check("mine")}
 	}()
 	for i, err := range <-errs {
+		assert.ErrorIs(t, err, ErrWrongThread, "call %d", i)
 		assert.ErrorIs(t, err, syscall.EEXIST, "call %d", i)
-		assert.ErrorContains(t, err, "off the thread that owns the ring")
+		assert.ErrorContains(t, err, "called off the thread that owns the ring")
+		_, ok := errors.AsType[*os.SyscallError](err)
+		assert.True(t, ok, "call %d", i)
 	}
 	_, err := r.Submit()
 	assert.NoError(t, err, "the owner still can")
 }
 
 func TestClosedRing(t *testing.T) {
-	r := newTestRing(t, RingConfig{Entries: 4, Flags: ownerFlags})
-	require.NoError(t, r.Close())
-	require.NoError(t, r.Close())
-	_, err := r.Submit()
-	assert.ErrorIs(t, err, ErrClosed)
-	assert.ErrorIs(t, err, net.ErrClosed)
-	assert.ErrorIs(t, r.Enable(), ErrClosed)
-	assert.Equal(t, -1, r.FD())
+	closed := newTestRing(t, Config{Entries: 4, Flags: ownerFlags})
+	assert.NotNil(t, closed.Pointer())
+	require.NoError(t, closed.Close())
+	for name, r := range map[string]*Ring{"closed": closed, "zero": {}} {
+		require.NoError(t, r.Close(), name)
+		_, err := r.Submit()
+		assert.ErrorIs(t, err, os.ErrClosed, name)
+		assert.ErrorIs(t, r.Enable(), os.ErrClosed, name)
+		assert.ErrorIs(t, r.Check("mine"), os.ErrClosed, name)
+		assert.Equal(t, -1, r.FD(), name)
+		assert.Nil(t, r.Pointer(), name)
+	}
+}
+
+// TestKernelErrorsNameTheCall has the kernel refuse set-up, a registration and a
+// submission.
+func TestKernelErrorsNameTheCall(t *testing.T) {
+	_, err := New(Config{Entries: 4, Flags: 1 << 31})
+	assertRefused(t, err, "io_uring_setup", syscall.EINVAL)
+	r := newTestRing(t, Config{Entries: 4, Flags: ownerFlags | SetupDisabled})
+	_, err = r.Submit()
+	assertRefused(t, err, "io_uring_enter", syscall.EBADFD)
+	require.NoError(t, r.Enable())
+	assertRefused(t, r.Enable(), "io_uring_enable_rings", syscall.EBADFD)
+	assertRefused(t, r.UnregisterBufRing(7), "io_uring_unregister_buf_ring", syscall.ENOENT)
+	assertRefused(t, r.RegisterBufRing(unsafe.Pointer(&mapped(t, os.Getpagesize())[0]), 3, 0, 0), "io_uring_register_buf_ring", syscall.EINVAL)
+}
+
+func assertRefused(t *testing.T, err error, call string, errno syscall.Errno) {
+	t.Helper()
+	assert.Equal(t, &os.SyscallError{Syscall: call, Err: errno}, err)
+}
+
+func TestProbe(t *testing.T) {
+	r := newTestRing(t, Config{Entries: 4, Flags: ownerFlags})
+	p, err := r.Probe()
+	require.NoError(t, err)
+	assert.True(t, p.Supports(OpNop))
+	assert.True(t, p.Supports(OpSendZC), "as old as the flags of the ring")
+	assert.False(t, p.Supports(255))
+	major, minor := Version()
+	assert.GreaterOrEqual(t, major*1000+minor, 2015)
+}
+
+// TestProvidedBufferRing receives into a buffer of a ring that is registered by hand.
+func TestProvidedBufferRing(t *testing.T) {
+	r := newTestRing(t, Config{Entries: 8, Flags: ownerFlags})
+	mem := mapped(t, 3*os.Getpagesize())
+	buffer := mem[os.Getpagesize():][:100]
+	binary.NativeEndian.PutUint64(mem[0:], uint64(sliceAddr(buffer)))
+	binary.NativeEndian.PutUint32(mem[8:], uint32(len(buffer)))
+	binary.NativeEndian.PutUint16(mem[12:], 42) // the buffer's number
+	binary.NativeEndian.PutUint16(mem[14:], 1)  // the tail
+	require.NoError(t, r.RegisterBufRing(unsafe.Pointer(&mem[0]), 4, 9, 0))
+	assertRefused(t, r.RegisterBufRing(unsafe.Pointer(&mem[2*os.Getpagesize()]), 4, 9, 0), "io_uring_register_buf_ring", syscall.EEXIST)
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	defer unix.Close(pair[0])
+	defer unix.Close(pair[1])
+	_, err = unix.Write(pair[1], []byte("provided"))
+	require.NoError(t, err)
+	r.GetSQE().PrepRecvMultishot(pair[0], 9, 0)
+	c := reap(t, r, 1)[0]
+	require.Equal(t, int32(8), c.Res, "%v", c.Errno())
+	assert.NotZero(t, c.Flags&CQEBuffer)
+	assert.Equal(t, uint16(42), c.BufferID())
+	assert.Equal(t, "provided", string(buffer[:8]))
+	require.NoError(t, r.UnregisterBufRing(9))
 }
 
 func TestRingConfigRanges(t *testing.T) {
-	for want, cfg := range map[string]RingConfig{
+	for want, cfg := range map[string]Config{
 		"Entries 0 is out of range: allowed are 1 to 32768":   {},
 		"Entries 32769 is out of range":                       {Entries: 32769},
 		"CQEntries 2 is out of range: allowed are 4 to 65536": {Entries: 4, CQEntries: 2},
 		"CQEntries 65537 is out of range":                     {Entries: 4, CQEntries: 65537},
 		"SetupCQE32 and SetupCQEMixed exclude each other":     {Entries: 4, Flags: SetupCQE32 | SetupCQEMixed},
 	} {
-		_, err := NewRing(cfg)
+		_, err := New(cfg)
 		assert.ErrorContains(t, err, want)
 	}
-	r := newTestRing(t, RingConfig{Entries: 1 << 20, Flags: SetupClamp})
-	assert.Equal(t, maxSQEntries, r.SQEntries())
+	r := newTestRing(t, Config{Entries: 1 << 20, Flags: SetupClamp})
+	assert.Equal(t, MaxEntries, r.SQEntries())
 }
 
 // TestSocketRequests runs one connection through every kind of request that a
 // server needs.
 func TestSocketRequests(t *testing.T) {
-	r := newTestRing(t, RingConfig{Entries: 32, Flags: ownerFlags | SetupCQE32})
+	r := newTestRing(t, Config{Entries: 32, Flags: ownerFlags | SetupCQE32})
 	listener, addr := listenRaw(t)
 	submit := func(userData uint64, prep func(*SQE)) {
 		t.Helper()
@@ -197,9 +260,7 @@ func TestSocketRequests(t *testing.T) {
 		prep(s)
 		s.UserData = userData
 	}
-	mem, err := sys.MapAnonymous(1<<16, pageSize())
-	require.NoError(t, err)
-	defer func() { assert.NoError(t, sys.Unmap(mem)) }()
+	mem := mapped(t, 1<<16)
 	out, in := mem[:8192], mem[8192:16384]
 	for i := range out {
 		out[i] = byte(i * 7)
@@ -275,7 +336,7 @@ func TestSocketRequests(t *testing.T) {
 }
 
 func TestTimeoutAndPollOnce(t *testing.T) {
-	r := newTestRing(t, RingConfig{Entries: 8, Flags: ownerFlags})
+	r := newTestRing(t, Config{Entries: 8, Flags: ownerFlags})
 	var pin runtime.Pinner
 	defer pin.Unpin()
 	ts := TimespecOf(5 * time.Millisecond)
@@ -300,8 +361,8 @@ func TestTimeoutAndPollOnce(t *testing.T) {
 func TestMsgRing(t *testing.T) {
 	// The target has no single issuer: a message to such a ring may come from
 	// anywhere.
-	from := newTestRing(t, RingConfig{Entries: 4, Flags: ownerFlags})
-	to := newTestRing(t, RingConfig{Entries: 4})
+	from := newTestRing(t, Config{Entries: 4, Flags: ownerFlags})
+	to := newTestRing(t, Config{Entries: 4})
 	from.GetSQE().PrepMsgRing(to.FD(), 42, 4711, 0)
 	c := reap(t, from, 1)[0]
 	require.Zero(t, c.Errno())
@@ -311,34 +372,11 @@ func TestMsgRing(t *testing.T) {
 }
 
 func TestRegisterNAPI(t *testing.T) {
-	fs, err := ProbeFeatures()
-	require.NoError(t, err)
-	skip.Unless(t, FeatureNAPI.String(), FeatureNAPI.MinKernel(), fs.Have(FeatureNAPI))
-	r := newTestRing(t, RingConfig{Entries: 4, Flags: ownerFlags})
-	require.NoError(t, r.RegisterNAPI(50*time.Microsecond, true))
+	r := newTestRing(t, Config{Entries: 4, Flags: ownerFlags})
+	err := r.RegisterNAPI(50*time.Microsecond, true)
+	skip.Unless(t, "busy polling", "6.9", err)
 	require.NoError(t, r.UnregisterNAPI())
 	assert.ErrorContains(t, r.RegisterNAPI(-time.Second, false), "out of range")
-}
-
-// TestSetupRefusals checks what an unusable io_uring answers to its user.
-func TestSetupRefusals(t *testing.T) {
-	for _, c := range []struct {
-		errno syscall.Errno
-		layer Layer
-	}{
-		{syscall.ENOSYS, LayerKernel}, {syscall.EPERM, LayerSandbox}, {syscall.EINVAL, LayerKernel},
-	} {
-		err := setupError(c.errno, 1)
-		unsupported, ok := errors.AsType[*UnsupportedError](err)
-		require.True(t, ok)
-		assert.Equal(t, c.layer, unsupported.Layer)
-		assert.NotEmpty(t, unsupported.Remedy)
-		assert.ErrorIs(t, err, c.errno)
-		assert.ErrorIs(t, err, ErrNotSupported)
-		assert.ErrorIs(t, err, errors.ErrUnsupported)
-	}
-	assert.ErrorContains(t, setupError(syscall.EMFILE, 1), "RLIMIT_NOFILE")
-	assert.Equal(t, memlockLayer() != 0, errors.Is(setupError(syscall.ENOMEM, 1), ErrNotSupported))
 }
 
 // listenRaw makes a listening socket on loopback and the raw address of it.
@@ -351,10 +389,17 @@ func listenRaw(t *testing.T) (fd int, sockaddr []byte) {
 	sa, err := unix.Getsockname(fd)
 	require.NoError(t, err)
 	port := sa.(*unix.SockaddrInet4).Port
-	mem, err := sys.MapAnonymous(pageSize(), pageSize())
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, sys.Unmap(mem)) })
+	mem := mapped(t, os.Getpagesize())
 	raw := fmt.Appendf(mem[:0], "\x02\x00%c%c\x7f\x00\x00\x01", 0, 0) // AF_INET, little endian
 	raw[2], raw[3] = byte(port>>8), byte(port)
 	return fd, mem[:16]
+}
+
+// mapped is memory that stays where it is until the test ends.
+func mapped(t *testing.T, size int) []byte {
+	t.Helper()
+	mem, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, unix.Munmap(mem)) })
+	return mem
 }

@@ -1,6 +1,6 @@
 //go:build linux && cgo
 
-package zcrx
+package uring
 
 import (
 	"testing"
@@ -33,7 +33,8 @@ func TestPrepMatchesLiburing(t *testing.T) {
 		"recv":             {cprep.Recv, func(s *SQE) { s.PrepRecv(7, buf, 0x40) }},
 		"recv multishot":   {cprep.RecvMultishot, func(s *SQE) { s.PrepRecvMultishot(7, 9, 0x40) }},
 		"recv bundle": {cprep.RecvBundle, func(s *SQE) {
-			(&ProvidedPool{group: 9, consumption: consumption{bundles: true}}).prepRecv(s, 7, 1)
+			s.PrepRecvMultishot(7, 9, 0)
+			s.Ioprio |= RecvSendBundle
 		}},
 		"send":           {cprep.Send, func(s *SQE) { s.PrepSend(7, buf, 0x4000) }},
 		"send zc":        {cprep.SendZC, func(s *SQE) { s.PrepSendZC(7, buf, 0x4000, 8) }},

@@ -1,4 +1,4 @@
-package zcrx
+package uring
 
 import (
 	"time"
@@ -64,15 +64,16 @@ const (
 )
 
 const (
-	pollOut = 0x4  // POLLOUT
-	pollHup = 0x10 // POLLHUP
+	acceptMultishot = 1 << 0 // IORING_ACCEPT_MULTISHOT, in ioprio
+	pollAddMulti    = 1 << 0 // IORING_POLL_ADD_MULTI, in len
+	cancelFD        = 1 << 1 // IORING_ASYNC_CANCEL_FD
+)
 
-	recvMultishot     = 1 << 1 // IORING_RECV_MULTISHOT, in ioprio
-	recvBundle        = 1 << 4 // IORING_RECVSEND_BUNDLE, in ioprio (Linux 6.10)
-	acceptMultishot   = 1 << 0 // IORING_ACCEPT_MULTISHOT, in ioprio
-	pollAddMulti      = 1 << 0 // IORING_POLL_ADD_MULTI, in len
-	sendZCReportUsage = 1 << 3 // IORING_SEND_ZC_REPORT_USAGE, in ioprio
-	cancelFD          = 1 << 1 // IORING_ASYNC_CANCEL_FD
+// Flags of receives and sends, in SQE.Ioprio.
+const (
+	RecvMultishot     uint16 = 1 << 1 // IORING_RECV_MULTISHOT; PrepRecvMultishot and PrepRecvZC set it
+	SendZCReportUsage uint16 = 1 << 3 // IORING_SEND_ZC_REPORT_USAGE: see NotifZCCopied
+	RecvSendBundle    uint16 = 1 << 4 // IORING_RECVSEND_BUNDLE: several provided buffers per completion (Linux 6.10)
 )
 
 // CancelFlags are the IORING_ASYNC_CANCEL_* flags.
@@ -147,27 +148,27 @@ func (s *SQE) PrepRecv(fd int, b []byte, flags int) {
 func (s *SQE) PrepRecvMultishot(fd int, group uint16, flags int) {
 	s.prep(OpRecv, fd, 0, 0, 0)
 	s.OpFlags = uint32(flags)
-	s.Ioprio |= recvMultishot
+	s.Ioprio |= RecvMultishot
 	s.Flags |= SQEBufferSelect
 	s.BufferGroup = group
 }
 
 // PrepRecvZC prepares a multishot zero-copy receive into the buffers of the
-// zcrx instance id (Linux 6.15; it is always multishot). limit is the number of
+// zcrx instance ifq (Linux 6.15; it is always multishot). limit is the number of
 // bytes after which it ends with Res 0, 0 for none: that last completion looks
 // exactly like the end of the stream, so a caller with a limit must count.
 //
 // Implements: the kernel's interface for IORING_OP_RECV_ZC; liburing has no
 // function for it.
-func (s *SQE) PrepRecvZC(fd int, id ZCRXID, limit uint32) {
+func (s *SQE) PrepRecvZC(fd int, ifq, limit uint32) {
 	s.prep(OpRecvZC, fd, 0, limit, 0)
-	s.Ioprio |= recvMultishot
-	s.FileIndex = uint32(id)
+	s.Ioprio |= RecvMultishot
+	s.FileIndex = ifq
 }
 
-// limitMultishot ends a multishot receive in bundles after so many bytes, with the
-// completion that has the last of them (Linux 6.17: sqe->optlen).
-func (s *SQE) limitMultishot(bytes uint32) { s.FileIndex = bytes }
+// LimitMultishot ends a multishot receive with RecvSendBundle after so many bytes,
+// with the completion that has the last of them (Linux 6.17: sqe->optlen).
+func (s *SQE) LimitMultishot(bytes uint32) { s.FileIndex = bytes }
 
 // PrepSend prepares to send b. flags are MSG_* flags.
 //
