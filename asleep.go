@@ -14,24 +14,31 @@ import "time"
 // sleepCheck is how often the receivers that got something are looked at.
 const sleepCheck = 50 * time.Millisecond
 
+// slumber is what the watch notes of a receiver. It belongs to the loop's thread.
+type slumber struct {
+	watched bool // the pool's sleepWatch has it
+	gotData bool // since that looked
+}
+
 // sleepWatch is the receivers to be looked at. It belongs to the loop's thread.
 type sleepWatch struct {
 	on      bool // receives may sleep
-	watched []*Receiver
+	watched []consumer
 	running bool // the timer of the next look
 }
 
 // note has r looked at, which has got something.
-func (w *sleepWatch) note(r *Receiver) {
+func (w *sleepWatch) note(r consumer, l *Loop) {
 	if !w.on {
 		return
 	}
-	r.gotData = true
-	if !r.sleepWatched {
-		r.sleepWatched = true
+	s := r.slumber()
+	s.gotData = true
+	if !s.watched {
+		s.watched = true
 		w.watched = append(w.watched, r)
 	}
-	w.start(r.loop)
+	w.start(l)
 }
 
 func (w *sleepWatch) start(l *Loop) {
@@ -51,10 +58,11 @@ func (w *sleepWatch) look(l *Loop) {
 	watched := w.watched
 	w.watched = nil
 	for _, r := range watched {
-		idle := !r.gotData
-		r.gotData = false
-		if idle && (!r.armed || !bytesWaiting(r.socket.fd)) {
-			r.sleepWatched = false
+		s := r.slumber()
+		idle := !s.gotData
+		s.gotData = false
+		if idle && !r.oversleeps() {
+			s.watched = false
 			continue
 		}
 		w.watched = append(w.watched, r)
@@ -66,9 +74,9 @@ func (w *sleepWatch) look(l *Loop) {
 }
 
 // forget is for a receiver that leaves the pool.
-func (w *sleepWatch) forget(r *Receiver) {
-	if r.sleepWatched {
-		r.sleepWatched = false
+func (w *sleepWatch) forget(r consumer) {
+	if s := r.slumber(); s.watched {
+		s.watched = false
 		w.watched = without(w.watched, r)
 	}
 }

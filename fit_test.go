@@ -39,7 +39,7 @@ func TestWarnOfCrowd(t *testing.T) {
 	crowd := func(n int) []string {
 		t.Helper()
 		require.NoError(t, p.loop.do(func() error {
-			p.receivers.all = make([]*Receiver, n)
+			p.receivers.all = make([]consumer, n)
 			p.warnOfCrowd()
 			p.receivers.all = nil
 			return nil

@@ -42,10 +42,10 @@ type Loop struct {
 
 	// What follows belongs to the loop's thread.
 	ops       ops
-	sources   []source
-	published []*Receiver // with data to hand over at the end of the turn
+	sources   []turnSource
+	published []publisher // with data to hand over at the end of the turn
 	flushes   []flushRequest
-	flushers  []*Pool // whose flushes they are, index by index
+	flushers  []flusher // whose flushes they are, index by index
 	groups    bufferGroups
 	running   []func() // functions taken out of posted
 	retries   []func() // what found the submission queue full, for the next turn
@@ -282,7 +282,7 @@ func (l *Loop) complete() {
 		}
 	}
 	for _, s := range l.sources {
-		s.accounts().count()
+		s.count()
 	}
 	l.publish()
 }
@@ -317,10 +317,10 @@ func passing(err error) bool {
 	return errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOMEM)
 }
 
-// requestFlush notes that the coming turn flushes p's refill queue.
-func (l *Loop) requestFlush(p *Pool) {
-	l.flushes = append(l.flushes, newFlushRequest(p.id, p.memory.refillQueue.khead, p.memory.refillQueue.published()))
-	l.flushers = append(l.flushers, p)
+// requestFlush notes that the coming turn flushes a refill queue for f.
+func (l *Loop) requestFlush(f flusher, request flushRequest) {
+	l.flushes = append(l.flushes, request)
+	l.flushers = append(l.flushers, f)
 }
 
 // forgetFlushes drops the flushes of pools that a Handler has closed since they were

@@ -48,14 +48,14 @@ func (l *Loop) stop() {
 	l.stopping = true
 	l.runPosted()
 	for _, s := range l.sources {
-		s.users().failAll(ErrClosed)
+		s.failReceivers(ErrClosed)
 	}
 	if l.err == nil {
 		l.cancelAll()
 	}
 	for len(l.sources) > 0 {
 		s := l.sources[0]
-		s.users().abandon()
+		s.abandonReceivers()
 		l.dropSource(s) // if the last receiver of a closing pool has not done it
 	}
 	l.publish()
@@ -81,22 +81,22 @@ func (l *Loop) cancelAll() {
 }
 
 // addSource gives the pool a place in every turn. It is for the loop's thread.
-func (l *Loop) addSource(s source) { l.sources = append(l.sources, s) }
+func (l *Loop) addSource(s turnSource) { l.sources = append(l.sources, s) }
 
 // hasSource tells whether the pool has its place still. It is for the loop's
 // thread.
-func (l *Loop) hasSource(s source) bool { return slices.Contains(l.sources, s) }
+func (l *Loop) hasSource(s turnSource) bool { return slices.Contains(l.sources, s) }
 
 // dropSource ends the pool's part on the ring, and its own use of its memory. It
 // is for the loop's thread.
-func (l *Loop) dropSource(s source) {
+func (l *Loop) dropSource(s turnSource) {
 	for i, other := range l.sources {
 		if other == s {
 			// A new slice: somebody up the stack may be walking the old one.
 			l.sources = slices.Concat(l.sources[:i], l.sources[i+1:])
-			s.accounts().count()
+			s.count()
 			s.detach(l.ring)
-			s.accounts().dropUser()
+			s.dropUser()
 			return
 		}
 	}
@@ -104,10 +104,10 @@ func (l *Loop) dropSource(s source) {
 
 // closeSource ends a pool from any goroutine. Its receivers end first, and keep
 // the memory until their last completion has come.
-func (l *Loop) closeSource(s source) error {
+func (l *Loop) closeSource(s turnSource) error {
 	err := l.do(func() error {
 		if l.hasSource(s) {
-			s.users().close(func() { l.dropSource(s) })
+			s.closeReceivers(func() { l.dropSource(s) })
 		}
 		return nil
 	})

@@ -3,10 +3,6 @@ package zcrx
 import (
 	"errors"
 	"fmt"
-	"net"
-	"syscall"
-
-	"github.com/zcrx-go/zcrx/nic"
 )
 
 // PoolConfig says what pool to make. The zero value of a number means its
@@ -56,9 +52,6 @@ const (
 	MaxNumBuffers     = 1 << 24
 	MaxBufferSize     = 1 << 30
 	MaxRefillEntries  = maxRefillEntries
-
-	// maxQueue is the highest number that a receive queue can have.
-	maxQueue = 1<<16 - 1
 
 	// Several completions may lie in one buffer, each with a refill entry of its
 	// own: a packet of 1500 bytes fills a third of a page.
@@ -120,19 +113,5 @@ func (cfg *PoolConfig) resolveInterface() (ifindex int, err error) {
 		}
 		return 0, nil
 	}
-	if cfg.Interface == "" {
-		return 0, errors.New("zcrx: PoolConfig.Interface is empty: name an interface, or set DeviceLess")
-	}
-	ifi, err := net.InterfaceByName(cfg.Interface)
-	if err != nil {
-		return 0, fmt.Errorf("zcrx: interface %q: no such interface in this network namespace: %w", cfg.Interface, syscall.ENODEV)
-	}
-	last := int64(maxQueue)
-	if n := nic.NumReceiveQueues(cfg.Interface); n > 0 {
-		last = int64(n - 1)
-	}
-	if cfg.Queue < 0 || int64(cfg.Queue) > last {
-		return 0, rangeError(fmt.Sprintf("receive queue of %q,", cfg.Interface), int64(cfg.Queue), 0, last)
-	}
-	return ifi.Index, nil
+	return resolveQueue(cfg.Interface, cfg.Queue)
 }

@@ -10,11 +10,7 @@ import (
 // source is a pool as its loop and its receivers see it. Every method runs on
 // the loop's thread.
 type source interface {
-	// beforeTurn gets buffers back to the kernel and arms the receivers that
-	// waited for them. It may ask for a flush.
-	beforeTurn(l *Loop)
-	// queueWasFull tells that the completion queue had no room left.
-	queueWasFull()
+	turnSource
 	// prepRecv prepares a receive of fd that takes this pool's buffers: about
 	// room of them. It answers the number of bytes that end the receive, 0 if
 	// nothing does.
@@ -35,8 +31,6 @@ type source interface {
 	users() *receiverList
 	// accounts is the pool's ledger.
 	accounts() *ledger
-	// detach ends what the pool has on the ring, which may be closed.
-	detach(r *zcrxRing)
 }
 
 func (p *Pool) discard(*uring.CQE) {} // only data completions hold a buffer
@@ -44,8 +38,12 @@ func (p *Pool) supplied() supply {
 	return supply{returns: p.seenReturns(), taken: atomic.LoadUint32(p.memory.refillQueue.khead)}
 }
 func (p *Pool) users() *receiverList { return &p.receivers }
-func (p *Pool) size() int            { return p.NumBuffers() }
-func (p *Pool) accounts() *ledger    { return &p.ledger }
+
+func (p *Pool) failReceivers(err error)  { p.receivers.failAll(err) }
+func (p *Pool) closeReceivers(fn func()) { p.receivers.close(fn) }
+func (p *Pool) abandonReceivers()        { p.receivers.abandon() }
+func (p *Pool) size() int                { return p.NumBuffers() }
+func (p *Pool) accounts() *ledger        { return &p.ledger }
 
 // window: what a socket queues lies in the pool's buffers, also while its receiver is
 // paused. It may be as many as the receiver has ahead of its consumer, and a quarter of
@@ -95,7 +93,7 @@ func (p *Pool) beforeTurn(l *Loop) {
 	}
 	hungry := p.receivers.hungry() > 0 || p.dry
 	if pending > 0 && p.canFlush && (hungry || waiting > 0 || (p.mode == DeviceLess && pending >= p.flushAt)) {
-		l.requestFlush(p)
+		l.requestFlush(p, newFlushRequest(p.id, p.memory.refillQueue.khead, p.memory.refillQueue.published()))
 	}
 	// What is pending is flushed before receives that are armed now run.
 	grown, coming := p.grown.Swap(false), p.canFlush && pending > 0

@@ -1,9 +1,12 @@
 package zcrx
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"syscall"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/nic"
 )
 
@@ -23,8 +26,7 @@ import (
 // wants it set by somebody. ProbeQueue changes nothing and needs no privilege.
 // Package nic has the facts behind it.
 func ProbeQueue(iface string, queue int) error {
-	cfg := PoolConfig{Interface: iface, Queue: queue}
-	if _, err := cfg.resolveInterface(); err != nil {
+	if _, err := resolveQueue(iface, queue); err != nil {
 		return err
 	}
 	f, err := nic.Read(iface, queue)
@@ -68,4 +70,99 @@ func registerFault(req ifqRequest, errno syscall.Errno) (nic.Fault, bool) {
 		return nic.Fault{}, false
 	}
 	return f.Cause(errno)
+}
+
+// maxQueue is the highest number that a receive queue can have.
+const maxQueue = 1<<16 - 1
+
+// resolveQueue checks a hardware queue as far as that can be done without the kernel's
+// word, and returns the index of its interface.
+func resolveQueue(iface string, queue int) (ifindex int, err error) {
+	if iface == "" {
+		return 0, errors.New("zcrx: PoolConfig.Interface is empty: name an interface, or set DeviceLess")
+	}
+	ifi, err := net.InterfaceByName(iface)
+	if err != nil {
+		return 0, fmt.Errorf("zcrx: interface %q: no such interface in this network namespace: %w", iface, syscall.ENODEV)
+	}
+	last := int64(maxQueue)
+	if n := nic.NumReceiveQueues(iface); n > 0 {
+		last = int64(n - 1)
+	}
+	if queue < 0 || int64(queue) > last {
+		return 0, rangeError(fmt.Sprintf("receive queue of %q,", iface), int64(queue), 0, last)
+	}
+	return ifi.Index, nil
+}
+
+// registerIfqError explains a refused registration of an interface queue.
+func registerIfqError(op string, req ifqRequest, errno syscall.Errno) error {
+	feature := FeatureZeroCopy
+	if req.flags&regDeviceLess != 0 {
+		feature = FeatureDeviceLess
+	}
+	seen := &KernelError{Op: op, Errno: errno}
+	device := func(meaning, remedy string) error {
+		seen.Meaning = meaning
+		return &UnsupportedError{Feature: feature.String(), Layer: LayerDevice, Remedy: remedy, Err: seen}
+	}
+	queue := fmt.Sprintf("queue %d of interface index %d", req.queue, req.ifindex)
+	if fault, ok := registerFault(req, errno); ok {
+		if fault.Unsupported {
+			return device(fault.What, fault.Remedy)
+		}
+		seen.Meaning, seen.Remedy = fault.What, fault.Remedy
+		return seen
+	}
+	switch errno {
+	case syscall.EPERM:
+		return privilegeError(feature, seen)
+	case syscall.ENODEV:
+		return device(fmt.Sprintf("no interface with index %d in this network namespace", req.ifindex), "name an existing interface")
+	case syscall.EOPNOTSUPP:
+		if feature == FeatureDeviceLess {
+			break
+		}
+		if req.bufferSize != 0 {
+			return device("the driver cannot zcrx, or not with this buffer size", "use an interface whose driver can (bnxt, mlx5, gve, fbnic), or page-sized buffers")
+		}
+		return device("the interface's driver has no queue management or no DMA device", "use an interface whose driver can zcrx (bnxt, mlx5, gve, fbnic), or a copying mode")
+	case syscall.ERANGE:
+		if req.bufferSize != 0 {
+			return device(queue+" is out of range, or the area is not contiguous for the buffer size", "choose an existing receive queue, or page-sized buffers")
+		}
+		return device(queue+" is out of range", "choose an existing receive queue")
+	case syscall.EEXIST:
+		seen.Meaning = queue + " already has a memory provider, or XDP is attached"
+		seen.Remedy = "stop its other user; after one has ended, the kernel needs some seconds"
+		return seen
+	case syscall.EBUSY:
+		seen.Meaning = queue + " is used by AF_XDP or leased to a virtual device"
+		seen.Remedy = "stop its other user"
+		return seen
+	case syscall.EFAULT:
+		seen.Meaning = "buffer area or refill queue are not mapped, not writable or empty"
+		return seen
+	case syscall.EOVERFLOW, syscall.E2BIG:
+		seen.Meaning = fmt.Sprintf("an area of %d or a refill queue of %d bytes is too large", req.areaLen, req.regionSize)
+		seen.Remedy = "ask for fewer buffers"
+		return seen
+	case sys.ENODATA:
+		return device("the driver ignored the buffer area", "update the driver")
+	case syscall.ENOMEM:
+		return pinError(feature.String(), req.pinned(), "buffers", seen)
+	case syscall.EINVAL:
+		if feature == FeatureZeroCopy {
+			seen.Meaning = "most likely header split is off or its threshold is not 0; else an argument is bad or the kernel is too old"
+			seen.Remedy = "run ethtool -G IFACE tcp-data-split on hds-thresh 0"
+			return seen
+		}
+	}
+	if errno == syscall.EINVAL || errno == syscall.EOPNOTSUPP {
+		return &UnsupportedError{
+			Feature: feature.String(), Layer: LayerKernel, MinKernel: feature.MinKernel(),
+			Remedy: "use a newer kernel with CONFIG_IO_URING_ZCRX", Err: seen,
+		}
+	}
+	return seen
 }

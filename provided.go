@@ -176,7 +176,11 @@ func (p *ProvidedPool) prepRecv(s *uring.SQE, fd int, room uint64) (limit uint64
 
 func (p *ProvidedPool) supplied() supply     { return supply{returns: p.seenReturns()} }
 func (p *ProvidedPool) users() *receiverList { return &p.receivers }
-func (p *ProvidedPool) accounts() *ledger    { return &p.ledger }
+
+func (p *ProvidedPool) failReceivers(err error)  { p.receivers.failAll(err) }
+func (p *ProvidedPool) closeReceivers(fn func()) { p.receivers.close(fn) }
+func (p *ProvidedPool) abandonReceivers()        { p.receivers.abandon() }
+func (p *ProvidedPool) accounts() *ledger        { return &p.ledger }
 
 func (p *ProvidedPool) beforeTurn(l *Loop) {
 	p.mu.Lock()

@@ -9,20 +9,6 @@ import (
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
-// providedEntry mirrors struct io_uring_buf. Its last two bytes are the ring's
-// tail in entry 0, else reserved.
-type providedEntry struct {
-	addr   uint64
-	length uint32
-	id     uint16
-	_      uint16
-}
-
-const (
-	providedEntrySize = unsafe.Sizeof(providedEntry{})
-	providedEntryTail = unsafe.Offsetof(providedEntry{}.id) // of the word with entry 0's id and the tail
-)
-
 // providedRing is the memory in which the kernel finds provided buffers: entries
 // that we write, and the tail, laid over the first entry. The kernel uses them up
 // in the order in which we wrote them. It may shorten the entry at its head and

@@ -17,17 +17,6 @@ type readAhead struct {
 	ownWindow bool // guarded by windowMu: the program has set it, and it stays
 }
 
-// A connection that has just begun may be this far ahead: enough not to stop and go, but
-// of all that there are on the pool about an eighth together.
-const (
-	mostReadAhead  = 64
-	leastReadAhead = 8
-)
-
-func firstReadAhead(buffers, receivers int) int {
-	return min(max(buffers/(8*max(1, receivers)), leastReadAhead), mostReadAhead)
-}
-
 // startAhead begins on the receiver's pool.
 func (r *Receiver) startAhead() {
 	first := firstReadAhead(r.pool.size(), len(r.pool.users().all))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
@@ -33,8 +34,7 @@ type loopSide struct {
 	supplySeen supply // of buffers, when it was armed
 	shortage   shortage
 
-	sleepWatched bool // the pool's sleepWatch has it
-	gotData      bool // since that looked
+	sleep slumber // what the pool's sleepWatch notes
 
 	watch    uint64 // user data of the poll for a hang-up
 	watching bool   // it is in flight
@@ -170,7 +170,7 @@ func (r *Receiver) deliver(batch []Buffer, had int) {
 	}
 	r.batch = batch
 	r.touch()
-	r.pool.users().sleeps.note(r)
+	r.pool.users().sleeps.note(r, r.loop)
 	if !r.paused && r.pool.accounts().usedUp(r.share) {
 		r.pause()
 	}
@@ -397,4 +397,28 @@ func (r *Receiver) closeIfIdle() {
 	if r.closeWanted && r.finished && r.sending.idle() {
 		r.closeSocket()
 	}
+}
+
+// What the pool sees of a receiver: see consumer.
+
+func (r *Receiver) sawSupply() supply { return r.supplySeen }
+func (r *Receiver) allowance() *share { return r.share }
+func (r *Receiver) need() *shortage   { return &r.shortage }
+func (r *Receiver) slumber() *slumber { return &r.sleep }
+func (r *Receiver) oversleeps() bool  { return r.armed && bytesWaiting(r.socket.fd) }
+
+func (r *Receiver) readNow(b []byte) (int, syscall.Errno) { return receiveNow(r.socket.fd, b) }
+
+func (r *Receiver) take(buffers []Buffer) {
+	r.deliver(append(r.batch, buffers...), len(r.batch))
+}
+
+// awaitBuffer is called when a receive has ended for want of a buffer.
+func (r *Receiver) awaitBuffer() {
+	if r.paused || r.moving != nil {
+		return
+	}
+	r.shortage.ends++
+	r.shortage.since = time.Now()
+	r.pool.users().await(r)
 }

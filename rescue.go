@@ -55,27 +55,17 @@ type shortage struct {
 	retry   time.Time // not before that
 }
 
-// awaitBuffer is called when a receive has ended for want of a buffer.
-func (r *Receiver) awaitBuffer() {
-	if r.paused || r.moving != nil {
-		return
-	}
-	r.shortage.ends++
-	r.shortage.since = time.Now()
-	r.pool.users().await(r)
-}
-
 // rescueDue tells whether r, which waits for a buffer, waits in vain: the receive ended
 // once more after a flush or a return, nothing is on its way back, or it took too long.
-func (p *Pool) rescueDue(r *Receiver, now time.Time, idle bool) bool {
-	return p.rescues && (idle || r.shortage.ends > 1 || now.Sub(r.shortage.since) >= rescueAfter)
+func (p *Pool) rescueDue(r consumer, now time.Time, idle bool) bool {
+	return p.rescues && (idle || r.need().ends > 1 || now.Sub(r.need().since) >= rescueAfter)
 }
 
 // rescue reads the head of r's socket into memory of its own, and arms the receive
 // again. It is for the loop's thread; no receive of r is in flight.
-func (p *Pool) rescue(r *Receiver) {
-	room := p.rescueRoom(r.share)
-	r.shortage.noRoom = room == 0
+func (p *Pool) rescue(r consumer) {
+	room := p.rescueRoom(r.allowance())
+	r.need().noRoom = room == 0
 	if room == 0 {
 		p.putOff(r) // a return is on its way, and goes on with it
 		return
@@ -83,17 +73,17 @@ func (p *Pool) rescue(r *Receiver) {
 	if p.rescueMemory == nil {
 		p.rescueMemory = make([]byte, rescueChunk)
 	}
-	n, errno := receiveNow(r.socket.fd, p.rescueMemory[:min(room*p.memory.bufferSize, rescueChunk)])
+	n, errno := r.readNow(p.rescueMemory[:min(room*p.memory.bufferSize, rescueChunk)])
 	switch {
 	case n > 0:
 		p.deliverRescued(r, p.rescueMemory[:n])
 		// The next receive that finds no buffer is rescued at once: this one showed that
 		// waiting is in vain. Data that comes otherwise starts anew.
-		r.shortage = shortage{ends: 1}
+		*r.need() = shortage{ends: 1}
 		r.arm()
 	case errno == 0:
 		r.end(io.EOF)
-	case errno == syscall.EFAULT && r.shortage.refused:
+	case errno == syscall.EFAULT && r.need().refused:
 		r.end(receiveError(errno))
 	case errno == syscall.EFAULT || errno == syscall.EAGAIN || errno == syscall.ENOMEM || errno == syscall.ENOBUFS:
 		p.stall(r)
@@ -118,14 +108,13 @@ func (p *Pool) rescueRoom(s *share) uint64 {
 }
 
 // deliverRescued leases a copy of b to r's consumer, in pieces of at most a buffer.
-func (p *Pool) deliverRescued(r *Receiver, b []byte) {
-	had := len(r.batch)
-	batch := r.batch
+func (p *Pool) deliverRescued(r consumer, b []byte) {
+	var buffers []Buffer
 	for piece := range slices.Chunk(b, int(p.memory.bufferSize)) {
-		batch = append(batch, p.leaseRescued(slices.Clone(piece)))
+		buffers = append(buffers, p.leaseRescued(slices.Clone(piece)))
 	}
 	p.count()
-	r.deliver(batch, had)
+	r.take(buffers)
 }
 
 // leaseRescued leases bytes that lie in memory of their own, which the Buffer holds.
@@ -140,7 +129,7 @@ func (p *Pool) leaseRescued(b []byte) Buffer {
 
 // stall puts r off: neither the kernel nor recv(2) can take what its socket holds.
 // Growing the pool, if it may, ends that.
-func (p *Pool) stall(r *Receiver) {
+func (p *Pool) stall(r consumer) {
 	if p.stalls.Add(1) == 1 {
 		p.loop.report("receive", errStalled)
 	}
@@ -152,8 +141,8 @@ func (p *Pool) stall(r *Receiver) {
 }
 
 // putOff has r tried again later, and later each time.
-func (p *Pool) putOff(r *Receiver) {
-	s := &r.shortage
+func (p *Pool) putOff(r consumer) {
+	s := r.need()
 	s.retry = time.Now().Add(min(shortestStall<<min(s.stalls, 10), longestStall))
 	s.stalls++
 	p.receivers.stall(r)
@@ -178,7 +167,7 @@ func (p *Pool) relieve(now supply, grown, coming, pending bool) {
 			r.arm()
 		case p.rescueDue(r, moment, idle):
 			p.rescue(r)
-		case coming || r.supplySeen != now:
+		case coming || r.sawSupply() != now:
 			r.arm()
 		default:
 			rl.await(r)
@@ -186,9 +175,9 @@ func (p *Pool) relieve(now supply, grown, coming, pending bool) {
 	}
 	for _, r := range rl.takeStalled() {
 		switch {
-		case grown || !r.shortage.retry.After(moment):
+		case grown || !r.need().retry.After(moment):
 			r.arm()
-		case r.shortage.noRoom && p.rescueRoom(r.share) > 0:
+		case r.need().noRoom && p.rescueRoom(r.allowance()) > 0:
 			p.rescue(r)
 		default:
 			rl.stall(r)
@@ -207,11 +196,11 @@ func (p *Pool) lookAgain(now time.Time) {
 	}
 	if p.rescues {
 		for _, r := range p.receivers.waiting {
-			due(r.shortage.since.Add(rescueAfter))
+			due(r.need().since.Add(rescueAfter))
 		}
 	}
 	for _, r := range p.receivers.stalled {
-		due(r.shortage.retry)
+		due(r.need().retry)
 	}
 	if first.IsZero() || p.nextLook.After(now) && !first.Before(p.nextLook) {
 		return

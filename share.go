@@ -125,3 +125,14 @@ func (g *ledger) resumePaused() {
 		}
 	}
 }
+
+// A connection that has just begun may be this far ahead: enough not to stop and go, but
+// of all that there are on the pool about an eighth together.
+const (
+	mostReadAhead  = 64
+	leastReadAhead = 8
+)
+
+func firstReadAhead(buffers, receivers int) int {
+	return min(max(buffers/(8*max(1, receivers)), leastReadAhead), mostReadAhead)
+}

@@ -53,14 +53,6 @@ func NewSocketReceiver(pool *SocketPool, conn *net.TCPConn) (*SocketReceiver, er
 // resume is called with the ledger's lock held.
 func (r *SocketReceiver) resume() { wakeUp(r.resumed) }
 
-// wakeUp puts a value into a channel that holds one.
-func wakeUp(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default: // one wake-up is there already
-	}
-}
-
 // Pool returns the pool that the receiver takes its buffers from.
 func (r *SocketReceiver) Pool() *SocketPool { return r.pool }
 
