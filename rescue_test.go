@@ -174,7 +174,7 @@ func TestStall(t *testing.T) {
 			assert.GreaterOrEqual(t, pause, last)
 			assert.InDelta(t, min(shortestStall<<i, longestStall), pause, float64(shortestStall), "attempt %d", i)
 			last = pause
-			assert.Equal(t, []*Receiver{r}, p.receivers.takeStalled())
+			assert.Equal(t, []consumer{r}, p.receivers.takeStalled())
 			return nil
 		}))
 	}

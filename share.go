@@ -136,3 +136,11 @@ const (
 func firstReadAhead(buffers, receivers int) int {
 	return min(max(buffers/(8*max(1, receivers)), leastReadAhead), mostReadAhead)
 }
+
+// wakeUp puts a value into a channel that holds one.
+func wakeUp(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // one wake-up is there already
+	}
+}

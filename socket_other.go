@@ -23,3 +23,14 @@ func tcpWindowLimit() int64                       { return 0 }
 func checkPlainTCP(int) error                     { return nil }
 func incomingNAPI(*net.TCPConn) uint32            { return 0 }
 func incomingNAPIOf(int) uint32                   { return 0 }
+
+// Off Linux there is no Receiver: no ring can be made.
+
+const (
+	msgNoSignal = 0
+	msgWaitAll  = 0
+)
+
+func sendMessage(int, [][]byte) (int, error) { return 0, sys.ErrNotLinux }
+func abortSocket(int)                        {}
+func shutdownSocket(int, int) error          { return sys.ErrNotLinux }
