@@ -29,7 +29,7 @@ import (
 )
 
 // receive takes the stream from offset on, checks it, and gives each buffer on. It
-// ends with the stream or with the receiver and answers how far it came.
+// ends with the stream or with the receiver and returns how far it came.
 func (s stream) receive(t testing.TB, r *Receiver, offset int, give func(Buffer)) (int, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
 	defer cancel()
@@ -103,7 +103,7 @@ func TestAdversityChild(t *testing.T) {
 }
 
 // runChild has a child receive and end, by itself or by SIGKILL, and looks at what
-// its peers see. It answers the child's port.
+// its peers see. It returns the child's port.
 func runChild(t *testing.T, mode Mode, port int, kill bool) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)

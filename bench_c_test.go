@@ -239,7 +239,7 @@ type transfer struct {
 	open       func(b *testing.B, fd int) (receive func(n int64) error, done func())
 }
 
-// run receives n MiB after a warm-up, of which ready tells the end, and answers
+// run receives n MiB after a warm-up, of which ready tells the end, and returns
 // how long that took.
 func (t transfer) run(b *testing.B, n int, ready func()) time.Duration {
 	b.Helper()

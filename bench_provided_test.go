@@ -13,7 +13,7 @@ import (
 
 // benchmarkConsumption measures each way in which the kernel uses buffers up, in
 // turns: a slow moment of the machine is one of all. It reports the median of each,
-// and of its ratio to whole buffers. measure answers what is better the higher it
+// and of its ratio to whole buffers. measure returns what is better the higher it
 // is. An operation is one turn of all.
 func benchmarkConsumption(b *testing.B, unit string, measure func(how consumption) float64) {
 	b.Helper()
@@ -88,7 +88,7 @@ func BenchmarkConsumptionMessages(b *testing.B) {
 		}
 		shapes[how] = s
 	}
-	// run answers how long the messages took and how many buffers they filled.
+	// run returns how long the messages took and how many buffers they filled.
 	run := func(b *testing.B, s *shape) (took time.Duration, buffers int) {
 		var held []Buffer
 		start := time.Now()

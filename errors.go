@@ -18,7 +18,7 @@ var (
 	// be had here. errors.As to *UnsupportedError tells what is missing where.
 	ErrNotSupported = errors.New("not supported")
 
-	// ErrClosed is what a closed Loop, Pool or Receiver answers. It matches
+	// ErrClosed is what a closed Loop, Pool or Receiver returns. It matches
 	// net.ErrClosed too.
 	ErrClosed = fmt.Errorf("zcrx: %w", net.ErrClosed)
 
@@ -26,7 +26,7 @@ var (
 	// only trying tells.
 	ErrInconclusive = errors.New("not known without trying")
 
-	// ErrReleased is what Release answers for a lease that is already back. The
+	// ErrReleased is what Release returns for a lease that is already back. The
 	// second release changed nothing.
 	ErrReleased = errors.New("zcrx: buffer released twice")
 

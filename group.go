@@ -126,7 +126,7 @@ func (m *groupMember) queueNumber() int {
 // If one fails, all are undone, the loops can be used as before, and the error is a
 // *GroupError. The kernel alone keeps what was registered on a loop until that is
 // closed: a hardware queue stays taken as long. For that reason Auto does not copy
-// instead once a queue was taken, but answers the error.
+// instead once a queue was taken, but returns the error.
 //
 // Sharing a pool needs Linux 6.19. The caller must Close the group.
 func NewGroup(ctx context.Context, cfg GroupConfig) (*Group, error) {
@@ -338,7 +338,7 @@ func (g *Group) Replace(ctx context.Context, old, next *Loop) error {
 	return nil
 }
 
-// vacate empties old's place, and answers the pool that was there.
+// vacate empties old's place, and returns the pool that was there.
 func (g *Group) vacate(old, next *Loop) (*groupMember, BufferPool, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -81,7 +81,7 @@ func callLoop(l *Loop) func() error {
 	return func() error { return l.do(func() error { return nil }) }
 }
 
-// latencies answers how long it took from post to the run of n functions, of which
+// latencies returns how long it took from post to the run of n functions, of which
 // each is waited for.
 func latencies(post func(fn func()) error) measurement {
 	return func(n int) (time.Duration, error) {

@@ -17,7 +17,7 @@ import (
 )
 
 // newTestGroup makes a group over n new loops and the queues 0 to queues-1. It
-// answers the loops in the order of the group.
+// returns the loops in the order of the group.
 func newTestGroup(t testing.TB, mode Mode, n, queues int, pool PoolConfig) (g *Group, loops []*Loop) {
 	t.Helper()
 	cfg := GroupConfig{Mode: mode, Pool: pool}

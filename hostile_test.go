@@ -80,7 +80,7 @@ func TestBadRegistrations(t *testing.T) {
 }
 
 // TestBadRefillEntries puts nonsense between good entries: the kernel stops at it,
-// and answers as if it had not. Every good entry counts all the same.
+// and returns as if it had not. Every good entry counts all the same.
 func TestBadRefillEntries(t *testing.T) {
 	const buffers = 8
 	r, id, q, _, _ := newRegisteredRing(t, uring.SetupCQE32, buffers, 32)

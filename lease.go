@@ -154,7 +154,7 @@ func (g *ledger) takeBack(l *lease, generation uint64) bool {
 }
 
 // takeBackRun takes back the leading buffers that belong to this ledger. It
-// answers how many it looked at, and how many of these were back already.
+// returns how many it looked at, and how many of these were back already.
 func (g *ledger) takeBackRun(buffers []Buffer) (seen, doubles int) {
 	var first, last *lease
 	g.mu.Lock()
@@ -211,7 +211,7 @@ func (g *ledger) finishReturn(first, last *lease, n int) {
 }
 
 // alertLocked gives the loop a turn if it is needed or waits for a return, and
-// answers whether it will have one. Waking takes the loop's lock, which nobody
+// returns whether it will have one. Waking takes the loop's lock, which nobody
 // holds while taking this one.
 func (g *ledger) alertLocked(needed bool) bool {
 	if (!needed && !g.starving) || g.users == 0 {
@@ -277,7 +277,7 @@ func (g *ledger) seenReturns() uint64 {
 }
 
 // setStarving tells whether a receive waits for a return after the seen-th, so
-// that this return wakes the loop. It answers false if it has come already: then
+// that this return wakes the loop. It returns false if it has come already: then
 // there is something to try again with. It is for the loop's thread.
 func (g *ledger) setStarving(starving bool, seen uint64) bool {
 	if !starving && !g.wasStarving {

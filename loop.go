@@ -252,7 +252,7 @@ func (l *Loop) turn(timeout time.Duration) error {
 	return l.judge(err)
 }
 
-// prepareSleep answers how many completions to wait for: 0 if there is
+// prepareSleep returns how many completions to wait for: 0 if there is
 // something to do.
 func (l *Loop) prepareSleep() uint32 {
 	if l.again || l.ring.Pending() > 0 {
@@ -384,7 +384,7 @@ func (l *Loop) Post(fn func()) error {
 	return nil
 }
 
-// PanicError is what Do answers when its function panicked.
+// PanicError is what Do returns when its function panicked.
 type PanicError struct {
 	Value any
 	Stack []byte
@@ -394,8 +394,8 @@ func (e *PanicError) Error() string {
 	return fmt.Sprintf("zcrx: panic on the loop: %v\n%s", e.Value, e.Stack)
 }
 
-// Do runs fn on the loop and answers what it answers. On the loop itself it runs
-// at once. If ctx ends before fn has begun, fn does not run and Do answers ctx's
+// Do runs fn on the loop and returns what it returns. On the loop itself it runs
+// at once. If ctx ends before fn has begun, fn does not run and Do returns ctx's
 // error; once begun, it is waited for. A panic in fn becomes a *PanicError and
 // the loop lives on; runtime.Goexit ends the program. Answers ErrClosed once the
 // loop is closing.

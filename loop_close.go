@@ -19,7 +19,7 @@ const closePatience = 2 * time.Second
 // ErrClosed, requests in flight are cancelled and their data collected, pools
 // are closed, and the ring is given up. Buffers that are out stay valid. Close
 // waits for all that, unless it is called on the loop itself. It is idempotent
-// and answers the error that ended the loop, if one did.
+// and returns the error that ended the loop, if one did.
 func (l *Loop) Close() error {
 	l.mu.Lock()
 	l.closing = true

@@ -29,7 +29,7 @@ const (
 	opPersistent               // ends when removed: events of a pool
 )
 
-// add makes an entry and answers the user data that leads to it.
+// add makes an entry and returns the user data that leads to it.
 func (t *ops) add(c completer, kind opKind) uint64 {
 	var i uint32
 	if n := len(t.free); n > 0 {
@@ -81,7 +81,7 @@ func (t *ops) find(userData uint64) *op {
 	return e
 }
 
-// dispatch hands a completion to its completer. It answers false if there is
+// dispatch hands a completion to its completer. It returns false if there is
 // none.
 func (t *ops) dispatch(c *uring.CQE) bool {
 	e := t.find(c.UserData)

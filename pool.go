@@ -309,7 +309,7 @@ func (p *Pool) returnCount() uint64     { return p.memory.returns }
 func (p *Pool) starvingChanged(on bool) { p.memory.starvingChanged(on) }
 func (p *Pool) free()                   { p.memory.drop() }
 
-// drain is a member's part in every turn of its loop. It answers how many
+// drain is a member's part in every turn of its loop. It returns how many
 // offsets still wait.
 func (p *Pool) drain() int {
 	m := p.memory

@@ -29,7 +29,7 @@ type PoolHandle struct {
 }
 
 // Export makes a handle through which other loops import the pool (Linux 6.19).
-// Only the owner exports; an importer answers an error. The caller must Close the
+// Only the owner exports; an importer returns an error. The caller must Close the
 // handle.
 func (p *Pool) Export(ctx context.Context) (*PoolHandle, error) {
 	if err := Have(FeatureExport); err != nil {

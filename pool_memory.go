@@ -115,7 +115,7 @@ func (m *poolMemory) wantMore() {
 }
 
 // refill puts the offsets of a run of n leases into the refill queue, or lets them
-// wait until there is room. It answers how many of them wait. Called with mu held.
+// wait until there is room. It returns how many of them wait. Called with mu held.
 func (m *poolMemory) refill(run *lease, n int) (waited int) {
 	m.returns += uint64(n)
 	m.drain() // nothing overtakes what waits already

@@ -33,7 +33,7 @@ type SharedStats struct {
 	CopiedBytes     uint64 `json:"copied_bytes"`
 }
 
-// SharedStats answers for the whole pool what Stats answers for this member; any
+// SharedStats returns for the whole pool what Stats returns for this member; any
 // member may be asked, also one that is closed. The fields mean what they mean in
 // PoolStats. Safe from any goroutine.
 func (p *Pool) SharedStats() SharedStats {

@@ -126,7 +126,7 @@ func (k *fakeKernel) completeN(n int) []Buffer {
 	return out
 }
 
-// takeEntries consumes up to n refill entries and answers how many there were.
+// takeEntries consumes up to n refill entries and returns how many there were.
 func (k *fakeKernel) takeEntries(n int) int {
 	k.t.Helper()
 	q := &k.pool.memory.refillQueue

@@ -12,7 +12,7 @@ import (
 type source interface {
 	turnSource
 	// prepRecv prepares a receive of fd that takes this pool's buffers: about
-	// room of them. It answers the number of bytes that end the receive, 0 if
+	// room of them. It returns the number of bytes that end the receive, 0 if
 	// nothing does.
 	prepRecv(s *uring.SQE, fd int, room uint64) (limit uint64)
 	// supplied is the supply of buffers by now.

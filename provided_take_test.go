@@ -54,7 +54,7 @@ func (k *ringKernel) startAt(position uint16) {
 func (k *ringKernel) free() int { return int(k.pool.ring.published() - k.head) }
 
 // receive puts up to n bytes into the ring, all with the same new stamp, and makes
-// the completion of them. It answers false where there is no buffer.
+// the completion of them. It returns false where there is no buffer.
 func (k *ringKernel) receive(n int) (c uring.CQE, ok bool) {
 	if k.free() == 0 {
 		return uring.CQE{Res: -int32(syscall.ENOBUFS)}, false

@@ -49,7 +49,7 @@ func newRescueReceiver(t *testing.T, p *Pool) (*net.TCPConn, *Receiver) {
 	return peer, r
 }
 
-// rescueNow has the pool rescue r on its loop, and answers what it got.
+// rescueNow has the pool rescue r on its loop, and returns what it got.
 func rescueNow(t *testing.T, p *Pool, r *Receiver) []Buffer {
 	t.Helper()
 	var got []Buffer

@@ -21,7 +21,7 @@ type share struct {
 // resumer is paused while its share is used up.
 type resumer interface{ resume() }
 
-// note counts a return. It answers true if that ends a pause. It is called with
+// note counts a return. It returns true if that ends a pause. It is called with
 // the ledger's lock held.
 func (s *share) note() (resumes bool) {
 	s.returned++

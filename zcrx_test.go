@@ -143,7 +143,7 @@ func newRegisteredRing(t *testing.T, flags uring.SetupFlags, n int, entries uint
 	return r, answer.id, &q, a, region
 }
 
-// receiveInto arms a receive on a connection and answers the sending side.
+// receiveInto arms a receive on a connection and returns the sending side.
 func receiveInto(t *testing.T, r *zcrxRing, id ZCRXID, limit uint32) (sender *net.TCPConn) {
 	t.Helper()
 	sender, conn := tcpPair(t)

@@ -36,7 +36,7 @@ func peerPair(t testing.TB, e *Engine) (peer *net.TCPConn, c *Conn) {
 	return peer, c
 }
 
-// fillUp writes until the socket takes no more, and answers how the write ends.
+// fillUp writes until the socket takes no more, and returns how the write ends.
 func fillUp(c *Conn) <-chan error {
 	ended := make(chan error, 1)
 	go func() {

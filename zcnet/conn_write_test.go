@@ -163,7 +163,7 @@ func unsent(t *testing.T, c *Conn) (n int) {
 	return n
 }
 
-// failingReader answers zeros, and then its error.
+// failingReader returns zeros, and then its error.
 type failingReader struct {
 	left int
 	err  error

@@ -25,7 +25,7 @@ type consumer struct {
 const batchSize = 256
 
 // consume takes everything up to the end of the stream, and releases every
-// buffer. It answers nil if the peer ended the stream in order.
+// buffer. It returns nil if the peer ended the stream in order.
 func (c *consumer) consume(ctx context.Context, r *zcrx.Receiver) (err error) {
 	take := c.take
 	if c.delay > 0 {

@@ -58,7 +58,7 @@ func newDemo(std streams) *cobra.Command {
 	return cmd
 }
 
-// run sends src to itself and reports. It answers nil if all is as it should be.
+// run sends src to itself and reports. It returns nil if all is as it should be.
 func (o *demoOptions) run(ctx context.Context, src io.Reader, out io.Writer) error {
 	e, err := o.pool.open(ctx)
 	if err != nil {

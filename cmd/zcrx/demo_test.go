@@ -31,7 +31,7 @@ func generated(t *testing.T, n int) []byte {
 	return b
 }
 
-// exact runs a demo that must move data, and answers its report.
+// exact runs a demo that must move data, and returns its report.
 func exact(t *testing.T, data []byte, args ...string) demoReport {
 	t.Helper()
 	noLeaks(t)

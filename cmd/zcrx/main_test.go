@@ -78,7 +78,7 @@ func start(t *testing.T, stdin io.Reader, args ...string) *running {
 	return r
 }
 
-// wait answers the exit status.
+// wait returns the exit status.
 func (r *running) wait() int {
 	r.t.Helper()
 	defer r.stop()

@@ -9,7 +9,7 @@ type placement struct {
 	OtherBytes  uint64 `json:"other_bytes"`  // elsewhere: the kernel copies it
 }
 
-// since answers what was added.
+// since returns what was added.
 func (p *placement) since(before *placement) *placement {
 	return &placement{PlacedBytes: p.PlacedBytes - before.PlacedBytes, OtherBytes: p.OtherBytes - before.OtherBytes}
 }

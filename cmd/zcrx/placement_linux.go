@@ -24,7 +24,7 @@ func readPlacement(iface string, queue int) *placement {
 	}
 }
 
-// readDriverCounters answers what ethtool -S shows; nothing if that fails, as it
+// readDriverCounters returns what ethtool -S shows; nothing if that fails, as it
 // does for most interfaces.
 func readDriverCounters(iface string) map[string]uint64 {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

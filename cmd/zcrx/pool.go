@@ -108,7 +108,7 @@ func (o *poolOptions) open(ctx context.Context) (*engine, error) {
 	return e, nil
 }
 
-// placement answers where the device has put payload since the pool was opened;
+// placement returns where the device has put payload since the pool was opened;
 // nil if the driver does not tell.
 func (e *engine) placement() *placement {
 	if e.before == nil {

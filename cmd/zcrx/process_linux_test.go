@@ -23,7 +23,7 @@ func process(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// runProcess answers the exit status and what was printed.
+// runProcess returns the exit status and what was printed.
 func runProcess(t *testing.T, cmd *exec.Cmd) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer

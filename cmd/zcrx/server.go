@@ -30,7 +30,7 @@ type server struct {
 	reportErr   error // the first
 }
 
-// serve receives until ctx ends, or one connection with once. It answers an
+// serve receives until ctx ends, or one connection with once. It returns an
 // error unless every connection was ended by its peer in order.
 func (s *server) serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)

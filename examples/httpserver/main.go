@@ -1,5 +1,5 @@
 // Command httpserver is net/http's server over the library's connections: PUT stores nothing,
-// but answers the length and the SHA-256 of what it got. It speaks HTTP/1.1, and HTTP/2
+// but returns the length and the SHA-256 of what it got. It speaks HTTP/1.1, and HTTP/2
 // without TLS.
 package main
 

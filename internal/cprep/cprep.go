@@ -90,7 +90,7 @@ const (
 	Timespec = 0x2000
 )
 
-// Prep answers the 64 bytes that liburing prepares.
+// Prep returns the 64 bytes that liburing prepares.
 func Prep(which int) [64]byte {
 	var s C.struct_io_uring_sqe
 	C.prep(C.int(which), &s)

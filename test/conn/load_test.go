@@ -77,7 +77,7 @@ func TestHTTPUnderLoad(t *testing.T) {
 }
 
 // clientLoad posts with net/http's client over package net's connections, and
-// answers how often.
+// returns how often.
 func clientLoad(t *testing.T, k webKind, url string, body []byte, duration time.Duration) uint64 {
 	transport := &http.Transport{Protocols: k.protocols(), MaxIdleConnsPerHost: 16}
 	defer transport.CloseIdleConnections()
@@ -106,7 +106,7 @@ func clientLoad(t *testing.T, k webKind, url string, body []byte, duration time.
 	return posted.Load()
 }
 
-// h2load runs the program of nghttp2, and answers the number of requests.
+// h2load runs the program of nghttp2, and returns the number of requests.
 func h2load(t *testing.T, command []string, k webKind, url string, body []byte, duration time.Duration) uint64 {
 	file := filepath.Join(t.TempDir(), "body")
 	require.NoError(t, os.WriteFile(file, body, 0o600))

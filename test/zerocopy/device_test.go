@@ -213,7 +213,7 @@ func (c connection) info(t testing.TB) *unix.TCPInfo {
 	return info
 }
 
-// resent answers how many bytes of payload the sender has sent again.
+// resent returns how many bytes of payload the sender has sent again.
 func (c connection) resent(t testing.TB) int64 {
 	t.Helper()
 	return int64(c.info(t).Bytes_retrans)

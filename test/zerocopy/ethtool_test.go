@@ -59,7 +59,7 @@ func changeRings(change func(*netlink.AttributeEncoder)) error {
 	return err
 }
 
-// askFamily sends a request to a generic netlink family and answers what comes
+// askFamily sends a request to a generic netlink family and returns what comes
 // back.
 func askFamily(name string, command uint8, flags netlink.HeaderFlags, payload []byte) ([]genetlink.Message, error) {
 	c, err := genetlink.Dial(nil)
@@ -248,7 +248,7 @@ func readCounters(t testing.TB) counters {
 	return all
 }
 
-// since answers how much the counters have grown.
+// since returns how much the counters have grown.
 func (c counters) since(before counters) counters {
 	grown := make(counters, len(c))
 	for name, value := range c {

@@ -54,7 +54,7 @@ const tainted = ": loading out-of-tree module taints kernel"
 // refusedOption is what TestBadOptions causes, and looks at itself.
 var refusedOption = regexp.MustCompile(`^zcnic: .* allowed are `)
 
-// complaints answers what was said since the last call above notice level, but not
+// complaints returns what was said since the last call above notice level, but not
 // tainted.
 func (l *kernelLog) complaints() ([]string, error) {
 	const notice = 5

@@ -28,7 +28,7 @@ func beginProof(t *testing.T, queues ...int) proof {
 	return proof{t: t, queues: queues, before: readCounters(t)}
 }
 
-// check answers why the claim does not hold for so many bytes over some connections.
+// check returns why the claim does not hold for so many bytes over some connections.
 // What their senders sent again may have been placed twice: where packets are
 // dropped, or where the machine is so slow that TCP sends again without need. The
 // pools must still be open.
@@ -45,7 +45,7 @@ func (p proof) check(received int64, conns ...connection) error {
 	return err
 }
 
-// checkPlaces answers how many bytes the device placed into buffers, and what came
+// checkPlaces returns how many bytes the device placed into buffers, and what came
 // elsewhere or belongs to somebody else.
 func (p proof) checkPlaces() (placed int64, err error) {
 	p.t.Helper()

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// arrivesOn answers the receive queue that a connection's payload arrives on.
+// arrivesOn returns the receive queue that a connection's payload arrives on.
 func arrivesOn(t *testing.T, c connection) int {
 	t.Helper()
 	before := readCounters(t)

@@ -44,7 +44,7 @@ func newAudience(t testing.TB, w *wire) *audience {
 	return a
 }
 
-// connect answers the sender's end and the engine's.
+// connect returns the sender's end and the engine's.
 func (a *audience) connect() (*net.TCPConn, *zcnet.Conn) {
 	a.t.Helper()
 	var out *net.TCPConn

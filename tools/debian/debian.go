@@ -37,7 +37,7 @@ func Search(ctx context.Context, suite, regex string) ([]Package, error) {
 	return parseSearch(out)
 }
 
-// Binary downloads the package name of suite into the folder dir and answers
+// Binary downloads the package name of suite into the folder dir and returns
 // the path of the .deb. A file that is already there is kept if its checksum
 // is right.
 func Binary(ctx context.Context, suite, name, dir string) (string, error) {
@@ -70,7 +70,7 @@ func lastLine(text string) string {
 	return strings.TrimPrefix(lines[len(lines)-1], "download: ")
 }
 
-// download runs the script and answers its standard output; its one sentence
+// download runs the script and returns its standard output; its one sentence
 // on standard error becomes the error.
 func download(ctx context.Context, args ...string) (string, error) {
 	return run(ctx, nil, args...)

@@ -98,7 +98,7 @@ func guestMemory(size int64) string {
 	return fmt.Sprintf("%dM", 1024+2*(size>>20))
 }
 
-// demonstrate runs `zcrx demo --json`, shows its report to a human and answers it.
+// demonstrate runs `zcrx demo --json`, shows its report to a human and returns it.
 func demonstrate(ctx context.Context, argv []string, out io.Writer) (report, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	// A virtual machine wants to be told, so that it cleans up behind itself.

@@ -18,7 +18,7 @@ import (
 type Run func(ctx context.Context, args []string, out io.Writer) error
 
 // Serve starts a server on a free port, in mode provided, with further arguments,
-// and answers its address. With the test it is told to end, and must do so without
+// and returns its address. With the test it is told to end, and must do so without
 // an error.
 func Serve(t *testing.T, run Run, args ...string) (address string) {
 	t.Helper()
@@ -46,7 +46,7 @@ func Serve(t *testing.T, run Run, args ...string) (address string) {
 	return found[1]
 }
 
-// Do runs a client in mode provided, with further arguments, and answers what it
+// Do runs a client in mode provided, with further arguments, and returns what it
 // prints.
 func Do(t *testing.T, run Run, args ...string) string {
 	t.Helper()
