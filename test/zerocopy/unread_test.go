@@ -152,10 +152,15 @@ func BenchmarkUnreadConnections(b *testing.B) {
 		beside = append(beside, a.read(size))
 		end()
 	}
-	median := func(d []time.Duration) float64 { slices.Sort(d); return d[len(d)/2].Seconds() }
 	b.ReportMetric(size/median(alone)/1e6, "alone-MB/s")
 	b.ReportMetric(size/median(beside)/1e6, "beside-MB/s")
 	b.ReportMetric(median(alone)/median(beside), "beside/alone")
 	b.ReportMetric(0, "ns/op")
 	b.Logf("alone %v, beside %v; %+v", alone, beside, a.e.Stats().Group.Total)
+}
+
+// median is in seconds. It sorts d.
+func median(d []time.Duration) float64 {
+	slices.Sort(d)
+	return d[len(d)/2].Seconds()
 }
