@@ -604,10 +604,6 @@ func TestAdversityGrow(t *testing.T) {
 	s.Send(t, sender, size)
 
 	var held []Buffer
-	eventually(t, "every buffer is out and a receive waits", func() bool {
-		stats := p.Stats()
-		return stats.Outstanding == first && stats.RearmedNoBuffer > 0
-	})
 	offset := 0
 	take := func(ctx context.Context) (id uint64, err error) {
 		b, err := r.Recv(ctx)
@@ -624,6 +620,10 @@ func TestAdversityGrow(t *testing.T) {
 		require.NoError(t, err)
 		require.Zero(t, id)
 	}
+	eventually(t, "every buffer is out and a receive waits", func() bool {
+		stats := p.Stats()
+		return stats.Outstanding == first && stats.RearmedNoBuffer > 0
+	})
 	stalled, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	_, err = take(stalled)
