@@ -22,7 +22,7 @@ var (
 	// net.ErrClosed too.
 	ErrClosed = fmt.Errorf("zcrx: %w", net.ErrClosed)
 
-	// ErrInconclusive matches the answer of a probe that could not find out:
+	// ErrInconclusive matches the error of a probe that could not find out:
 	// only trying tells.
 	ErrInconclusive = errors.New("not known without trying")
 
@@ -64,7 +64,7 @@ func (l Layer) String() string {
 	return fmt.Sprintf("layer(%d)", uint8(l))
 }
 
-// UnsupportedError says which feature cannot be had, in which layer it is
+// UnsupportedError says which feature is missing, in which layer it is
 // missing, and what to do about it. It matches ErrNotSupported and
 // errors.ErrUnsupported.
 type UnsupportedError struct {

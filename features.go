@@ -83,8 +83,8 @@ const (
 	ctrlAddArea = 3
 )
 
-// featureCache keeps a conclusive answer. Whoever asks while a probe runs waits
-// for its answer.
+// featureCache keeps a conclusive result. Whoever asks while a probe runs waits
+// for its result.
 type featureCache struct {
 	mu       sync.Mutex
 	features *Features // guarded by mu
@@ -108,7 +108,7 @@ func (c *featureCache) get(probe func() (*Features, error)) (*Features, error) {
 var probed featureCache
 
 // ProbeFeatures finds out what can be done here. It makes one small ring and
-// asks the kernel; nothing is changed and nothing stays behind. The answer is
+// asks the kernel; nothing is changed and nothing stays behind. The result is
 // cached once it is conclusive: privileges that the process gains later are not
 // seen. Want of memory is not: where the memlock limit leaves no room for the ring, the
 // error says so and the next call asks again. Safe from any goroutine.
@@ -121,7 +121,7 @@ func ProbeFeatures() (*Features, error) {
 
 // probeFeatures fills in a Features in tiers: build, sandbox, opcodes, query
 // bits, and a registration attempt. A *Features is always answered; the error
-// says that something could not be found out and the answer is not to be kept.
+// says that something could not be found out and the result is not to be kept.
 func probeFeatures() (*Features, error) {
 	fs := &Features{Kernel: sys.KernelRelease()}
 	if !haveLiburing {

@@ -34,7 +34,7 @@ type Group struct {
 // GroupConfig says what group to make.
 type GroupConfig struct {
 	// Mode is ZeroCopy, DeviceLess, Provided, or Auto, which is ZeroCopy where that
-	// can be had and Provided else. In Provided mode each loop has a pool of its own:
+	// works and Provided else. In Provided mode each loop has a pool of its own:
 	// the kernel shares none.
 	Mode Mode
 

@@ -12,7 +12,7 @@ import (
 type lease struct {
 	// generation counts the record's leases. A Buffer carries that of its own;
 	// ending a lease counts on, under the ledger's lock: of any number of
-	// releases, one wins. Bytes reads it without the lock.
+	// releases, exactly one succeeds. Bytes reads it without the lock.
 	generation generation
 	token      uint64 // what goes back to the kernel; set before the Buffer is made
 	home       *ledger
@@ -33,7 +33,7 @@ func (l *lease) end(generation uint64) bool {
 // is held.
 type refiller interface {
 	// refill takes the tokens of n leases back, which hang together by next. It
-	// answers true if the owner must have a turn, because the kernel has no more
+	// returns true if the owner must have a turn, because the kernel has no more
 	// room.
 	refill(run *lease, n int) (ownerNeeded bool)
 	// publish shows the kernel what was refilled.
@@ -184,7 +184,7 @@ func (g *ledger) takeBackRun(buffers []Buffer) (seen, doubles int) {
 func (g *ledger) noteShare(l *lease) {
 	if s := l.share; s != nil {
 		l.share = nil
-		if s.note() {
+		if s.addReturn() {
 			g.resumable = append(g.resumable, s)
 		}
 	}

@@ -59,7 +59,7 @@ type Loop struct {
 }
 
 // NewLoop starts a loop. The caller must Close it. Errors match ErrNotSupported
-// where io_uring cannot be had. It waits up to 2 seconds for a memlock limit that rings
+// where there is no io_uring. It waits up to 2 seconds for a memlock limit that rings
 // closed just before still fill.
 func NewLoop(cfg LoopConfig) (*Loop, error) {
 	if cfg.Entries == 0 {

@@ -217,13 +217,13 @@ func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig,
 	return err
 }
 
-// retryExist calls register until it answers something else than EEXIST, with
+// retryExist calls register until it returns something else than EEXIST, with
 // growing pauses, for registerPatience or as long as ctx allows.
 func retryExist(ctx context.Context, register func() error) error {
 	deadline := time.Now().Add(registerPatience)
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		err := register()
-		// Attached XDP answers EEXIST as well, and does not go away by itself.
+		// Attached XDP gives EEXIST as well, and does not go away by itself.
 		if !errors.Is(err, syscall.EEXIST) || errors.Is(err, ErrNotSupported) || time.Now().Add(pause).After(deadline) {
 			return err
 		}

@@ -108,7 +108,7 @@ func (cfg PoolConfig) withDefaults(maxBuffers int) (PoolConfig, error) {
 }
 
 // resolveInterface checks the hardware queue as far as that can be done without
-// the kernel's word. It answers 0 for a device-less pool.
+// the kernel's word. It returns 0 for a device-less pool.
 func (cfg *PoolConfig) resolveInterface() (ifindex int, err error) {
 	if cfg.DeviceLess {
 		if cfg.Interface != "" || cfg.Queue != 0 {

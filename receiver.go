@@ -281,7 +281,7 @@ func (r *Receiver) takeIncoming() (there bool, err error) {
 	case there && caughtUp:
 		here.pool.accounts().resumeSoon(here.share)
 	case !there && err == nil && r.isPaused.Load():
-		here.pool.accounts().hasten(here.share)
+		here.pool.accounts().resumeEarly(here.share)
 	}
 	return there, err
 }

@@ -77,7 +77,7 @@ func (r *Receiver) arm() {
 		return
 	}
 	r.supplySeen = r.pool.supplied()
-	r.pool.accounts().lookUp(r.share)
+	r.pool.accounts().refreshReturned(r.share)
 	s, err := r.loop.newRequest(r)
 	if errors.Is(err, ErrQueueFull) {
 		r.loop.retry(r.arm)
@@ -171,7 +171,7 @@ func (r *Receiver) deliver(batch []Buffer, had int) {
 	r.batch = batch
 	r.touch()
 	r.pool.users().sleeps.note(r, r.loop)
-	if !r.paused && r.pool.accounts().usedUp(r.share) {
+	if !r.paused && r.pool.accounts().pauseIfExhausted(r.share) {
 		r.pause()
 	}
 }
@@ -316,7 +316,7 @@ func (r *Receiver) handle(batch []Buffer) {
 		r.handler(batch, nil)
 	}
 	if r.paused {
-		r.pool.accounts().hasten(r.share)
+		r.pool.accounts().resumeEarly(r.share)
 	}
 	if r.ended {
 		handler := r.handler

@@ -21,9 +21,9 @@ type share struct {
 // resumer is paused while its share is used up.
 type resumer interface{ resume() }
 
-// note counts a return. It returns true if that ends a pause. It is called with
+// addReturn counts a return. It returns true if that ends a pause. It is called with
 // the ledger's lock held.
-func (s *share) note() (resumes bool) {
+func (s *share) addReturn() (resumes bool) {
 	s.returned++
 	if s.returned != s.resumeAt {
 		return false
@@ -48,8 +48,8 @@ func (s *share) charge(b Buffer) {
 	s.taken++
 }
 
-// lookUp brings s.room up to date. It is for the loop's thread.
-func (g *ledger) lookUp(s *share) {
+// refreshReturned brings s.room up to date. It is for the loop's thread.
+func (g *ledger) refreshReturned(s *share) {
 	g.mu.Lock()
 	s.seen = s.returned
 	g.mu.Unlock()
@@ -59,10 +59,10 @@ func (g *ledger) lookUp(s *share) {
 // PoolConfig.MaxLeases.
 func (g *ledger) MaxLeases() int { return int(g.maxLeases) }
 
-// usedUp tells whether the share has no room left. If so, the return that leaves
+// pauseIfExhausted tells whether the share has no room left. If so, the return that leaves
 // half of it will have its receiver resumed, or the first that makes room if there is
-// nothing that the consumer could still take: see hasten. It is for the loop's thread.
-func (g *ledger) usedUp(s *share) bool {
+// nothing that the consumer could still take: see resumeEarly. It is for the loop's thread.
+func (g *ledger) pauseIfExhausted(s *share) bool {
 	if s.room() > 0 {
 		return false
 	}
@@ -77,9 +77,9 @@ func (g *ledger) usedUp(s *share) bool {
 	return true
 }
 
-// hasten has a paused receiver resumed by the first return that makes room: its
+// resumeEarly has a paused receiver resumed by the first return that makes room: its
 // consumer took all there is, and waits. Any goroutine may call it.
-func (g *ledger) hasten(s *share) {
+func (g *ledger) resumeEarly(s *share) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if s.resumeAt == 0 || s.receiver == nil {

@@ -161,7 +161,7 @@ func TestPauseEndsInTheTurn(t *testing.T) {
 		b, err := takeOne(k.pool, &uring.CQE{Res: 1, Flags: uring.CQEMore})
 		require.NoError(t, err)
 		s.charge(b)
-		require.True(t, k.pool.usedUp(s))
+		require.True(t, k.pool.pauseIfExhausted(s))
 		return b
 	}
 	resumed := 0

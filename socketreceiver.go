@@ -95,11 +95,11 @@ func (r *SocketReceiver) RecvBatch(ctx context.Context, dst []Buffer) (int, erro
 
 // awaitShare waits while the connection has as many leases out as it may.
 func (r *SocketReceiver) awaitShare(ctx context.Context) error {
-	for counted := false; r.pool.usedUp(r.share); counted = true {
+	for counted := false; r.pool.pauseIfExhausted(r.share); counted = true {
 		if !counted {
 			r.pool.paused.Add(1)
 		}
-		r.pool.hasten(r.share)
+		r.pool.resumeEarly(r.share)
 		if err := r.await(ctx, r.resumed); err != nil {
 			return err
 		}

@@ -32,7 +32,7 @@ type ringCalls struct {
 
 // newRing makes a ring for the calling thread, as uring.New does. It waits up to 2
 // seconds for a memlock limit that rings closed just before still fill. Errors:
-// *UnsupportedError where io_uring cannot be had, *KernelError else.
+// *UnsupportedError where there is no io_uring, *KernelError else.
 func newRing(cfg uring.Config) (*zcrxRing, error) {
 	if !haveLiburing {
 		return nil, unsupportedBuild("io_uring")

@@ -114,7 +114,7 @@ func TestRingErrors(t *testing.T) {
 func TestRecvBundleMatchesLiburing(t *testing.T) {
 	var s uring.SQE
 	(&ProvidedPool{group: 9, consumption: consumption{bundles: true}}).prepRecv(&s, 7, 1)
-	assert.Equal(t, cprep.Prep(cprep.RecvBundle), *(*[64]byte)(unsafe.Pointer(&s)))
+	assert.Equal(t, *(*[64]byte)(unsafe.Pointer(&s)), cprep.Prep(cprep.RecvBundle))
 }
 
 // newRegisteredRing makes a ring with a device-less instance of n buffers and

@@ -26,7 +26,7 @@ type Engine struct {
 }
 
 // NewEngine makes an engine. The caller must Close it. Errors match
-// zcrx.ErrNotSupported where the mode cannot be had; Auto and Socket always can.
+// zcrx.ErrNotSupported where the mode does not work; Auto and Socket always do.
 func NewEngine(ctx context.Context, cfg Config) (*Engine, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
