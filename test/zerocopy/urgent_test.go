@@ -4,7 +4,6 @@ package zerocopy
 
 import (
 	"context"
-	"errors"
 	"net"
 	"testing"
 	"time"
@@ -37,7 +36,7 @@ func TestUrgentPackets(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
 		_, err = r.Recv(ctx)
-		assert.True(t, errors.Is(err, context.DeadlineExceeded), "%v", err)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
 		require.NoError(t, transfer(t, w.connect(1), pool, 1<<20))
 		require.NoError(t, r.Close())
 	})
