@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // System calls on sockets. What other systems have in their place is in socket_other.go.
@@ -145,16 +147,10 @@ func incomingNAPI(conn *net.TCPConn) uint32 {
 		return 0
 	}
 	id := uint32(0)
-	if raw.Control(func(fd uintptr) { id = incomingNAPIOf(int(fd)) }) != nil {
+	if raw.Control(func(fd uintptr) { id = sys.IncomingNAPI(int(fd)) }) != nil {
 		return 0
 	}
 	return id
-}
-
-// incomingNAPIOf is 0 on an error.
-func incomingNAPIOf(fd int) uint32 {
-	id, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_INCOMING_NAPI_ID)
-	return uint32(id)
 }
 
 const (

@@ -22,7 +22,6 @@ func receiveBufferIsSet(int) bool                 { return false }
 func tcpWindowLimit() int64                       { return 0 }
 func checkPlainTCP(int) error                     { return nil }
 func incomingNAPI(*net.TCPConn) uint32            { return 0 }
-func incomingNAPIOf(int) uint32                   { return 0 }
 
 // Off Linux there is no Receiver: no ring can be made.
 

@@ -31,13 +31,6 @@ func acceptFD(listening syscall.RawConn) (fd int, remote net.Addr, err error) {
 	return fd, tcpAddr(from), nil
 }
 
-// incomingNAPI returns the number of the NAPI instance that the connection's packets
-// come through, 0 if it has none or that is not known.
-func incomingNAPI(fd int) uint32 {
-	id, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_INCOMING_NAPI_ID)
-	return uint32(id)
-}
-
 func localAddr(fd int) net.Addr {
 	sa, err := unix.Getsockname(fd)
 	if err != nil {

@@ -13,5 +13,4 @@ import (
 
 func acceptFD(syscall.RawConn) (int, net.Addr, error)       { return -1, nil, sys.ErrNotLinux }
 func localAddr(int) net.Addr                                { return &net.TCPAddr{} }
-func incomingNAPI(int) uint32                               { return 0 }
 func controlListener(string, string, syscall.RawConn) error { return nil }

@@ -47,7 +47,7 @@ func (a *ringAcceptor) accept() (s socket, local, remote net.Addr, err error) {
 	}
 	napi := uint32(0)
 	if a.transport.mode() == zcrx.ZeroCopy { // in other modes no queue is told from another
-		napi = incomingNAPI(fd)
+		napi = sys.IncomingNAPI(fd)
 	}
 	pool, err := a.transport.pools.PickNAPI(napi)
 	if err != nil {

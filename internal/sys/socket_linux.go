@@ -32,3 +32,10 @@ func HasFilter(fd int) bool {
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_GET_FILTER, 0, uintptr(unsafe.Pointer(&n)), 0)
 	return errno == 0 && n > 0
 }
+
+// IncomingNAPI returns the number of the NAPI instance that the packets of the socket fd
+// come through (SO_INCOMING_NAPI_ID), 0 if it has none or that is not known.
+func IncomingNAPI(fd int) uint32 {
+	id, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_INCOMING_NAPI_ID)
+	return uint32(id)
+}
