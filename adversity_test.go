@@ -77,7 +77,7 @@ func TestAdversityChild(t *testing.T) {
 	fmt.Println(ln.Addr().(*net.TCPAddr).Port)
 	l, err := NewLoop(LoopConfig{})
 	require.NoError(t, err)
-	p, err := OpenPool(t.Context(), l, mode, PoolConfig{NumBuffers: 64})
+	p, err := OpenPool(t.Context(), l, mode, Queue{}, PoolConfig{NumBuffers: 64})
 	require.NoError(t, err)
 	// The first connection brings data, the second only waits.
 	var receivers []*Receiver
@@ -597,7 +597,7 @@ func TestAdversityGrow(t *testing.T) {
 	needFeature(t, FeatureAddArea)
 	const size, first, more = 8 << 20, 16, 48
 	l := newTestLoop(t, LoopConfig{})
-	p, err := NewPool(t.Context(), l, PoolConfig{DeviceLess: true, NumBuffers: first})
+	p, err := NewDeviceLessPool(t.Context(), l, PoolConfig{NumBuffers: first})
 	require.NoError(t, err)
 	sender, r := newTestReceiver(t, p)
 	s := newStream(12)
@@ -681,7 +681,7 @@ func TestAdversityGrowWithoutTheKernel(t *testing.T) {
 	assert.Equal(t, 4, k.pool.NumBuffers())
 	k.destroy()
 	if Have(FeatureDeviceLess) == nil {
-		p, err := NewPool(t.Context(), newTestLoop(t, LoopConfig{}), PoolConfig{DeviceLess: true, NumBuffers: 4})
+		p, err := NewDeviceLessPool(t.Context(), newTestLoop(t, LoopConfig{}), PoolConfig{NumBuffers: 4})
 		require.NoError(t, err)
 		assertLayer(t, p.Grow(t.Context(), 1), LayerKernel)
 		assert.Equal(t, 4, p.NumBuffers())
@@ -694,7 +694,7 @@ func TestAdversityGrowRefuses(t *testing.T) {
 	needFeature(t, FeatureAddArea)
 	l, err := NewLoop(LoopConfig{})
 	require.NoError(t, err)
-	p, err := NewPool(ctx, l, PoolConfig{DeviceLess: true, NumBuffers: 4})
+	p, err := NewDeviceLessPool(ctx, l, PoolConfig{NumBuffers: 4})
 	require.NoError(t, err)
 	most := int(maxAreaSize / uint64(p.BufferSize()))
 	for _, n := range []int{0, -1, -1 << 62, most + 1, 1 << 40, 1<<63 - 1} {
@@ -710,7 +710,7 @@ func TestAdversityGrowRefuses(t *testing.T) {
 
 	require.NoError(t, p.Close())
 	assert.ErrorIs(t, p.Grow(ctx, 1), ErrClosed)
-	other, err := NewPool(ctx, l, PoolConfig{DeviceLess: true, NumBuffers: 4})
+	other, err := NewDeviceLessPool(ctx, l, PoolConfig{NumBuffers: 4})
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
 	assert.ErrorIs(t, other.Grow(ctx, 1), ErrClosed)
@@ -751,7 +751,7 @@ func TestAdversityHugeTLB(t *testing.T) {
 		cfg := PoolConfig{Memory: MemoryHugeTLB, NumBuffers: hugePageSize/int(pageSize()) + 1} // two huge pages
 		if free < 2 {
 			fds, maps := openFDs(t), mappings(t)
-			_, err := OpenPool(t.Context(), l, mode, cfg)
+			_, err := OpenPool(t.Context(), l, mode, Queue{}, cfg)
 			assertLayer(t, err, LayerPrivilege)
 			assert.ErrorContains(t, err, "vm.nr_hugepages")
 			assert.Equal(t, fds, openFDs(t))
@@ -770,7 +770,7 @@ func TestAdversityHugeTLB(t *testing.T) {
 		// More than there are is refused, and takes none.
 		cfg.NumBuffers = (free + 1) * hugePageSize / int(pageSize())
 		if cfg.NumBuffers <= MaxProvidedBuffers {
-			_, err := OpenPool(t.Context(), l, mode, cfg)
+			_, err := OpenPool(t.Context(), l, mode, Queue{}, cfg)
 			assertLayer(t, err, LayerPrivilege)
 			assert.Equal(t, free-2, hugePages(t))
 		}
@@ -787,7 +787,7 @@ func TestAdversityDMABufRefused(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{})
 	fds := openFDs(t)
 	for _, fd := range []int{0, 1} {
-		_, err := NewPool(t.Context(), l, PoolConfig{DeviceLess: true, NumBuffers: 4, Memory: MemoryDMABuf, DMABuf: fd})
+		_, err := NewDeviceLessPool(t.Context(), l, PoolConfig{NumBuffers: 4, Memory: MemoryDMABuf, DMABuf: fd})
 		assert.ErrorContains(t, err, "a device-less pool cannot lie in a dma-buf")
 		_, err = NewProvidedPool(l, PoolConfig{NumBuffers: 4, Memory: MemoryDMABuf, DMABuf: fd})
 		assert.ErrorContains(t, err, "a provided pool cannot lie in a dma-buf")

@@ -24,7 +24,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer loop.Close()
-	pool, err := zcrx.OpenPool(ctx, loop, zcrx.Auto, zcrx.PoolConfig{NumBuffers: 64})
+	pool, err := zcrx.OpenPool(ctx, loop, zcrx.Auto, zcrx.Queue{}, zcrx.PoolConfig{NumBuffers: 64})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -81,8 +81,7 @@ func ExampleNewGroup() {
 		loops = append(loops, loop)
 	}
 	group, err := zcrx.NewGroup(ctx, zcrx.GroupConfig{
-		Mode: zcrx.Auto, Loops: loops, Queues: []int{4, 5},
-		Pool: zcrx.PoolConfig{Interface: "eth0"},
+		Mode: zcrx.Auto, Interface: "eth0", Queues: []int{4, 5}, Loops: loops,
 	})
 	if err != nil {
 		log.Fatal(err) // a *zcrx.GroupError names loop, queue and step

@@ -19,6 +19,7 @@ import (
 type Group struct {
 	mode     Mode
 	reason   error // why Auto took no better mode
+	iface    string
 	template PoolConfig
 	queues   []*groupQueue  // by number; in Provided mode none
 	members  []*groupMember // owners by queue number, then importers
@@ -38,19 +39,21 @@ type GroupConfig struct {
 	// the kernel shares none.
 	Mode Mode
 
-	// Loops are the group's loops, which stay the caller's. Queues are the hardware
-	// receive queues, of Pool.Interface; no two are the same.
+	// Interface and Queues name the hardware receive queues; no two are the same.
+	Interface string
+	Queues    []int
+
+	// Loops are the group's loops, which stay the caller's.
 	//
 	// Loops[i] owns the pool of Queues[i]. Loops beyond the number of queues import:
 	// the first of them from the queue with the lowest number, the next from that
 	// with the second lowest, and so on, around. Queues beyond the number of loops
 	// are left alone. In DeviceLess mode the queues are numbers of pools without a
 	// queue; in Provided mode they have no meaning and may be left out.
-	Loops  []*Loop
-	Queues []int
+	Loops []*Loop
 
-	// Pool says what each pool is like; its Queue must be 0, and DeviceLess does not
-	// matter: see Mode. Its numbers are those of one pool, not of all together.
+	// Pool says what each pool is like. Its numbers are those of one pool, not of all
+	// together.
 	Pool PoolConfig
 }
 
@@ -137,7 +140,7 @@ func NewGroup(ctx context.Context, cfg GroupConfig) (*Group, error) {
 		return openGroup(ctx, newGroup(&cfg, cfg.Mode))
 	}
 	reason := errNoInterface
-	if cfg.Pool.Interface != "" && len(cfg.Queues) > 0 {
+	if cfg.Interface != "" && len(cfg.Queues) > 0 {
 		zeroCopy := newGroup(&cfg, ZeroCopy)
 		g, err := openGroup(ctx, zeroCopy)
 		if err == nil || zeroCopy.registered || !calledOff(err) {
@@ -169,9 +172,6 @@ func (cfg *GroupConfig) check() error {
 			return fmt.Errorf("zcrx: GroupConfig.Queues[%d] and [%d] are both queue %d: each may be there once", first, i, queue)
 		}
 	}
-	if cfg.Pool.Queue != 0 {
-		return fmt.Errorf("zcrx: GroupConfig.Pool.Queue is %d: the queues of a group are in GroupConfig.Queues", cfg.Pool.Queue)
-	}
 	if cfg.Pool.DMABuf != 0 && min(len(cfg.Queues), len(cfg.Loops)) > 1 {
 		return fmt.Errorf("zcrx: GroupConfig.Pool.DMABuf %d is the memory of one pool: the group has %d", cfg.Pool.DMABuf, min(len(cfg.Queues), len(cfg.Loops)))
 	}
@@ -198,8 +198,7 @@ func (cfg *GroupConfig) checkLoops() error {
 
 // newGroup makes a group whose mode is decided, without pools.
 func newGroup(cfg *GroupConfig, mode Mode) *Group {
-	g := &Group{mode: mode, template: cfg.Pool}
-	g.template.DeviceLess = mode == DeviceLess
+	g := &Group{mode: mode, iface: cfg.Interface, template: cfg.Pool}
 	g.arrange(cfg)
 	return g
 }
@@ -230,14 +229,14 @@ func openGroup(ctx context.Context, g *Group) (*Group, error) {
 // checkQueues refuses an interface or a queue that does not exist.
 func (g *Group) checkQueues() error {
 	for _, q := range g.queues {
-		cfg := g.template
-		cfg.Queue = q.number
-		if _, err := cfg.resolveInterface(); err != nil {
+		if _, err := g.queueOf(q).resolve(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+func (g *Group) queueOf(q *groupQueue) Queue { return Queue{Interface: g.iface, Number: q.number} }
 
 // occupy puts a loop and its pool into a place.
 func (g *Group) occupy(m *groupMember, l *Loop, pool BufferPool) {
@@ -245,7 +244,7 @@ func (g *Group) occupy(m *groupMember, l *Loop, pool BufferPool) {
 	defer g.mu.Unlock()
 	m.loop, m.pool = l, pool
 	if p, ok := pool.(*Pool); ok {
-		m.owner, m.queue.napiID = p.owner, p.device.napiID
+		m.owner, m.queue.napiID = p.owner, p.napiID
 	}
 }
 
@@ -296,11 +295,7 @@ func (g *Group) open(ctx context.Context, m *groupMember, l *Loop) (BufferPool, 
 		}
 		return pool, nil
 	}
-	cfg := g.template
-	if g.mode == ZeroCopy {
-		cfg.Queue = q.number
-	}
-	pool, err := NewPool(ctx, l, cfg)
+	pool, err := g.create(ctx, q, l)
 	if err != nil {
 		return nil, failed(GroupCreate, err)
 	}
@@ -312,6 +307,14 @@ func (g *Group) open(ctx context.Context, m *groupMember, l *Loop) (BufferPool, 
 		}
 	}
 	return pool, nil
+}
+
+// create makes the pool that owns q.
+func (g *Group) create(ctx context.Context, q *groupQueue, l *Loop) (*Pool, error) {
+	if g.mode == DeviceLess {
+		return NewDeviceLessPool(ctx, l, g.template)
+	}
+	return NewPool(ctx, l, g.queueOf(q), g.template)
 }
 
 // Replace closes the pool of old, a loop of the group, and puts next into old's

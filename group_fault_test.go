@@ -302,7 +302,7 @@ func TestGroupOnAHardwareQueue(t *testing.T) {
 	needDeviceLess(t)
 	cfg := GroupConfig{
 		Mode: Auto, Loops: newFaultyLoops(t, 3), Queues: []int{0},
-		Pool: PoolConfig{Interface: "lo", NumBuffers: 8},
+		Interface: "lo", Pool: PoolConfig{NumBuffers: 8},
 	}
 	t.Run("works", func(t *testing.T) {
 		r := &registrations{at: -1, withoutDevice: true}

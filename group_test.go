@@ -108,7 +108,6 @@ func TestGroupRefusals(t *testing.T) {
 		"GroupConfig.Loops[1]: zcrx: use of closed":                                              {Mode: Provided, Loops: []*Loop{a, closed}},
 		"mode socket has no pools: allowed are auto, zerocopy, deviceless and provided":          {Mode: Socket, Loops: two},
 		"mode mode(77) has no pools":                                                             {Mode: 77, Loops: two},
-		"GroupConfig.Pool.Queue is 3: the queues of a group are in GroupConfig.Queues":           {Mode: ZeroCopy, Loops: two, Queues: []int{3}, Pool: PoolConfig{Queue: 3}},
 		"GroupConfig.Pool.DMABuf 5 is the memory of one pool: the group has 2":                   {Mode: ZeroCopy, Loops: two, Queues: []int{3, 4}, Pool: PoolConfig{DMABuf: 5, Memory: MemoryDMABuf}},
 		"group: loop 0: create pool: PoolConfig.NumBuffers -1 is out of range: allowed are 1 to": {Mode: Provided, Loops: two, Pool: PoolConfig{NumBuffers: -1}},
 	} {
@@ -130,7 +129,7 @@ func TestGroupRefusals(t *testing.T) {
 // TestGroupOfRealInterface asks for what the loopback interface does not have.
 func TestGroupOfRealInterface(t *testing.T) {
 	loops := []*Loop{newTestLoop(t, LoopConfig{}), newTestLoop(t, LoopConfig{})}
-	cfg := GroupConfig{Mode: ZeroCopy, Loops: loops, Queues: []int{0}, Pool: PoolConfig{Interface: "lo", NumBuffers: 8, DeviceLess: true}}
+	cfg := GroupConfig{Mode: ZeroCopy, Loops: loops, Interface: "lo", Queues: []int{0}, Pool: PoolConfig{NumBuffers: 8}}
 	_, err := NewGroup(t.Context(), cfg)
 	require.ErrorIs(t, err, ErrNotSupported) // the kernel cannot share, or the loopback device has no queues
 	cfg.Mode = Auto
@@ -144,16 +143,16 @@ func TestGroupOfRealInterface(t *testing.T) {
 	}
 	require.NoError(t, g.Close())
 
-	cfg.Pool.Interface = ""
+	cfg.Interface = ""
 	g, err = NewGroup(t.Context(), cfg)
 	require.NoError(t, err)
 	assert.ErrorContains(t, g.Reason(), "no interface was named")
 	require.NoError(t, g.Close())
 
-	cfg.Pool.Interface = "none0"
+	cfg.Interface = "none0"
 	_, err = NewGroup(t.Context(), cfg)
 	assert.ErrorIs(t, err, syscall.ENODEV, "Auto does not hide a mistake")
-	cfg.Pool.Interface, cfg.Queues = "lo", []int{0, 99}
+	cfg.Interface, cfg.Queues = "lo", []int{0, 99}
 	_, err = NewGroup(t.Context(), cfg)
 	assert.ErrorContains(t, err, `receive queue of "lo", 99 is out of range: allowed are 0 to 0`)
 }

@@ -244,9 +244,9 @@ func observe() answers.Answers {
 			a.Errors[what] = err.Error()
 		}
 	}
-	try(opProvidedPool, receiveOnce(Provided, PoolConfig{NumBuffers: 16}))
-	try(opDeviceLessPool, receiveOnce(DeviceLess, PoolConfig{NumBuffers: 4096}))
-	try(opZeroCopyOnLo, receiveOnce(ZeroCopy, PoolConfig{Interface: "lo", NumBuffers: 16}))
+	try(opProvidedPool, receiveOnce(Provided, Queue{}, PoolConfig{NumBuffers: 16}))
+	try(opDeviceLessPool, receiveOnce(DeviceLess, Queue{}, PoolConfig{NumBuffers: 4096}))
+	try(opZeroCopyOnLo, receiveOnce(ZeroCopy, Queue{Interface: "lo"}, PoolConfig{NumBuffers: 16}))
 	loop, err := NewLoop(LoopConfig{})
 	try(opDefaultLoop, err)
 	if err == nil {
@@ -326,14 +326,14 @@ func flushNothing(r *zcrxRing) error {
 }
 
 // receiveOnce takes some bytes in through a pool of the mode.
-func receiveOnce(mode Mode, cfg PoolConfig) error {
+func receiveOnce(mode Mode, queue Queue, cfg PoolConfig) error {
 	const text = "through a pool"
 	loop, err := NewLoop(LoopConfig{Entries: 8, CQEntries: 64}) // fits into 64 KiB
 	if err != nil {
 		return err
 	}
 	defer loop.Close()
-	pool, err := OpenPool(context.Background(), loop, mode, cfg)
+	pool, err := OpenPool(context.Background(), loop, mode, queue, cfg)
 	if err != nil {
 		return err
 	}

@@ -201,11 +201,11 @@ func deviceLessPoolsWithin(t *testing.T, cfg LoopConfig, ring uint64) {
 		ring = 0
 	}
 	setMemlock(t, ring+pool)
-	poolConfig := PoolConfig{DeviceLess: true, NumBuffers: buffers, RefillEntries: entries}
+	poolConfig := PoolConfig{NumBuffers: buffers, RefillEntries: entries}
 	for i := range 10 {
 		l, err := NewLoop(cfg)
 		require.NoError(t, err, "loop %d", i)
-		p, err := NewPool(t.Context(), l, poolConfig)
+		p, err := NewDeviceLessPool(t.Context(), l, poolConfig)
 		require.NoError(t, err, "pool %d", i)
 		if i == 9 && Have(FeatureAddArea) == nil {
 			err := p.Grow(t.Context(), buffers)

@@ -49,7 +49,8 @@ type Pool struct {
 	id     ZCRXID
 	mode   Mode
 	owner  bool
-	device poolDevice
+	queue  Queue  // the zero Queue: device-less
+	napiID uint32 // of the NAPI instance that serves queue; 0 if the kernel does not tell
 
 	grown      atomic.Bool   // buffers were added: receives that wait may be armed
 	moreWanted atomic.Bool   // an importer has stalled: the owner grows, if it may
@@ -84,13 +85,6 @@ type Pool struct {
 	copyEvents    atomic.Uint64
 }
 
-// poolDevice is the hardware queue that a pool is registered on.
-type poolDevice struct {
-	iface  string // empty: device-less
-	queue  int
-	napiID uint32 // of the NAPI instance that serves it, 0 if the kernel does not tell
-}
-
 var _ BufferPool = (*Pool)(nil)
 
 // registerPatience bounds how long NewPool waits for the kernel to end an
@@ -98,27 +92,51 @@ var _ BufferPool = (*Pool)(nil)
 // some seconds.
 const registerPatience = 5 * time.Second
 
-// NewPool makes a pool and registers it on the loop's ring: on a hardware queue,
-// or device-less. It needs CAP_NET_ADMIN in the initial user namespace. The
-// caller must Close it; closing the loop closes it too.
+// NewPool makes a pool on a hardware queue and registers it on the loop's ring. It
+// needs CAP_NET_ADMIN in the initial user namespace. The caller must Close it; closing
+// the loop closes it too.
 //
 // Errors match ErrNotSupported where kernel, process or device cannot do it;
 // they name the layer and the remedy. A queue that is still being given up by
 // an earlier owner is waited for, up to 5 seconds or as long as ctx allows, and so is
 // a memlock limit that rings closed just before still fill, up to 2 seconds.
-func NewPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, error) {
+func NewPool(ctx context.Context, loop *Loop, queue Queue, cfg PoolConfig) (*Pool, error) {
 	cfg, err := cfg.withDefaults(MaxNumBuffers)
 	if err != nil {
 		return nil, err
 	}
-	mode, need := ZeroCopy, FeatureZeroCopy
-	if cfg.DeviceLess {
-		mode, need = DeviceLess, FeatureDeviceLess
-	}
-	ifindex, err := cfg.resolveInterface()
+	ifindex, err := queue.resolve()
 	if err != nil {
 		return nil, err
 	}
+	p, err := newPool(ctx, loop, queue, ifindex, cfg, FeatureZeroCopy)
+	if err != nil {
+		return nil, err
+	}
+	f := nic.ReadIndex(ifindex, queue.Number)
+	p.napiID = f.NAPIID
+	for _, text := range cfg.misfits(queue.Interface, p.NumBuffers(), f.RingEntries) {
+		p.loop.report("pool", errors.New(text))
+		p.warnings = append(p.warnings, text)
+	}
+	return p, nil
+}
+
+// NewDeviceLessPool is NewPool without a hardware queue: the kernel copies into the
+// buffers. It is for development and tests (Linux 7.1).
+func NewDeviceLessPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, error) {
+	cfg, err := cfg.withDefaults(MaxNumBuffers)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Memory == MemoryDMABuf {
+		return nil, errors.New("zcrx: a device-less pool cannot lie in a dma-buf: the kernel copies into user memory")
+	}
+	return newPool(ctx, loop, Queue{}, 0, cfg, FeatureDeviceLess)
+}
+
+// newPool makes the owner of a pool on queue, or of a device-less one, as need says.
+func newPool(ctx context.Context, loop *Loop, queue Queue, ifindex int, cfg PoolConfig, need Feature) (*Pool, error) {
 	if err := Have(need); err != nil {
 		return nil, err
 	}
@@ -129,8 +147,12 @@ func NewPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, error) {
 	if err := loop.needWideCompletions(); err != nil {
 		return nil, err
 	}
+	mode := ZeroCopy
+	if need == FeatureDeviceLess {
+		mode = DeviceLess
+	}
 	p := newMember(loop, mode, features)
-	p.owner, p.device = true, poolDevice{iface: cfg.Interface, queue: cfg.Queue}
+	p.owner, p.queue = true, queue
 	size := bufferSizeFor(cfg.BufferSizeHint)
 	if size > int(sys.PageSize()) && (mode == DeviceLess || features.Have(FeatureBufferSize) != nil) {
 		size = pageSizedInstead(&cfg, size)
@@ -142,14 +164,6 @@ func NewPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, error) {
 	}
 	if err != nil {
 		return nil, err
-	}
-	if mode == ZeroCopy {
-		f := nic.ReadIndex(ifindex, cfg.Queue)
-		p.device.napiID = f.NAPIID
-		for _, text := range cfg.misfits(p.NumBuffers(), f.RingEntries) {
-			p.loop.report("pool", errors.New(text))
-			p.warnings = append(p.warnings, text)
-		}
 	}
 	return p, nil
 }
@@ -192,7 +206,7 @@ func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig,
 	}
 	p.use(m)
 	req := ifqRequest{
-		ifindex: uint32(ifindex), queue: uint32(cfg.Queue), refillEntries: m.entries,
+		ifindex: uint32(ifindex), queue: uint32(p.queue.Number), refillEntries: m.entries,
 		regionAddr: sliceAddr(m.region), regionSize: uint64(len(m.region)),
 	}
 	(*m.areas.Load())[0].describe(&req)
@@ -271,11 +285,15 @@ func (p *Pool) Loop() *Loop { return p.loop }
 // ID names the pool in RECV_ZC requests on its loop's ring.
 func (p *Pool) ID() ZCRXID { return p.id }
 
+// Queue is the hardware queue that the pool is registered on; the zero Queue for a
+// device-less pool.
+func (p *Pool) Queue() Queue { return p.queue }
+
 // NAPIID is the number of the NAPI instance that served the pool's hardware queue
 // when the pool was made (Linux 6.8; SO_INCOMING_NAPI_ID of a socket tells whose
 // packets came through it). It is 0 if driver or kernel do not tell, and for a
 // device-less pool.
-func (p *Pool) NAPIID() int { return int(p.device.napiID) }
+func (p *Pool) NAPIID() int { return int(p.napiID) }
 
 // NumBuffers is the number of buffers; Grow adds to it.
 func (p *Pool) NumBuffers() int { return int(p.memory.numBuffers.Load()) }

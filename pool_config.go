@@ -11,15 +11,6 @@ import (
 // PoolConfig says what pool to make. The zero value of a number means its
 // default.
 type PoolConfig struct {
-	// Interface and Queue name the hardware receive queue to register on: an
-	// interface of this network namespace, and its queue's number, from 0.
-	// NewPool alone looks at them.
-	Interface string
-	Queue     int
-	// DeviceLess makes a pool without hardware queue, into which the kernel
-	// copies: for development and tests (Linux 7.1). Interface must be empty.
-	DeviceLess bool
-
 	// NumBuffers is the number of buffers, 1 to 16777216, by default 16384. All
 	// of them together may take up to 4 GiB. A ProvidedPool has at most 32768.
 	NumBuffers int
@@ -84,9 +75,6 @@ func (cfg PoolConfig) withDefaults(maxBuffers int) (PoolConfig, error) {
 	if cfg.DMABuf != 0 && cfg.Memory != MemoryDMABuf {
 		return cfg, fmt.Errorf("zcrx: PoolConfig.DMABuf %d goes with MemoryDMABuf, not with %v", cfg.DMABuf, cfg.Memory)
 	}
-	if cfg.Memory == MemoryDMABuf && cfg.DeviceLess {
-		return cfg, errors.New("zcrx: a device-less pool cannot lie in a dma-buf: the kernel copies into user memory")
-	}
 	if cfg.MaxLeases == 0 {
 		cfg.MaxLeases = max(minDefaultLeases, cfg.NumBuffers/4)
 	}
@@ -107,33 +95,21 @@ func (cfg PoolConfig) withDefaults(maxBuffers int) (PoolConfig, error) {
 	return cfg, nil
 }
 
-// resolveInterface checks the hardware queue as far as that can be done without
-// the kernel's word. It returns 0 for a device-less pool.
-func (cfg *PoolConfig) resolveInterface() (ifindex int, err error) {
-	if cfg.DeviceLess {
-		if cfg.Interface != "" || cfg.Queue != 0 {
-			return 0, fmt.Errorf("zcrx: a device-less pool has no interface %q and no queue %d", cfg.Interface, cfg.Queue)
-		}
-		return 0, nil
-	}
-	return resolveQueue(cfg.Interface, cfg.Queue)
-}
-
-// Warnings tells where the numbers of a pool on a hardware queue do not fit each other
+// Warnings tells where the numbers of a pool on that queue would not fit each other
 // or the device's ring: a sentence each, with what to change. Such a pool works, but
 // streams may stop and go, packets be dropped, or one connection take it from the
 // others. It asks the kernel about the interface and changes nothing. NewPool tells the
 // same to its loop's Logger, and PoolStats keeps it.
-func (cfg PoolConfig) Warnings() []string {
+func (cfg PoolConfig) Warnings(queue Queue) []string {
 	cfg, err := cfg.withDefaults(MaxNumBuffers)
-	if err != nil || cfg.DeviceLess {
-		return nil
-	}
-	f, err := nic.Read(cfg.Interface, cfg.Queue)
 	if err != nil {
 		return nil
 	}
-	return cfg.misfits(cfg.NumBuffers, f.RingEntries)
+	f, err := nic.Read(queue.Interface, queue.Number)
+	if err != nil {
+		return nil
+	}
+	return cfg.misfits(queue.Interface, cfg.NumBuffers, f.RingEntries)
 }
 
 // ringShare is how many times the buffers that a device posts a pool should have.
@@ -141,12 +117,12 @@ const ringShare = 2
 
 // misfits takes the number of buffers that were granted, and how many the device posts,
 // 0 if that is not known.
-func (cfg *PoolConfig) misfits(numBuffers, ring int) []string {
+func (cfg *PoolConfig) misfits(iface string, numBuffers, ring int) []string {
 	var found []string
 	if numBuffers < ringShare*ring {
 		found = append(found, fmt.Sprintf("%s posts up to %d buffers of a queue, which leaves %d of the pool's %d for data on its way: "+
 			"give the pool at least %d (NumBuffers), or run ethtool -G %s rx %d",
-			cfg.Interface, ring, max(0, numBuffers-ring), numBuffers, ringShare*ring, cfg.Interface, max(1, numBuffers/ringShare)))
+			iface, ring, max(0, numBuffers-ring), numBuffers, ringShare*ring, iface, max(1, numBuffers/ringShare)))
 	}
 	if cfg.MaxLeases > numBuffers/2 {
 		found = append(found, fmt.Sprintf("a single connection may have %d leases out (MaxLeases) of %d buffers, and hold the pool nearly alone: "+

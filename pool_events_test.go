@@ -24,7 +24,7 @@ func TestEventsAreCountedAndArmedAgain(t *testing.T) {
 	needFeature(t, FeatureEvents)
 	var log bytes.Buffer
 	l := newTestLoop(t, LoopConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	p, err := NewPool(t.Context(), l, PoolConfig{DeviceLess: true, NumBuffers: 64})
+	p, err := NewDeviceLessPool(t.Context(), l, PoolConfig{NumBuffers: 64})
 	require.NoError(t, err)
 	for i := range uint64(3) {
 		require.NoError(t, l.do(func() error {
@@ -140,7 +140,7 @@ func TestBufferSizeFallsBackToPages(t *testing.T) {
 func TestLargeBuffersWithoutADevice(t *testing.T) {
 	needDeviceLess(t)
 	l := newTestLoop(t, LoopConfig{})
-	p, err := NewPool(t.Context(), l, PoolConfig{DeviceLess: true, NumBuffers: 8, BufferSizeHint: 4 * int(pageSize())})
+	p, err := NewDeviceLessPool(t.Context(), l, PoolConfig{NumBuffers: 8, BufferSizeHint: 4 * int(pageSize())})
 	require.NoError(t, err)
 	assert.Equal(t, int(pageSize()), p.BufferSize())
 	assert.Equal(t, 32, p.NumBuffers())

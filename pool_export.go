@@ -21,7 +21,8 @@ import (
 type PoolHandle struct {
 	memory *poolMemory
 	mode   Mode
-	device poolDevice
+	queue  Queue
+	napiID uint32
 
 	mu      sync.Mutex
 	fd      int // guarded by mu: -1 when closed
@@ -38,7 +39,7 @@ func (p *Pool) Export(ctx context.Context) (*PoolHandle, error) {
 	if !p.owner {
 		return nil, errors.New("zcrx: an imported pool cannot be exported: export its owner")
 	}
-	h := &PoolHandle{memory: p.memory, mode: p.mode, device: p.device, fd: -1}
+	h := &PoolHandle{memory: p.memory, mode: p.mode, queue: p.queue, napiID: p.napiID, fd: -1}
 	err := p.loop.Do(ctx, func(*uring.Ring) (err error) {
 		if p.receivers.closing || !p.loop.hasSource(p) {
 			return ErrClosed
@@ -83,15 +84,11 @@ func (h *PoolHandle) Close() error {
 	return nil
 }
 
-// Interface and Queue name the hardware queue that the pool is registered on;
-// Interface is empty for a device-less pool.
-func (h *PoolHandle) Interface() string { return h.device.iface }
-
-// Queue is the number of the hardware receive queue.
-func (h *PoolHandle) Queue() int { return h.device.queue }
+// Queue is the owner's Pool.Queue.
+func (h *PoolHandle) Queue() Queue { return h.queue }
 
 // NAPIID is the owner's Pool.NAPIID.
-func (h *PoolHandle) NAPIID() int { return int(h.device.napiID) }
+func (h *PoolHandle) NAPIID() int { return int(h.napiID) }
 
 // ImportPool makes a pool on loop that uses the buffers and the hardware queue of
 // the handle's pool (Linux 6.19). Receivers on it work as on the owner's; its
@@ -115,7 +112,7 @@ func ImportPool(ctx context.Context, loop *Loop, h *PoolHandle) (*Pool, error) {
 		return nil, fmt.Errorf("zcrx: import pool: the handle: %w", ErrClosed)
 	}
 	p := newMember(loop, h.mode, features)
-	p.device = h.device
+	p.queue, p.napiID = h.queue, h.napiID
 	p.use(h.memory)
 	err = loop.Do(ctx, func(*uring.Ring) error {
 		if loop.hasMember(h.memory) {

@@ -20,7 +20,7 @@ func TestPoolGrowsByItself(t *testing.T) {
 	needFeature(t, FeatureAddArea)
 	const first, most = 8, 60
 	l := newTestLoop(t, LoopConfig{})
-	p, err := NewPool(t.Context(), l, PoolConfig{DeviceLess: true, NumBuffers: first, MaxBuffers: most, MaxLeases: MaxNumBuffers})
+	p, err := NewDeviceLessPool(t.Context(), l, PoolConfig{NumBuffers: first, MaxBuffers: most, MaxLeases: MaxNumBuffers})
 	require.NoError(t, err)
 	sender, r := newTestReceiver(t, p)
 	want := pattern(60, 2<<20)

@@ -7,21 +7,20 @@ import (
 )
 
 // OpenPool makes the pool that mode asks for on the loop. Auto takes ZeroCopy
-// where kernel, process and interface can do it, and Provided else; the pool's
-// Reason then says why. An interface or queue that does not exist is an error in
-// both ZeroCopy and Auto; Provided does not look at them. Socket mode has no pool.
-func OpenPool(ctx context.Context, loop *Loop, mode Mode, cfg PoolConfig) (BufferPool, error) {
+// where a queue is named and kernel, process and interface can do it, and Provided
+// else; the pool's Reason then says why. An interface or queue that does not exist is
+// an error in both ZeroCopy and Auto; the other modes do not look at queue. Socket mode
+// has no pool.
+func OpenPool(ctx context.Context, loop *Loop, mode Mode, queue Queue, cfg PoolConfig) (BufferPool, error) {
 	switch mode {
 	case ZeroCopy:
-		cfg.DeviceLess = false
-		return asBufferPool(NewPool(ctx, loop, cfg))
+		return asBufferPool(NewPool(ctx, loop, queue, cfg))
 	case DeviceLess:
-		cfg.DeviceLess = true
-		return asBufferPool(NewPool(ctx, loop, cfg))
+		return asBufferPool(NewDeviceLessPool(ctx, loop, cfg))
 	case Provided:
 		return asBufferPool(newProvidedPool(ctx, loop, cfg, bestConsumption()))
 	case Auto:
-		return openBest(ctx, loop, cfg)
+		return openBest(ctx, loop, queue, cfg)
 	case Socket:
 	}
 	return nil, fmt.Errorf("zcrx: mode %v has no pool: allowed are %v, %v, %v and %v", mode, Auto, ZeroCopy, DeviceLess, Provided)
@@ -37,11 +36,10 @@ func calledOff(err error) bool {
 	return refused || errors.Is(err, ErrNotSupported)
 }
 
-func openBest(ctx context.Context, loop *Loop, cfg PoolConfig) (BufferPool, error) {
-	cfg.DeviceLess = false
+func openBest(ctx context.Context, loop *Loop, queue Queue, cfg PoolConfig) (BufferPool, error) {
 	reason := errNoInterface
-	if cfg.Interface != "" {
-		pool, err := NewPool(ctx, loop, cfg)
+	if queue.Interface != "" {
+		pool, err := NewPool(ctx, loop, queue, cfg)
 		if err == nil {
 			return pool, nil
 		}

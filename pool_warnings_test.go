@@ -19,16 +19,17 @@ func TestMisfits(t *testing.T) {
 	}{
 		"all fits":         {PoolConfig{MaxLeases: 4096}, 16384, 8192, nil},
 		"unknown ring":     {PoolConfig{MaxLeases: 64}, 128, 0, nil},
-		"the ring is all":  {PoolConfig{Interface: "eth0", MaxLeases: 64}, 256, 256, []string{"eth0 posts up to 256 buffers of a queue, which leaves 0 of the pool's 256 for data on its way: give the pool at least 512 (NumBuffers), or run ethtool -G eth0 rx 128"}},
-		"the ring is more": {PoolConfig{Interface: "eth0", MaxLeases: 64}, 128, 8192, []string{"eth0 posts up to 8192 buffers of a queue, which leaves 0 of the pool's 128 for data on its way: give the pool at least 16384 (NumBuffers), or run ethtool -G eth0 rx 64"}},
+		"the ring is all":  {PoolConfig{MaxLeases: 64}, 256, 256, []string{"eth0 posts up to 256 buffers of a queue, which leaves 0 of the pool's 256 for data on its way: give the pool at least 512 (NumBuffers), or run ethtool -G eth0 rx 128"}},
+		"the ring is more": {PoolConfig{MaxLeases: 64}, 128, 8192, []string{"eth0 posts up to 8192 buffers of a queue, which leaves 0 of the pool's 128 for data on its way: give the pool at least 16384 (NumBuffers), or run ethtool -G eth0 rx 64"}},
 		"the share is all": {PoolConfig{MaxLeases: 300}, 512, 64, []string{"a single connection may have 300 leases out (MaxLeases) of 512 buffers, and hold the pool nearly alone: give the pool at least 1200 (NumBuffers), or lower MaxLeases"}},
 	} {
-		assert.Equal(t, test.want, test.cfg.misfits(test.buffers, test.ring), name)
+		assert.Equal(t, test.want, test.cfg.misfits("eth0", test.buffers, test.ring), name)
 	}
-	assert.Empty(t, PoolConfig{Interface: "lo"}.Warnings(), "it has no ring")
-	assert.Empty(t, PoolConfig{DeviceLess: true, NumBuffers: 1}.Warnings())
-	assert.Empty(t, PoolConfig{Interface: "no such"}.Warnings())
-	assert.Len(t, PoolConfig{Interface: "lo", NumBuffers: 8}.Warnings(), 1)
+	lo := Queue{Interface: "lo"}
+	assert.Empty(t, PoolConfig{}.Warnings(lo), "it has no ring")
+	assert.Empty(t, PoolConfig{NumBuffers: 1}.Warnings(Queue{}))
+	assert.Empty(t, PoolConfig{}.Warnings(Queue{Interface: "no such"}))
+	assert.Len(t, PoolConfig{NumBuffers: 8}.Warnings(lo), 1)
 }
 
 // TestWarnOfCrowd: too many connections for a pool are told once.

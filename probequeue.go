@@ -10,6 +10,13 @@ import (
 	"github.com/zcrx-go/zcrx/nic"
 )
 
+// Queue names a hardware receive queue: a network interface of this network namespace,
+// and the number of one of its receive queues, from 0. The zero Queue is none.
+type Queue struct {
+	Interface string `json:"interface"`
+	Number    int    `json:"number"`
+}
+
 // ProbeQueue tells, as far as that can be seen without touching it, whether a
 // hardware receive queue can be used for zero copy. It returns
 //
@@ -25,11 +32,11 @@ import (
 // promise: that header split is on may be the driver's own choice, and the kernel
 // wants it set by somebody. ProbeQueue changes nothing and needs no privilege.
 // Package nic has the facts behind it.
-func ProbeQueue(iface string, queue int) error {
-	if _, err := resolveQueue(iface, queue); err != nil {
+func ProbeQueue(q Queue) error {
+	if _, err := q.resolve(); err != nil {
 		return err
 	}
-	f, err := nic.Read(iface, queue)
+	f, err := nic.Read(q.Interface, q.Number)
 	if err != nil {
 		return err
 	}
@@ -75,22 +82,22 @@ func registerFault(req ifqRequest, errno syscall.Errno) (nic.Fault, bool) {
 // maxQueue is the highest number that a receive queue can have.
 const maxQueue = 1<<16 - 1
 
-// resolveQueue checks a hardware queue as far as that can be done without the kernel's
-// word, and returns the index of its interface.
-func resolveQueue(iface string, queue int) (ifindex int, err error) {
-	if iface == "" {
-		return 0, errors.New("zcrx: PoolConfig.Interface is empty: name an interface, or set DeviceLess")
+// resolve checks a hardware queue as far as that can be done without the kernel's word,
+// and returns the index of its interface.
+func (q Queue) resolve() (ifindex int, err error) {
+	if q.Interface == "" {
+		return 0, errors.New("zcrx: Queue.Interface is empty: name an interface, or take NewDeviceLessPool")
 	}
-	ifi, err := net.InterfaceByName(iface)
+	ifi, err := net.InterfaceByName(q.Interface)
 	if err != nil {
-		return 0, fmt.Errorf("zcrx: interface %q: no such interface in this network namespace: %w", iface, syscall.ENODEV)
+		return 0, fmt.Errorf("zcrx: interface %q: no such interface in this network namespace: %w", q.Interface, syscall.ENODEV)
 	}
 	last := int64(maxQueue)
-	if n := nic.NumReceiveQueues(iface); n > 0 {
+	if n := nic.NumReceiveQueues(q.Interface); n > 0 {
 		last = int64(n - 1)
 	}
-	if queue < 0 || int64(queue) > last {
-		return 0, rangeError(fmt.Sprintf("receive queue of %q,", iface), int64(queue), 0, last)
+	if q.Number < 0 || int64(q.Number) > last {
+		return 0, rangeError(fmt.Sprintf("receive queue of %q,", q.Interface), int64(q.Number), 0, last)
 	}
 	return ifi.Index, nil
 }

@@ -51,7 +51,7 @@ func needFeature(t testing.TB, f Feature) {
 
 func openTestPool(t testing.TB, l *Loop, mode Mode, cfg PoolConfig) BufferPool {
 	t.Helper()
-	p, err := OpenPool(t.Context(), l, mode, cfg)
+	p, err := OpenPool(t.Context(), l, mode, Queue{}, cfg)
 	require.NoError(t, err)
 	return p
 }

@@ -43,8 +43,7 @@ func newDeviceLessPool(t *testing.T, cfg PoolConfig) (*Loop, *Pool) {
 	t.Helper()
 	needDeviceLess(t)
 	l := newTestLoop(t, LoopConfig{})
-	cfg.DeviceLess = true
-	p, err := NewPool(t.Context(), l, cfg)
+	p, err := NewDeviceLessPool(t.Context(), l, cfg)
 	require.NoError(t, err)
 	return l, p
 }

@@ -296,37 +296,42 @@ func TestRefusals(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{})
 	fds, maps := openFDs(t), mappings(t)
 	ctx := t.Context()
-	for name, c := range map[string]struct {
-		cfg  PoolConfig
-		want string
-	}{
-		"unknown interface":    {PoolConfig{Interface: "nosuch0"}, `interface "nosuch0": no such interface`},
-		"queue -1":             {PoolConfig{Interface: "lo", Queue: -1}, `receive queue of "lo", -1 is out of range: allowed are 0 to 0`},
-		"queue 99999":          {PoolConfig{Interface: "lo", Queue: 99999}, `99999 is out of range`},
-		"no interface":         {PoolConfig{}, "PoolConfig.Interface is empty"},
-		"device and no device": {PoolConfig{Interface: "lo", DeviceLess: true}, "a device-less pool has no interface"},
-		"buffers":              {PoolConfig{DeviceLess: true, NumBuffers: 1 << 40}, "out of range: allowed are 1 to 16777216"},
-		"refill entries":       {PoolConfig{DeviceLess: true, RefillEntries: 40000}, "RefillEntries 40000 is out of range: allowed are 1 to 32768"},
+	lo := Queue{Interface: "lo"}
+	for want, queue := range map[string]Queue{
+		`interface "nosuch0": no such interface`:                           {Interface: "nosuch0"},
+		`receive queue of "lo", -1 is out of range: allowed are 0 to 0`:    {Interface: "lo", Number: -1},
+		`receive queue of "lo", 99999 is out of range: allowed are 0 to 0`: {Interface: "lo", Number: 99999},
+		"Queue.Interface is empty: name an interface":                      {},
 	} {
-		_, err := NewPool(ctx, l, c.cfg)
-		assert.ErrorContains(t, err, c.want, name)
+		_, err := NewPool(ctx, l, queue, PoolConfig{})
+		assert.ErrorContains(t, err, want)
+		assert.ErrorContains(t, ProbeQueue(queue), want)
+	}
+	for want, cfg := range map[string]PoolConfig{
+		"out of range: allowed are 1 to 16777216":                     {NumBuffers: 1 << 40},
+		"RefillEntries 40000 is out of range: allowed are 1 to 32768": {RefillEntries: 40000},
+	} {
+		_, err := NewPool(ctx, l, lo, cfg)
+		assert.ErrorContains(t, err, want)
+		_, err = NewDeviceLessPool(ctx, l, cfg)
+		assert.ErrorContains(t, err, want)
 	}
 	fs, err := ProbeFeatures()
 	require.NoError(t, err)
 	if fs.Have(FeatureZeroCopy) == nil {
 		for _, size := range []int{0, 64 << 10} { // the large one is tried again as pages
-			_, err := NewPool(ctx, l, PoolConfig{Interface: "lo", NumBuffers: 16, BufferSizeHint: size})
+			_, err := NewPool(ctx, l, lo, PoolConfig{NumBuffers: 16, BufferSizeHint: size})
 			assertLayer(t, err, LayerDevice)
 			assert.ErrorIs(t, err, syscall.EOPNOTSUPP)
 		}
 	}
 	if err := fs.Have(FeatureDeviceLess); err != nil {
-		_, got := NewPool(ctx, l, PoolConfig{DeviceLess: true})
+		_, got := NewDeviceLessPool(ctx, l, PoolConfig{})
 		assert.Equal(t, err, got, "refused before it is tried")
 	}
 	narrow := newTestLoop(t, LoopConfig{CompletionSize: Completion16})
 	if fs.Have(FeatureZeroCopy) == nil {
-		_, err = NewPool(ctx, narrow, PoolConfig{Interface: "lo"})
+		_, err = NewPool(ctx, narrow, lo, PoolConfig{})
 		assert.ErrorContains(t, err, "completions have 16 bytes")
 	}
 	require.NoError(t, narrow.Close())
@@ -334,16 +339,16 @@ func TestRefusals(t *testing.T) {
 	assert.LessOrEqual(t, mappings(t), maps+8) // the runtime maps on its own now and then
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
-	_, err = NewPool(cancelled, l, PoolConfig{Interface: "lo"})
+	_, err = NewPool(cancelled, l, lo, PoolConfig{})
 	assert.Error(t, err)
 }
 
 // TestProbeQueue checks that what is said of lo without touching it is what the
 // kernel says.
 func TestProbeQueue(t *testing.T) {
-	assertLayer(t, ProbeQueue("lo", 0), LayerDevice)
-	assert.ErrorContains(t, ProbeQueue("nosuch0", 0), "no such interface")
-	assert.ErrorContains(t, ProbeQueue("lo", 99999), "out of range")
+	assertLayer(t, ProbeQueue(Queue{Interface: "lo", Number: 0}), LayerDevice)
+	assert.ErrorContains(t, ProbeQueue(Queue{Interface: "nosuch0", Number: 0}), "no such interface")
+	assert.ErrorContains(t, ProbeQueue(Queue{Interface: "lo", Number: 99999}), "out of range")
 }
 
 func assertLayer(t *testing.T, err error, layer Layer) {
@@ -505,7 +510,7 @@ func TestCopyStatisticsComeFromTheKernel(t *testing.T) {
 	require.NoError(t, err)
 	skip.Unless(t, FeatureEvents.String(), FeatureEvents.MinKernel(), fs.Have(FeatureEvents))
 	l := newTestLoop(t, LoopConfig{})
-	p, err := NewPool(t.Context(), l, PoolConfig{DeviceLess: true, NumBuffers: 64})
+	p, err := NewDeviceLessPool(t.Context(), l, PoolConfig{NumBuffers: 64})
 	require.NoError(t, err)
 	require.NotNil(t, p.memory.copied)
 	sender, r := newTestReceiver(t, p)

@@ -27,8 +27,7 @@ type Config struct {
 	// Socket mode there are none.
 	Loops int
 
-	// Pool says what each pool is like; Interface, Queue and DeviceLess are set from
-	// the fields above. Its MaxLeases bounds what one connection may hold. In
+	// Pool says what each pool is like. Its MaxLeases bounds what one connection may hold. In
 	// Socket mode there is one pool, whose buffers have 16 KiB by default.
 	Pool zcrx.PoolConfig
 	// Loop says what each loop is like; its Logger is set from the field below.
@@ -54,9 +53,6 @@ func (cfg Config) withDefaults() (Config, error) {
 	if cfg.Mode == zcrx.ZeroCopy && (cfg.Interface == "" || len(cfg.Queues) == 0) {
 		return cfg, errors.New("zcnet: mode zerocopy needs Config.Interface and Config.Queues")
 	}
-	if cfg.Pool.Interface != "" || cfg.Pool.Queue != 0 || cfg.Pool.DeviceLess {
-		return cfg, errors.New("zcnet: Config.Pool has an interface, a queue or DeviceLess: set Config.Interface, Queues and Mode")
-	}
 	if cfg.Loop.Logger != nil {
 		return cfg, errors.New("zcnet: Config.Loop has a Logger: set Config.Logger, which is told of everything")
 	}
@@ -73,12 +69,8 @@ func (cfg Config) withDefaults() (Config, error) {
 	if cfg.SendZeroCopyFrom < 0 {
 		return cfg, rangeError("Config.SendZeroCopyFrom", int64(cfg.SendZeroCopyFrom), 0, 1<<31-1)
 	}
-	cfg.Pool.Interface = cfg.Interface
-	if cfg.Mode == zcrx.DeviceLess {
-		cfg.Pool.Interface = ""
-		if len(cfg.Queues) == 0 {
-			cfg.Queues = []int{0}
-		}
+	if cfg.Mode == zcrx.DeviceLess && len(cfg.Queues) == 0 {
+		cfg.Queues = []int{0}
 	}
 	return cfg, nil
 }

@@ -544,7 +544,7 @@ func TestMoveToALoopThatGoes(t *testing.T) {
 		for i := range 12 {
 			l, err := zcrx.NewLoop(zcrx.LoopConfig{})
 			require.NoError(t, err)
-			p, err := zcrx.OpenPool(t.Context(), l, e.Mode(), zcrx.PoolConfig{NumBuffers: 16})
+			p, err := zcrx.OpenPool(t.Context(), l, e.Mode(), zcrx.Queue{}, zcrx.PoolConfig{NumBuffers: 16})
 			require.NoError(t, err)
 			client, server := connPair(t, e)
 			written := fillUp(server)

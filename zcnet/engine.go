@@ -62,7 +62,9 @@ func newRingTransport(ctx context.Context, cfg *Config) (*ringTransport, error) 
 		}
 		t.loops = append(t.loops, l)
 	}
-	g, err := zcrx.NewGroup(ctx, zcrx.GroupConfig{Mode: cfg.Mode, Loops: t.loops, Queues: cfg.Queues, Pool: cfg.Pool})
+	g, err := zcrx.NewGroup(ctx, zcrx.GroupConfig{
+		Mode: cfg.Mode, Interface: cfg.Interface, Queues: cfg.Queues, Loops: t.loops, Pool: cfg.Pool,
+	})
 	if err != nil {
 		return nil, errors.Join(err, closeLoops(t.loops))
 	}

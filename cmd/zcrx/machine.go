@@ -32,11 +32,11 @@ func probeMachine(iface string, queue, buffers int) (*machine, error) {
 	features, _ := zcrx.ProbeFeatures()
 	m := &machine{features: features, iface: iface, queue: queue}
 	if iface != "" {
-		m.device = zcrx.ProbeQueue(iface, queue)
+		m.device = zcrx.ProbeQueue(zcrx.Queue{Interface: iface, Number: queue})
 		if m.device != nil && !probed(m.device) {
 			return nil, m.device // there is no such queue
 		}
-		m.warnings = zcrx.PoolConfig{Interface: iface, Queue: queue, NumBuffers: buffers}.Warnings()
+		m.warnings = zcrx.PoolConfig{NumBuffers: buffers}.Warnings(zcrx.Queue{Interface: iface, Number: queue})
 	}
 	zeroCopy := features.Have(zcrx.FeatureZeroCopy)
 	if zeroCopy == nil {
@@ -71,7 +71,7 @@ func findDevice() (name string, err error) {
 	}
 	var cannot, unknown []string
 	for _, i := range interfaces {
-		switch err := zcrx.ProbeQueue(i.Name, 0); {
+		switch err := zcrx.ProbeQueue(zcrx.Queue{Interface: i.Name}); {
 		case err == nil:
 			return i.Name, nil
 		case errors.Is(err, zcrx.ErrNotSupported):

@@ -94,8 +94,7 @@ func (o *poolOptions) open(ctx context.Context) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool, err := zcrx.OpenPool(ctx, loop, zcrx.Mode(o.mode), zcrx.PoolConfig{
-		Interface: o.iface, Queue: o.queue,
+	pool, err := zcrx.OpenPool(ctx, loop, zcrx.Mode(o.mode), zcrx.Queue{Interface: o.iface, Number: o.queue}, zcrx.PoolConfig{
 		NumBuffers: o.numBuffers, BufferSizeHint: int(o.bufferSize), RefillEntries: o.refillEntries,
 	})
 	if err != nil {

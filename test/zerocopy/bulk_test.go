@@ -21,7 +21,7 @@ func BenchmarkBulk(b *testing.B) {
 	loop, err := zcrx.NewLoop(zcrx.LoopConfig{})
 	require.NoError(b, err)
 	defer loop.Close()
-	pool, err := zcrx.NewPool(b.Context(), loop, zcrx.PoolConfig{Interface: device, Queue: 1})
+	pool, err := zcrx.NewPool(b.Context(), loop, zcrx.Queue{Interface: device, Number: 1}, zcrx.PoolConfig{})
 	require.NoError(b, err)
 	defer pool.Close()
 	c := w.connect(1)

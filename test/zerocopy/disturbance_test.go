@@ -19,7 +19,7 @@ func TestFaults(t *testing.T) {
 		t.Run(counter, func(t *testing.T) {
 			w := newWire(t)
 			setOption(t, option, 50)
-			pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 512})
+			pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 512})
 			p := beginProof(t, 1)
 			c := w.connect(1)
 			require.NoError(t, transfer(t, c, pool, size))
@@ -71,7 +71,7 @@ const endless = 1 << 40
 func TestChangesUnderTraffic(t *testing.T) {
 	const size = 32 << 20
 	w := newWire(t)
-	pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 1024})
+	pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 1024})
 	p := beginProof(t, 1)
 	tr := startTraffic(t, w, pool, size)
 	for _, n := range []uint32{256, 8, 64} {
@@ -100,7 +100,7 @@ func TestCloseUnderTraffic(t *testing.T) {
 	for range 5 {
 		loop, err := zcrx.NewLoop(zcrx.LoopConfig{})
 		require.NoError(t, err)
-		pool, err := zcrx.NewPool(t.Context(), loop, zcrx.PoolConfig{Interface: device, Queue: 1, NumBuffers: 256})
+		pool, err := zcrx.NewPool(t.Context(), loop, zcrx.Queue{Interface: device, Number: 1}, zcrx.PoolConfig{NumBuffers: 256})
 		require.NoError(t, err)
 		tr := startTraffic(t, w, pool, endless)
 		require.NoError(t, loop.Close())
@@ -109,14 +109,14 @@ func TestCloseUnderTraffic(t *testing.T) {
 		assert.Error(t, <-tr.sent, "the connection has gone")
 		closePool(t, pool)
 	}
-	pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 256})
+	pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 256})
 	require.NoError(t, transfer(t, w.connect(1), pool, 1<<20))
 }
 
 // TestUnloadUnderTraffic takes the device away while data is coming in.
 func TestUnloadUnderTraffic(t *testing.T) {
 	w := newWire(t)
-	pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 256})
+	pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 256})
 	tr := startTraffic(t, w, pool, endless)
 	require.NoError(t, unloadModule())
 	require.NoError(t, tr.conn.out.Close())

@@ -45,7 +45,7 @@ func TestHolding(t *testing.T) {
 	var pools []*zcrx.Pool
 	var conns []connection
 	for i := range received {
-		pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: i + 1, NumBuffers: 256, MaxLeases: zcrx.MaxNumBuffers})
+		pool := newPool(t, newLoop(t), i+1, zcrx.PoolConfig{NumBuffers: 256, MaxLeases: zcrx.MaxNumBuffers})
 		pools = append(pools, pool)
 		c := w.connect(i + 1)
 		conns = append(conns, c)

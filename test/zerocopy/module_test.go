@@ -27,7 +27,7 @@ func TestReload(t *testing.T) {
 		w := newWire(t)
 		loop, err := zcrx.NewLoop(zcrx.LoopConfig{})
 		require.NoError(t, err)
-		pool, err := zcrx.NewPool(t.Context(), loop, zcrx.PoolConfig{Interface: device, Queue: 1, NumBuffers: 64})
+		pool, err := zcrx.NewPool(t.Context(), loop, zcrx.Queue{Interface: device, Number: 1}, zcrx.PoolConfig{NumBuffers: 64})
 		require.NoError(t, err)
 		p := beginProof(t, 1)
 		c := w.connect(1)

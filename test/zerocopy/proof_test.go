@@ -94,7 +94,7 @@ func TestProofCanFail(t *testing.T) {
 	t.Run("packets arrive unsplit", func(t *testing.T) {
 		w := newWire(t)
 		setOption(t, "unsplit_nth", 1)
-		pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 256})
+		pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 256})
 		p := beginProof(t, 1)
 		require.NoError(t, transfer(t, w.connect(1), pool, size))
 		err := p.check(size)
@@ -103,7 +103,7 @@ func TestProofCanFail(t *testing.T) {
 	})
 	t.Run("another queue", func(t *testing.T) {
 		w := newWire(t)
-		pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 256})
+		pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 256})
 		p := beginProof(t, 2)
 		c := w.connect(1)
 		require.NoError(t, transfer(t, c, pool, size))

@@ -38,9 +38,9 @@ func (want refusal) check(t *testing.T, queue int) {
 	// Patience is for queues that are being given up.
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	_, err := zcrx.NewPool(ctx, newLoop(t), zcrx.PoolConfig{Interface: device, Queue: queue, NumBuffers: 64})
+	_, err := zcrx.NewPool(ctx, newLoop(t), zcrx.Queue{Interface: device, Number: queue}, zcrx.PoolConfig{NumBuffers: 64})
 	want.checkError(t, err)
-	want.checkError(t, zcrx.ProbeQueue(device, queue))
+	want.checkError(t, zcrx.ProbeQueue(zcrx.Queue{Interface: device, Number: queue}))
 	out := probeCommand(t, queue)
 	assert.Contains(t, out, want.seen)
 	assert.Contains(t, out, want.remedy)
@@ -76,7 +76,7 @@ func TestRefusals(t *testing.T) {
 	newWire(t)
 	good := func(t *testing.T) {
 		t.Helper()
-		require.NoError(t, zcrx.ProbeQueue(device, 1))
+		require.NoError(t, zcrx.ProbeQueue(zcrx.Queue{Interface: device, Number: 1}))
 		assert.Regexp(t, `zc0 queue 1 +yes`, probeCommand(t, 1))
 	}
 	good(t)
@@ -112,14 +112,14 @@ func TestRefusals(t *testing.T) {
 		refusal{syscall.EBUSY, false, "used by AF_XDP", "close its AF_XDP sockets"}.check(t, 1)
 		closeSocket()
 		// The kernel gives the queue up a little later.
-		require.Eventually(t, func() bool { return zcrx.ProbeQueue(device, 1) == nil }, time.Minute, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return zcrx.ProbeQueue(zcrx.Queue{Interface: device, Number: 1}) == nil }, time.Minute, 10*time.Millisecond)
 		good(t)
 	})
 	t.Run("down", func(t *testing.T) {
 		iface, err := netlink.LinkByName(device)
 		require.NoError(t, err)
 		require.NoError(t, netlink.LinkSetDown(iface))
-		err = zcrx.ProbeQueue(device, 1)
+		err = zcrx.ProbeQueue(zcrx.Queue{Interface: device, Number: 1})
 		require.ErrorIs(t, err, zcrx.ErrInconclusive)
 		assert.ErrorContains(t, err, "ip link set dev zc0 up")
 		assert.Contains(t, probeCommand(t, 1), "ip link set dev zc0 up")
@@ -127,16 +127,16 @@ func TestRefusals(t *testing.T) {
 		good(t)
 	})
 	t.Run("taken", func(t *testing.T) {
-		newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 64})
+		newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 64})
 		refusal{syscall.EEXIST, false, "taken by another io_uring zero-copy pool", "choose another queue"}.check(t, 1)
 	})
 	t.Run("XDP on a taken queue", func(t *testing.T) {
-		newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 2, NumBuffers: 64})
+		newPool(t, newLoop(t), 2, zcrx.PoolConfig{NumBuffers: 64})
 		_, err := tryXDP(t, xdpPass, link.XDPDriverMode, true)
 		assert.ErrorIs(t, err, syscall.EBUSY)
 	})
 	t.Run("header split off on a taken queue", func(t *testing.T) {
-		newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 3, NumBuffers: 64})
+		newPool(t, newLoop(t), 3, zcrx.PoolConfig{NumBuffers: 64})
 		assert.ErrorIs(t, trySplit(splitOff, 0), syscall.EINVAL)
 		assert.ErrorIs(t, trySplit(splitOn, 64), syscall.EINVAL)
 	})
@@ -144,11 +144,11 @@ func TestRefusals(t *testing.T) {
 
 func TestNoQueueManagement(t *testing.T) {
 	w := newWire(t, "queue_mgmt=0")
-	_, err := zcrx.NewPool(t.Context(), newLoop(t), zcrx.PoolConfig{Interface: device, Queue: 1, NumBuffers: 64})
+	_, err := zcrx.NewPool(t.Context(), newLoop(t), zcrx.Queue{Interface: device, Number: 1}, zcrx.PoolConfig{NumBuffers: 64})
 	refusal{syscall.EOPNOTSUPP, true, "no queue management", "use an interface whose driver can"}.checkError(t, err)
 	// It is a network device all the same.
 	setRing(t, 128)
-	pool, err := zcrx.OpenPool(t.Context(), newLoop(t), zcrx.Auto, zcrx.PoolConfig{Interface: device, Queue: 1, NumBuffers: 64})
+	pool, err := zcrx.OpenPool(t.Context(), newLoop(t), zcrx.Auto, zcrx.Queue{Interface: device, Number: 1}, zcrx.PoolConfig{NumBuffers: 64})
 	require.NoError(t, err)
 	assert.Equal(t, zcrx.Provided, pool.Mode())
 	assert.ErrorIs(t, pool.Reason(), syscall.EOPNOTSUPP)
@@ -162,7 +162,7 @@ func TestRegisterAgainAtOnce(t *testing.T) {
 	for range 10 {
 		loop, err := zcrx.NewLoop(zcrx.LoopConfig{})
 		require.NoError(t, err)
-		pool, err := zcrx.NewPool(t.Context(), loop, zcrx.PoolConfig{Interface: device, Queue: 1, NumBuffers: 64})
+		pool, err := zcrx.NewPool(t.Context(), loop, zcrx.Queue{Interface: device, Number: 1}, zcrx.PoolConfig{NumBuffers: 64})
 		require.NoError(t, err)
 		require.NoError(t, transfer(t, w.connect(1), pool, 64<<10))
 		require.NoError(t, loop.Close())
@@ -171,14 +171,14 @@ func TestRegisterAgainAtOnce(t *testing.T) {
 	// the owner goes.
 	owner, err := zcrx.NewLoop(zcrx.LoopConfig{})
 	require.NoError(t, err)
-	_, err = zcrx.NewPool(t.Context(), owner, zcrx.PoolConfig{Interface: device, Queue: 2, NumBuffers: 64})
+	_, err = zcrx.NewPool(t.Context(), owner, zcrx.Queue{Interface: device, Number: 2}, zcrx.PoolConfig{NumBuffers: 64})
 	require.NoError(t, err)
 	next := newLoop(t)
 	opened := make(chan error, 1)
 	var pool *zcrx.Pool
 	go func() {
 		var err error
-		pool, err = zcrx.NewPool(t.Context(), next, zcrx.PoolConfig{Interface: device, Queue: 2, NumBuffers: 64})
+		pool, err = zcrx.NewPool(t.Context(), next, zcrx.Queue{Interface: device, Number: 2}, zcrx.PoolConfig{NumBuffers: 64})
 		opened <- err
 	}()
 	// The registration is a function on the loop.

@@ -28,14 +28,14 @@ const rescuePatience = 30 * time.Second
 func TestRescue(t *testing.T) {
 	t.Run("the ring posts every buffer", func(t *testing.T) {
 		w := newWire(t, "ring=256")
-		pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 256})
+		pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 256})
 		rescueOne(t, w, pool)
 	})
 	t.Run("the socket holds every buffer", func(t *testing.T) {
 		const size = 1 << 20
 		w := newWire(t)
 		setSysctl(t, "net.ipv4.tcp_rmem", "4096 6291456 6291456")
-		pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 128})
+		pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 128})
 		c := w.connect(1)
 		before := readCounters(t)
 		sent := make(chan error, 1)
@@ -72,7 +72,7 @@ func TestRescue(t *testing.T) {
 	})
 	t.Run("a dma-buf", func(t *testing.T) {
 		w := newWire(t)
-		pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 256, Memory: zcrx.MemoryDMABuf})
+		pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 256, Memory: zcrx.MemoryDMABuf})
 		rescueOne(t, w, pool)
 	})
 }
@@ -82,7 +82,7 @@ func TestRescue(t *testing.T) {
 func TestRescueBesideOthers(t *testing.T) {
 	t.Run("a stream", func(t *testing.T) {
 		w := newWire(t, "ring=256", "queues=4")
-		pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 256})
+		pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 256})
 		tr := startTraffic(t, w, pool, endless)
 		c := w.connect(1)
 		r, err := zcrx.NewReceiver(pool, c.in)
@@ -106,7 +106,7 @@ func TestRescueBesideOthers(t *testing.T) {
 	})
 	t.Run("a holder", func(t *testing.T) {
 		w := newWire(t, "ring=256")
-		pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 256})
+		pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 256})
 		c := w.connect(1)
 		r, err := zcrx.NewReceiver(pool, c.in)
 		require.NoError(t, err)
@@ -143,8 +143,8 @@ func TestPartlyReadablePacket(t *testing.T) {
 	const size = 1000
 	begin := func(t *testing.T, cfg zcrx.PoolConfig) (*zcrx.Pool, *zcrx.Receiver) {
 		w := newWire(t, "ring=256")
-		cfg.Queue, cfg.NumBuffers = 1, 256
-		pool := newPool(t, newLoop(t), cfg)
+		cfg.NumBuffers = 256
+		pool := newPool(t, newLoop(t), 1, cfg)
 		c := w.connect(1)
 		r, err := zcrx.NewReceiver(pool, c.in)
 		require.NoError(t, err)
@@ -190,7 +190,7 @@ func TestPartlyReadablePacket(t *testing.T) {
 	})
 	t.Run("the owner grows for an importer", func(t *testing.T) {
 		w := newWire(t, "ring=256")
-		owner := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 256, MaxBuffers: 512})
+		owner := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 256, MaxBuffers: 512})
 		handle, err := owner.Export(t.Context())
 		require.NoError(t, err)
 		member, err := zcrx.ImportPool(t.Context(), newLoop(t), handle)

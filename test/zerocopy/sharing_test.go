@@ -25,7 +25,7 @@ func TestSharedQueues(t *testing.T) {
 	var flows []flow
 	p := beginProof(t, 1, 2)
 	for _, queue := range []int{1, 2} {
-		owner := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: queue, NumBuffers: 512})
+		owner := newPool(t, newLoop(t), queue, zcrx.PoolConfig{NumBuffers: 512})
 		handle, err := owner.Export(t.Context())
 		require.NoError(t, err)
 		member, err := zcrx.ImportPool(t.Context(), newLoop(t), handle)
@@ -52,8 +52,8 @@ func TestSharedQueues(t *testing.T) {
 // TestForeignQueue receives a connection of one pool's queue into another pool.
 func TestForeignQueue(t *testing.T) {
 	w := newWire(t)
-	pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 64})
-	newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 2, NumBuffers: 64})
+	pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 64})
+	newPool(t, newLoop(t), 2, zcrx.PoolConfig{NumBuffers: 64})
 	c := w.connect(2)
 	r, err := zcrx.NewReceiver(pool, c.in)
 	require.NoError(t, err)

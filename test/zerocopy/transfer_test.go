@@ -120,10 +120,9 @@ func newLoop(t *testing.T) *zcrx.Loop {
 
 // newPool makes a pool on the device until the test ends, when all its leases
 // must be back.
-func newPool(t *testing.T, loop *zcrx.Loop, cfg zcrx.PoolConfig) *zcrx.Pool {
+func newPool(t *testing.T, loop *zcrx.Loop, queue int, cfg zcrx.PoolConfig) *zcrx.Pool {
 	t.Helper()
-	cfg.Interface = device
-	pool, err := zcrx.NewPool(t.Context(), loop, cfg)
+	pool, err := zcrx.NewPool(t.Context(), loop, zcrx.Queue{Interface: device, Number: queue}, cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { closePool(t, pool) })
 	return pool

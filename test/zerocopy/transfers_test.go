@@ -29,7 +29,7 @@ func TestGibibyte(t *testing.T) {
 	// An emulated machine makes TCP believe that packets were lost.
 	w.setPeerSysctl("net.ipv4.tcp_early_retrans", "0")
 	w.setPeerSysctl("net.ipv4.tcp_rto_min_us", "20000000")
-	pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 8192})
+	pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 8192})
 	p := beginProof(t, 1)
 	c := w.connect(1)
 	require.NoError(t, transfer(t, c, pool, size))
@@ -48,7 +48,7 @@ func TestGibibyte(t *testing.T) {
 func TestSeveralCompletionsPerBuffer(t *testing.T) {
 	const size, buffers = 8 << 20, 128
 	w := newWire(t)
-	pool, err := zcrx.NewPool(t.Context(), newLoop(t), zcrx.PoolConfig{Interface: device, Queue: 1, NumBuffers: buffers, MaxLeases: zcrx.MaxNumBuffers})
+	pool, err := zcrx.NewPool(t.Context(), newLoop(t), zcrx.Queue{Interface: device, Number: 1}, zcrx.PoolConfig{NumBuffers: buffers, MaxLeases: zcrx.MaxNumBuffers})
 	require.NoError(t, err)
 	p := beginProof(t, 1)
 	c := w.connect(1)
@@ -119,9 +119,8 @@ func TestBufferSizes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWire(t, test.option, "tso=1")
 			cfg := test.cfg
-			cfg.Queue = 1
 			cfg.NumBuffers = total / test.hinted
-			pool := newPool(t, newLoop(t), cfg)
+			pool := newPool(t, newLoop(t), 1, cfg)
 			assert.Equal(t, test.want, pool.BufferSize())
 			assert.Equal(t, total, pool.NumBuffers()*pool.BufferSize())
 			p := beginProof(t, 1)
@@ -136,7 +135,7 @@ func TestBufferSizes(t *testing.T) {
 func TestDMABuf(t *testing.T) {
 	const size = 16 << 20
 	w := newWire(t)
-	pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 512, Memory: zcrx.MemoryDMABuf})
+	pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 512, Memory: zcrx.MemoryDMABuf})
 	p := beginProof(t, 1)
 	c := w.connect(1)
 	require.NoError(t, transfer(t, c, pool, size))
@@ -147,7 +146,7 @@ func TestDMABuf(t *testing.T) {
 func TestIPv6(t *testing.T) {
 	const size = 4 << 20
 	w := newWire(t)
-	pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 3, NumBuffers: 512})
+	pool := newPool(t, newLoop(t), 3, zcrx.PoolConfig{NumBuffers: 512})
 	l := w.listen(deviceAddr6)
 	steer(t, rule{to: l.Addr().(*net.TCPAddr).AddrPort(), queue: 3})
 	p := beginProof(t, 3)
@@ -164,7 +163,7 @@ func TestCopiedFragments(t *testing.T) {
 	unsplit := func(t *testing.T, buffers int) zcrx.PoolStats {
 		w := newWire(t)
 		setOption(t, "unsplit_nth", 8)
-		pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: buffers})
+		pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: buffers})
 		p := beginProof(t, 1)
 		c := w.connect(1)
 		require.NoError(t, transfer(t, c, pool, size))
@@ -190,7 +189,7 @@ func TestCopiedFragments(t *testing.T) {
 	t.Run("unsplit packets and few buffers", func(t *testing.T) { unsplit(t, 128) })
 	t.Run("another queue", func(t *testing.T) {
 		w := newWire(t)
-		pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 512})
+		pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 512})
 		p := beginProof(t, 1)
 		c := w.connect(2)
 		require.NoError(t, transfer(t, c, pool, size))

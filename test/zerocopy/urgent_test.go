@@ -28,7 +28,7 @@ func TestUrgentPackets(t *testing.T) {
 	}
 	t.Run("receiver", func(t *testing.T) {
 		w := newWire(t)
-		pool := newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 256})
+		pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 256})
 		c := w.connect(1)
 		r, err := zcrx.NewReceiver(pool, c.in)
 		require.NoError(t, err)

@@ -30,7 +30,7 @@ type withheld struct {
 func newWithheld(t *testing.T, w *wire, size int64) *withheld {
 	t.Helper()
 	h := &withheld{sent: make(chan error, 1)}
-	h.pool = newPool(t, newLoop(t), zcrx.PoolConfig{Queue: 1, NumBuffers: 64, MaxLeases: zcrx.MaxNumBuffers})
+	h.pool = newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 64, MaxLeases: zcrx.MaxNumBuffers})
 	h.conn = w.connect(1)
 	var err error
 	h.r, err = zcrx.NewReceiver(h.pool, h.conn.in)
@@ -123,8 +123,8 @@ func TestWithheldBuffers(t *testing.T) {
 	t.Run("grows by itself", func(t *testing.T) {
 		w := newWire(t, "ring=16")
 		p := beginProof(t, 1)
-		h := &withheld{conn: w.connect(1), pool: newPool(t, newLoop(t), zcrx.PoolConfig{
-			Queue: 1, NumBuffers: 64, MaxBuffers: 4096, MaxLeases: zcrx.MaxNumBuffers,
+		h := &withheld{conn: w.connect(1), pool: newPool(t, newLoop(t), 1, zcrx.PoolConfig{
+			NumBuffers: 64, MaxBuffers: 4096, MaxLeases: zcrx.MaxNumBuffers,
 		})}
 		r, err := zcrx.NewReceiver(h.pool, h.conn.in)
 		require.NoError(t, err)
