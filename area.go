@@ -3,6 +3,9 @@ package zcrx
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"math/bits"
+	"syscall"
 	"unsafe"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
@@ -71,14 +74,14 @@ func newArea(kind Memory, n int, bufferSize uintptr, dmabuf int) (area, error) {
 		}
 		a.mem, err = sys.MapAnonymous(size, align)
 	case MemoryHugeTLB:
-		a.mem, err = mapHugeTLB((size + hugePageSize - 1) &^ (hugePageSize - 1))
+		a.mem, err = mapHugePages((size + hugePageSize - 1) &^ (hugePageSize - 1))
 	case MemoryDMABuf:
 		if a.owned = dmabuf < 0; a.owned {
-			dmabuf, err = newUDMABuf(size)
+			dmabuf, err = newDMABuf(size)
 		}
 		if err == nil {
 			a.dmabuf = dmabuf
-			a.mem, err = mapShared(dmabuf, size)
+			a.mem, err = sys.MapShared(dmabuf, size)
 		}
 	default:
 		return area{}, rangeError("PoolConfig.Memory", int64(kind), int64(MemoryAnonymous), int64(MemoryDMABuf))
@@ -89,6 +92,28 @@ func newArea(kind Memory, n int, bufferSize uintptr, dmabuf int) (area, error) {
 	}
 	sys.AdviseReceive(a.mem)
 	return a, nil
+}
+
+func mapHugePages(size uintptr) ([]byte, error) {
+	mem, err := sys.MapHugeTLB(size)
+	if errors.Is(err, syscall.ENOMEM) {
+		err = &UnsupportedError{
+			Feature: "memory of huge pages", Layer: LayerPrivilege, Err: err,
+			Remedy: "reserve huge pages: sysctl vm.nr_hugepages",
+		}
+	}
+	return mem, err
+}
+
+func newDMABuf(size uintptr) (fd int, err error) {
+	fd, err = sys.NewUDMABuf(size)
+	if _, noDevice := errors.AsType[*fs.PathError](err); noDevice {
+		err = &UnsupportedError{
+			Feature: "udmabuf", Layer: LayerKernel, MinKernel: "4.20", Err: err,
+			Remedy: "use a kernel with CONFIG_UDMABUF and a process that may open /dev/udmabuf, or give a dma-buf of your own",
+		}
+	}
+	return fd, err
 }
 
 // buffers is the number of buffers.
@@ -135,3 +160,23 @@ func (a *area) unmap() {
 		a.dmabuf = -1
 	}
 }
+
+// bufferSizeFor turns a size hint into the size to ask for: a page, unless the
+// hint is a larger power of two.
+func bufferSizeFor(hint int) int {
+	page := int(sys.PageSize())
+	if hint <= page || hint&(hint-1) != 0 {
+		return page
+	}
+	return hint
+}
+
+// wholePages rounds bytes up to whole pages.
+func wholePages(n uint64) uint64 {
+	page := uint64(sys.PageSize())
+	return (n + page - 1) &^ (page - 1)
+}
+
+// roundUpPow2 is the smallest power of two that is at least n, for n from 1 to
+// 1<<31.
+func roundUpPow2(n uint32) uint32 { return 1 << bits.Len32(n-1) }

@@ -3,6 +3,8 @@ package zcrx
 import (
 	"net"
 	"slices"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // How a group's member for a connection is chosen, and counted.
@@ -21,7 +23,7 @@ import (
 // Pick returns ErrClosed. NewReceiver returns it too if the pool is closed after
 // Pick; then Pick again.
 func (g *Group) Pick(conn *net.TCPConn) (BufferPool, error) {
-	return g.PickNAPI(incomingNAPI(conn))
+	return g.PickNAPI(sys.ConnNAPI(conn))
 }
 
 // PickQueue is Pick for a connection that arrives on a queue that is known, as one that

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/nic"
 )
 
@@ -421,9 +422,9 @@ func TestIncomingNAPI(t *testing.T) {
 	require.NoError(t, err)
 	_, err = conn.Read(make([]byte, 1))
 	require.NoError(t, err)
-	assert.Zero(t, incomingNAPI(conn))
+	assert.Zero(t, sys.ConnNAPI(conn))
 	require.NoError(t, conn.Close())
-	assert.Zero(t, incomingNAPI(conn))
+	assert.Zero(t, sys.ConnNAPI(conn))
 	lo, err := nic.Read("lo", 0)
 	require.NoError(t, err)
 	assert.Zero(t, lo.NAPIID)

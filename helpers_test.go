@@ -6,10 +6,14 @@ import (
 	"net"
 	"testing"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
 // Short names for what the tests share with those of other packages.
+
+// pageSize is the number that most tests reckon with.
+func pageSize() uintptr { return sys.PageSize() }
 
 const patience = zcrxtest.Patience
 

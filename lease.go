@@ -29,23 +29,17 @@ func (l *lease) end(generation uint64) bool {
 	return true
 }
 
-// refiller puts a buffer's token where the kernel finds it. The ledger's lock
-// is held.
+// refiller is a pool's memory. Its methods are called with the ledger's lock held.
 type refiller interface {
-	// refill takes the tokens of n leases back, which hang together by next. It
-	// returns true if the owner must have a turn, because the kernel has no more
-	// room.
-	refill(run *lease, n int) (ownerNeeded bool)
-	// publish shows the kernel what was refilled.
-	publish()
+	// giveBack puts the tokens of n ended leases, which hang together by next, where
+	// the kernel finds them, and gives a turn to the loops that wait for a return, and
+	// to one that makes room if the kernel has none.
+	giveBack(run *lease, n int)
 	// returnCount counts what came back so far, to this ledger and to those that
 	// share its memory, and may feed a receive that waits: leases, or buffers.
 	returnCount() uint64
 	// starvingChanged tells that the ledger's starving was turned on or off.
 	starvingChanged(on bool)
-	// alert gives the loops a turn that wait for a return, and one of them at least
-	// if ownerNeeded. It is called after publish.
-	alert(ownerNeeded bool)
 	// free unmaps the memory: no lease is out and nobody will lease again.
 	free()
 }
@@ -190,15 +184,13 @@ func (g *ledger) noteShare(l *lease) {
 	}
 }
 
-// finishReturn refills a run of n ended leases, wakes whom it concerns, frees the
-// memory after the very last return, and unlocks.
+// finishReturn gives a run of n ended leases back, frees the memory after the very last
+// return, and unlocks.
 func (g *ledger) finishReturn(first, last *lease, n int) {
 	if n > 0 {
 		g.returns += uint64(n)
 		if !g.freed {
-			needed := g.refiller.refill(first, n)
-			g.refiller.publish()
-			g.refiller.alert(needed)
+			g.refiller.giveBack(first, n)
 		}
 		if len(g.resumable) > 0 {
 			g.alertLocked(true)

@@ -313,16 +313,12 @@ func (p *Pool) Close() error { return p.loop.closeSource(p) }
 
 // The refiller's part, called with the lock held.
 
-func (p *Pool) refill(run *lease, n int) (ownerNeeded bool) {
+func (p *Pool) giveBack(run *lease, n int) {
 	waited := p.memory.refill(run, n)
-	if waited > 0 {
-		p.refillFull.Add(uint64(waited))
-	}
-	return waited > 0
+	p.refillFull.Add(uint64(waited))
+	p.memory.alert(waited > 0)
 }
 
-func (p *Pool) publish()                { p.memory.refillQueue.publish() }
-func (p *Pool) alert(ownerNeeded bool)  { p.memory.alert(ownerNeeded) }
 func (p *Pool) returnCount() uint64     { return p.memory.returns }
 func (p *Pool) starvingChanged(on bool) { p.memory.starvingChanged(on) }
 func (p *Pool) free()                   { p.memory.drop() }

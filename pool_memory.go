@@ -60,7 +60,7 @@ func mapPoolMemory(cfg *PoolConfig, n, size int) (*poolMemory, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &poolMemory{kind: cfg.Memory, bufferSize: a.bufferSize, entries: uint32(cfg.RefillEntries), maxLeases: uint64(cfg.MaxLeases), tcpWindow: tcpWindowLimit()}
+	m := &poolMemory{kind: cfg.Memory, bufferSize: a.bufferSize, entries: uint32(cfg.RefillEntries), maxLeases: uint64(cfg.MaxLeases), tcpWindow: sys.ReceiveBufferLimit()}
 	m.areas.Store(&[]area{a})
 	m.numBuffers.Store(int64(a.buffers()))
 	if m.region, err = sys.MapAnonymous(refillRegionSize(m.entries, sys.PageSize()), sys.PageSize()); err != nil {
@@ -115,7 +115,7 @@ func (m *poolMemory) wantMore() {
 }
 
 // refill puts the offsets of a run of n leases into the refill queue, or lets them
-// wait until there is room. It returns how many of them wait. Called with mu held.
+// wait until there is room. It returns how many of them wait. It is called with mu held.
 func (m *poolMemory) refill(run *lease, n int) (waited int) {
 	m.returns += uint64(n)
 	m.drain() // nothing overtakes what waits already
@@ -136,6 +136,7 @@ func (m *poolMemory) refill(run *lease, n int) (waited int) {
 		m.refillQueue.write(l.token)
 		room--
 	}
+	m.refillQueue.publish()
 	m.refillFull += uint64(waited)
 	return waited
 }

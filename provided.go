@@ -35,11 +35,9 @@ type ProvidedPool struct {
 	progress
 
 	// Guarded by ledger.mu:
-	ring providedRing
-	owed []int32 // by buffer: see settle
-	// supplies counts the buffers that came back into the ring, alerted how many these
-	// were when receivers that wait were last told.
-	supplies, alerted uint64
+	ring     providedRing
+	owed     []int32 // by buffer: see settle
+	supplies uint64  // buffers that came back into the ring
 
 	receivers receiverList
 }
@@ -139,17 +137,8 @@ func (p *ProvidedPool) Stats() PoolStats {
 	return s
 }
 
-func (p *ProvidedPool) publish()             { p.ring.publish() }
 func (p *ProvidedPool) returnCount() uint64  { return p.supplies }
 func (p *ProvidedPool) starvingChanged(bool) {}
-
-// alert lets a lease that brought no buffer back pass: it feeds nobody.
-func (p *ProvidedPool) alert(ownerNeeded bool) {
-	if p.supplies != p.alerted {
-		p.alerted = p.supplies
-		p.alertLocked(ownerNeeded)
-	}
-}
 
 func (p *ProvidedPool) free() {
 	p.area.unmap()

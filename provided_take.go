@@ -28,14 +28,20 @@ func splitLeaseToken(token uint64) (id uint16, leases int32) {
 	return uint16(token), int32(token >> 32)
 }
 
-// refill takes leases back, and puts the buffers into the ring that the kernel has
-// used up and nobody holds.
-func (p *ProvidedPool) refill(run *lease, _ int) (ownerNeeded bool) {
+// giveBack puts the buffers into the ring that the kernel has used up and whose leases
+// are all back. A lease that brings no buffer back feeds no receive. It is called with
+// the ledger's lock held.
+func (p *ProvidedPool) giveBack(run *lease, _ int) {
+	before := p.supplies
 	for l := run; l != nil; l = l.next {
 		id, leases := splitLeaseToken(l.token)
 		p.settle(id, leases-1)
 	}
-	return false
+	if p.supplies == before {
+		return
+	}
+	p.ring.publish()
+	p.alertLocked(false)
 }
 
 // settle adds to what a buffer owes, and puts it into the ring if that is 0. A

@@ -68,7 +68,7 @@ func newHome(pool BufferPool, r *Receiver) *home {
 // a *Pool refuses sockets of kernel TLS and of Multipath TCP with an
 // *UnsupportedError.
 func NewReceiver(pool BufferPool, conn *net.TCPConn) (*Receiver, error) {
-	fd, err := detachConn(conn)
+	fd, err := sys.DetachConn(conn)
 	if err != nil {
 		return nil, err
 	}
@@ -78,13 +78,13 @@ func NewReceiver(pool BufferPool, conn *net.TCPConn) (*Receiver, error) {
 		}
 	}
 	// A receive on a non-blocking socket ends with EAGAIN instead of waiting.
-	if err := setNonblock(fd, false); err != nil {
+	if err := sys.SetNonblock(fd, false); err != nil {
 		return nil, errors.Join(err, sys.Close(fd))
 	}
 	r := newReceiver(pool, fd)
 	err = r.do(func() error { return r.attach(pool) })
 	if err != nil {
-		return nil, errors.Join(err, setNonblock(fd, true), sys.Close(fd))
+		return nil, errors.Join(err, sys.SetNonblock(fd, true), sys.Close(fd))
 	}
 	_ = conn.Close() // the socket lives on in fd
 	return r, nil
@@ -106,6 +106,23 @@ func NewReceiverFD(pool BufferPool, fd int) *Receiver {
 		r.fail(err)
 	}
 	return r
+}
+
+// checkPlainTCP refuses sockets with a protocol above TCP. The kernel would refuse to
+// receive from them, with EPROTONOSUPPORT, only once there is a receive.
+func checkPlainTCP(fd int) error {
+	above := sys.UpperProtocol(fd)
+	if above == "" {
+		return nil
+	}
+	remedy := "use mode provided or socket"
+	switch above {
+	case "tls":
+		above, remedy = "kernel TLS", remedy+", or do TLS in the program, as crypto/tls does"
+	case "mptcp":
+		above, remedy = "Multipath TCP", remedy+", or turn it off (net.ListenConfig and net.Dialer: SetMultipathTCP)"
+	}
+	return &UnsupportedError{Feature: "zero-copy receive from a socket of " + above, Layer: LayerKernel, Remedy: remedy}
 }
 
 // newReceiver makes a receiver of a blocking socket, which it owns. It receives
@@ -220,7 +237,7 @@ func (r *Receiver) Control(fn func(fd uintptr)) error {
 // Shutdown ends a direction of the connection: how is syscall.SHUT_RD, SHUT_WR or
 // SHUT_RDWR. The socket stays open.
 func (r *Receiver) Shutdown(how int) error {
-	return r.socket.use(func(fd int) error { return shutdownSocket(fd, how) })
+	return r.socket.use(func(fd int) error { return sys.Shutdown(fd, how) })
 }
 
 // SetReadBuffer sets the size of the socket's receive buffer (SO_RCVBUF) in bytes,
@@ -346,8 +363,5 @@ func (r *Receiver) wakeConsumer() {
 		return
 	}
 	r.asleep = false
-	select {
-	case r.notify <- struct{}{}:
-	default: // one wake-up is there already
-	}
+	wakeUp(r.notify)
 }

@@ -1,6 +1,10 @@
 package zcrx
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
+)
 
 // readAhead bounds how far a receiver may be ahead of its consumer: how much it hands
 // over that nobody takes, and how much its socket may queue, which in ZeroCopy mode lies
@@ -22,7 +26,7 @@ func (r *Receiver) startAhead() {
 	first := firstReadAhead(r.pool.size(), len(r.pool.users().all))
 	r.mayBeAhead = min(max(r.mayBeAhead, first), int(r.pool.accounts().maxLeases))
 	r.windowMu.Lock()
-	r.ownWindow = r.ownWindow || !r.bounded && receiveBufferIsSet(r.socket.fd)
+	r.ownWindow = r.ownWindow || !r.bounded && sys.ReceiveBufferIsSet(r.socket.fd)
 	r.windowMu.Unlock()
 	r.fitWindow()
 }
@@ -78,7 +82,7 @@ func (r *Receiver) fitWindow() {
 		return
 	}
 	r.bounded = bytes > 0
-	if err := boundReceiveBuffer(r.socket.fd, bytes); err != nil {
+	if err := sys.BoundReceiveBuffer(r.socket.fd, bytes); err != nil {
 		r.loop.report("bound receive window", err) // it works, less fairly
 	}
 }
@@ -88,7 +92,7 @@ func (r *Receiver) fitWindow() {
 func (r *Receiver) setReceiveBuffer(bytes int) error {
 	r.windowMu.Lock()
 	defer r.windowMu.Unlock()
-	err := r.socket.use(func(fd int) error { return setReceiveBuffer(fd, bytes) })
+	err := r.socket.use(func(fd int) error { return sys.SetReceiveBuffer(fd, bytes) })
 	r.ownWindow = r.ownWindow || err == nil
 	return err
 }

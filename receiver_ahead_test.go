@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 func TestFirstReadAhead(t *testing.T) {
@@ -98,14 +100,14 @@ func TestReceiveWindow(t *testing.T) {
 	}
 	onLoop(r.startAhead)
 	assert.Equal(t, 64*page, size())
-	assert.True(t, receiveBufferIsSet(r.socket.fd))
+	assert.True(t, sys.ReceiveBufferIsSet(r.socket.fd))
 	onLoop(r.goFurtherAhead)
 	assert.Equal(t, 128*page, size())
 	p.memory.tcpWindow = 1 << 20
 	onLoop(r.goFurtherAhead)
-	assert.False(t, receiveBufferIsSet(r.socket.fd), "the kernel tunes it again")
+	assert.False(t, sys.ReceiveBufferIsSet(r.socket.fd), "the kernel tunes it again")
 	onLoop(r.goFurtherAhead)
-	assert.False(t, receiveBufferIsSet(r.socket.fd))
+	assert.False(t, sys.ReceiveBufferIsSet(r.socket.fd))
 }
 
 // TestOwnWindow: the size that a program sets stays, whenever it does.
@@ -118,7 +120,7 @@ func TestOwnWindow(t *testing.T) {
 		return n
 	}
 	_, before := newRescueReceiver(t, p)
-	require.NoError(t, setReceiveBuffer(before.socket.fd, 50_000))
+	require.NoError(t, sys.SetReceiveBuffer(before.socket.fd, 50_000))
 	_, after := newRescueReceiver(t, p)
 	require.NoError(t, p.loop.do(func() error {
 		before.startAhead()
@@ -208,7 +210,7 @@ func TestWriteBufferStays(t *testing.T) {
 	require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 50_000))
 	p.memory.tcpWindow = 1
 	onLoop(r.goFurtherAhead)
-	require.False(t, receiveBufferIsSet(fd))
+	require.False(t, sys.ReceiveBufferIsSet(fd))
 	locked, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK)
 	require.NoError(t, err)
 	assert.NotZero(t, locked&unix.SOCK_SNDBUF_LOCK)

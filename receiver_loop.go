@@ -2,6 +2,7 @@ package zcrx
 
 import (
 	"errors"
+	"io"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -60,6 +61,9 @@ func (r *Receiver) attach(pool BufferPool) error {
 	}
 	r.attached = true
 	if pool.Mode() == ZeroCopy {
+		// A packet with the URG flag whose payload lies in a pool makes the kernel panic
+		// (7.3.4; tcp_urg in net/ipv4/tcp_input.c copies from it and takes a failure for
+		// a bug), and any peer can send one.
 		if err := sys.DropUrgent(r.socket.fd); err != nil {
 			r.loop.report("drop urgent packets", err)
 		}
@@ -199,6 +203,20 @@ func (r *Receiver) noData(c *uring.CQE) {
 		r.rearm(&users.rearmedOther)
 	default:
 		r.end(receiveError(errno))
+	}
+}
+
+// meetEnd takes a 0 of the kernel for the end of the stream if there is nothing more.
+// RECV_ZC stops in front of an urgent byte (MSG_OOB), and returns 0 there if the peer has
+// ended the stream, as if nothing followed; recv(2) goes on behind it.
+func (r *Receiver) meetEnd() {
+	p, ok := r.pool.(*Pool)
+	if !ok || !sys.Readable(r.socket.fd) {
+		r.end(io.EOF)
+		return
+	}
+	if !r.paused && r.moving == nil { // else the receive that follows meets it again
+		p.rescue(r)
 	}
 }
 
@@ -405,9 +423,9 @@ func (r *Receiver) sawSupply() supply { return r.supplySeen }
 func (r *Receiver) allowance() *share { return r.share }
 func (r *Receiver) need() *shortage   { return &r.shortage }
 func (r *Receiver) slumber() *slumber { return &r.sleep }
-func (r *Receiver) oversleeps() bool  { return r.armed && bytesWaiting(r.socket.fd) }
+func (r *Receiver) oversleeps() bool  { return r.armed && sys.HasQueued(r.socket.fd) }
 
-func (r *Receiver) readNow(b []byte) (int, syscall.Errno) { return receiveNow(r.socket.fd, b) }
+func (r *Receiver) readNow(b []byte) (int, syscall.Errno) { return sys.ReceiveNow(r.socket.fd, b) }
 
 func (r *Receiver) take(buffers []Buffer) {
 	r.deliver(append(r.batch, buffers...), len(r.batch))

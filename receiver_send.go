@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"syscall"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -15,7 +16,7 @@ import (
 // has several goroutines send keeps their bytes apart himself.
 func (r *Receiver) TrySend(v [][]byte) (n int, err error) {
 	err = r.socket.use(func(fd int) error {
-		n, err = sendMessage(fd, v)
+		n, err = sys.SendNow(fd, v)
 		return err
 	})
 	return n, err
@@ -123,12 +124,7 @@ func (r *Receiver) pollWritable() error {
 	return nil
 }
 
-func (s *sending) wake() {
-	select {
-	case s.writable <- struct{}{}:
-	default: // one wake-up is there already
-	}
-}
+func (s *sending) wake() { wakeUp(s.writable) }
 
 // endSending ends what the writer has in flight.
 func (r *Receiver) endSending() {
@@ -141,7 +137,7 @@ func (r *Receiver) endSending() {
 	if r.sending.pinned {
 		// Bytes that the writer gets back must not be sent any more.
 		r.sending.aborted = true
-		abortSocket(r.socket.fd)
+		sys.ResetConn(r.socket.fd)
 	}
 }
 
@@ -213,7 +209,7 @@ func (r *Receiver) awaitZeroCopy(fd int, z *zeroCopySend, expired <-chan struct{
 			_ = r.do(func() error { r.stopZeroCopy(z); return nil }) // a loop that is closed ends it
 		case <-z.loop.done:
 			// The ring went with the send in it. The kernel may use the bytes still.
-			abortSocket(fd)
+			sys.ResetConn(fd)
 			return f, timedOut, ErrClosed
 		}
 	}
@@ -240,7 +236,7 @@ func (r *Receiver) startZeroCopy(z *zeroCopySend, p []byte) error {
 	if err != nil {
 		return err
 	}
-	sqe.PrepSendZC(r.socket.fd, p, msgNoSignal|msgWaitAll, uring.SendZCReportUsage)
+	sqe.PrepSendZC(r.socket.fd, p, sys.MsgNoSignal|sys.MsgWaitAll, uring.SendZCReportUsage)
 	z.loop, z.request = r.loop, sqe.UserData
 	r.sending.request, r.sending.inFlight, r.sending.pinned = sqe.UserData, true, true
 	return nil

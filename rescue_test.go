@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // newRescuePool makes a pool whose kernel is the test, on a real loop. Nothing is armed
@@ -39,10 +41,10 @@ func newRescuePool(t *testing.T, buffers int) *Pool {
 func newRescueReceiver(t *testing.T, p *Pool) (*net.TCPConn, *Receiver) {
 	t.Helper()
 	peer, conn := tcpPair(t)
-	fd, err := detachConn(conn)
+	fd, err := sys.DetachConn(conn)
 	require.NoError(t, err)
 	require.NoError(t, conn.Close())
-	require.NoError(t, setNonblock(fd, false))
+	require.NoError(t, sys.SetNonblock(fd, false))
 	r := newReceiver(p, fd)
 	r.paused = true
 	t.Cleanup(func() { assert.NoError(t, r.Close()) })
@@ -86,7 +88,7 @@ func TestRescueLeasesWhatItReads(t *testing.T) {
 	want := pattern(6, 2*int(pageSize())+10)
 	_, err := peer.Write(want)
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return bytesWaiting(r.socket.fd) }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return sys.HasQueued(r.socket.fd) }, 10*time.Second, time.Millisecond)
 	var got []byte
 	var held []Buffer
 	for len(got) < len(want) {
@@ -193,7 +195,7 @@ func TestHandlerClosesPoolBeforeFlush(t *testing.T) {
 	p.memory.join(p)
 	p.canFlush = true
 	peer, conn := tcpPair(t)
-	fd, err := detachConn(conn)
+	fd, err := sys.DetachConn(conn)
 	require.NoError(t, err)
 	require.NoError(t, conn.Close())
 	r := newReceiver(p, fd)

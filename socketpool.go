@@ -72,9 +72,21 @@ func (p *SocketPool) Stats() PoolStats {
 // socketBuffer is a buffer that is borrowed to be read into. It is none while mem is
 // nil.
 type socketBuffer struct {
-	id  uint32
-	mem []byte
+	pool *SocketPool
+	id   uint32
+	mem  []byte
 }
+
+// Get borrows the buffer, unless that was done before.
+func (b *socketBuffer) Get() []byte {
+	if b.mem == nil {
+		b.pool.tryBorrow(b)
+	}
+	return b.mem
+}
+
+// Put ends the borrowing.
+func (b *socketBuffer) Put() { b.pool.returnUnused(b) }
 
 // borrow waits for a buffer that nobody has: await returns when room has a value, or
 // an error if it is not to be waited for any longer.
@@ -131,8 +143,8 @@ func (p *SocketPool) lend(b *socketBuffer, id uint32) {
 	b.id, b.mem = id, p.memory[id]
 }
 
-// giveBack ends a borrowing that came to nothing.
-func (p *SocketPool) giveBack(b *socketBuffer) {
+// returnUnused ends a borrowing that came to nothing.
+func (p *SocketPool) returnUnused(b *socketBuffer) {
 	if b.mem == nil {
 		return
 	}
@@ -155,16 +167,13 @@ func (p *SocketPool) leaseTo(s *share, b socketBuffer, n int) Buffer {
 
 // The refiller's part, called with the ledger's lock held.
 
-func (p *SocketPool) refill(run *lease, _ int) (ownerNeeded bool) {
+func (p *SocketPool) giveBack(run *lease, _ int) {
 	for l := run; l != nil; l = l.next {
 		p.idle = append(p.idle, uint32(l.token))
 	}
 	p.tellWaiting()
-	return false
 }
 
-func (p *SocketPool) publish()             {}
-func (p *SocketPool) alert(bool)           {}
 func (p *SocketPool) returnCount() uint64  { return p.returns }
 func (p *SocketPool) starvingChanged(bool) {}
 func (p *SocketPool) free()                {}

@@ -38,9 +38,9 @@ func TestSocketPool(t *testing.T) {
 	cancel()
 	assert.ErrorIs(t, p.borrow(&c, until(ended)), context.Canceled)
 
-	p.giveBack(&a)
-	p.giveBack(&a) // it is none any more
-	p.giveBack(&c)
+	p.returnUnused(&a)
+	p.returnUnused(&a) // it is none any more
+	p.returnUnused(&c)
 	require.Len(t, p.idle, 1)
 	lease := p.leaseTo(&share{limit: 2}, b, 3)
 	assert.Equal(t, 1, p.Stats().Outstanding)
@@ -52,8 +52,8 @@ func TestSocketPool(t *testing.T) {
 	require.NoError(t, <-waits, "a released lease is lent again")
 	assert.ErrorIs(t, lease.Release(), ErrReleased)
 	assert.Empty(t, p.idle)
-	p.giveBack(&a)
-	p.giveBack(&c)
+	p.returnUnused(&a)
+	p.returnUnused(&c)
 	assert.Len(t, p.idle, 2)
 }
 
@@ -76,7 +76,7 @@ func TestSocketPoolWakesEverybody(t *testing.T) {
 				case err != nil:
 					assert.ErrorIs(t, err, context.DeadlineExceeded)
 				case k%2 == 0:
-					p.giveBack(&b)
+					p.returnUnused(&b)
 				default:
 					lease := p.leaseTo(s, b, 1)
 					runtime.Gosched()

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // SocketReceiver is a Receiver's counterpart in Socket mode: it reads a TCP
@@ -75,14 +77,14 @@ func (r *SocketReceiver) RecvBatch(ctx context.Context, dst []Buffer) (int, erro
 	if err := r.awaitShare(ctx); err != nil {
 		return 0, err
 	}
-	var b socketBuffer
+	b := socketBuffer{pool: r.pool}
 	for {
 		n, err := r.readUntil(ctx, &b)
 		if n > 0 { // an error that came along comes again
 			dst[0] = r.pool.leaseTo(r.share, b, n)
 			return 1, nil
 		}
-		r.pool.giveBack(&b)
+		r.pool.returnUnused(&b)
 		if err != nil {
 			return 0, err
 		}
@@ -91,6 +93,12 @@ func (r *SocketReceiver) RecvBatch(ctx context.Context, dst []Buffer) (int, erro
 			return 0, err
 		}
 	}
+}
+
+// readInto waits for data without a buffer: a connection that is idle holds none. If
+// there is data, but the pool has no buffer, it returns neither bytes nor an error.
+func (r *SocketReceiver) readInto(b *socketBuffer) (n int, err error) {
+	return sys.ReadConn(r.conn, r.raw, b)
 }
 
 // awaitShare waits while the connection has as many leases out as it may.

@@ -147,9 +147,9 @@ func newRegisteredRing(t *testing.T, flags uring.SetupFlags, n int, entries uint
 func receiveInto(t *testing.T, r *zcrxRing, id ZCRXID, limit uint32) (sender *net.TCPConn) {
 	t.Helper()
 	sender, conn := tcpPair(t)
-	fd, err := detachConn(conn)
+	fd, err := sys.DetachConn(conn)
 	require.NoError(t, err)
-	require.NoError(t, setNonblock(fd, false))
+	require.NoError(t, sys.SetNonblock(fd, false))
 	require.NoError(t, conn.Close())
 	t.Cleanup(func() { assert.NoError(t, sys.Close(fd)) })
 	r.GetSQE().PrepRecvZC(fd, uint32(id), limit)

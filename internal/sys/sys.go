@@ -1,7 +1,6 @@
 // Package sys has the system calls and the facts about kernel and process that
 // the packages of this module need below their own subject: memory, eventfds,
-// limits, namespaces, versions. Calls on sockets are not here, and nothing about
-// io_uring's rings. Off Linux everything builds, and what cannot work there
+// limits, namespaces, versions, sockets. Nothing here is about io_uring's rings. Off Linux everything builds, and what cannot work there
 // returns ErrNotLinux.
 package sys
 
@@ -24,4 +23,12 @@ func PollMask(events uint32) uint32 {
 		return events<<16 | events>>16
 	}
 	return events
+}
+
+// BorrowedMemory is what ReadConn reads into.
+type BorrowedMemory interface {
+	// Get returns the memory, nil if there is none at present.
+	Get() []byte
+	// Put gives back what Get returned: nothing was read.
+	Put()
 }

@@ -1,4 +1,4 @@
-package zcrx
+package sys
 
 import (
 	"errors"
@@ -6,29 +6,22 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
-// mapHugeTLB maps size bytes of reserved huge pages of 2 MiB.
-func mapHugeTLB(size uintptr) ([]byte, error) {
+// MapHugeTLB maps size bytes of reserved huge pages of 2 MiB, of which size is a
+// multiple. It returns an error that matches ENOMEM if there are not enough.
+func MapHugeTLB(size uintptr) ([]byte, error) {
 	const flags = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_HUGETLB | unix.MAP_POPULATE | unix.MAP_HUGE_2MB
-	mem, err := unix.MmapPtr(-1, 0, nil, size, unix.PROT_READ|unix.PROT_WRITE, flags)
-	if errors.Is(err, unix.ENOMEM) {
-		return nil, &UnsupportedError{
-			Feature: "memory of huge pages", Layer: LayerPrivilege, Err: os.NewSyscallError("mmap", err),
-			Remedy: "reserve huge pages: sysctl vm.nr_hugepages",
-		}
-	}
-	if err != nil {
-		return nil, os.NewSyscallError("mmap", err)
-	}
-	return unsafe.Slice((*byte)(mem), size), nil
+	return mapMemory(-1, size, unix.PROT_READ|unix.PROT_WRITE, flags)
 }
 
-// mapShared maps size bytes of a dma-buf for reading.
-func mapShared(fd int, size uintptr) ([]byte, error) {
-	mem, err := unix.MmapPtr(fd, 0, nil, size, unix.PROT_READ, unix.MAP_SHARED)
+// MapShared maps the first size bytes of fd, a dma-buf, for reading.
+func MapShared(fd int, size uintptr) ([]byte, error) {
+	return mapMemory(fd, size, unix.PROT_READ, unix.MAP_SHARED)
+}
+
+func mapMemory(fd int, size uintptr, prot, flags int) ([]byte, error) {
+	mem, err := unix.MmapPtr(fd, 0, nil, size, prot, flags)
 	if err != nil {
 		return nil, os.NewSyscallError("mmap", err)
 	}
@@ -42,18 +35,20 @@ type udmabufCreate struct {
 }
 
 const (
+	udmabufDevice  = "/dev/udmabuf"
 	udmabufCloexec = 1 << 0
 	udmabufIoctl   = 0x40187542 // UDMABUF_CREATE: _IOW('u', 0x42, struct udmabuf_create)
 )
 
-// newUDMABuf makes a dma-buf over size bytes of this process's memory. The caller
-// closes it.
-func newUDMABuf(size uintptr) (fd int, err error) {
+// NewUDMABuf makes a dma-buf over size bytes of memory of this process (Linux 4.20).
+// The caller closes the fd. The error is an *os.PathError if the process cannot open
+// /dev/udmabuf.
+func NewUDMABuf(size uintptr) (fd int, err error) {
 	memfd, err := unix.MemfdCreate("zcrx", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return -1, os.NewSyscallError("memfd_create", err)
 	}
-	defer func() { err = errors.Join(err, sys.Close(memfd)) }() // the dma-buf holds the memory
+	defer func() { err = errors.Join(err, Close(memfd)) }() // the dma-buf holds the memory
 	if err := unix.Ftruncate(memfd, int64(size)); err != nil {
 		return -1, os.NewSyscallError("ftruncate", err)
 	}
@@ -61,12 +56,9 @@ func newUDMABuf(size uintptr) (fd int, err error) {
 	if _, err := unix.FcntlInt(uintptr(memfd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK); err != nil {
 		return -1, os.NewSyscallError("fcntl", err)
 	}
-	device, err := os.OpenFile("/dev/udmabuf", os.O_RDWR, 0)
+	device, err := os.OpenFile(udmabufDevice, os.O_RDWR, 0)
 	if err != nil {
-		return -1, &UnsupportedError{
-			Feature: "udmabuf", Layer: LayerKernel, MinKernel: "4.20", Err: err,
-			Remedy: "use a kernel with CONFIG_UDMABUF and a process that may open /dev/udmabuf, or give a dma-buf of your own",
-		}
+		return -1, err
 	}
 	defer func() { err = errors.Join(err, device.Close()) }()
 	create := udmabufCreate{memfd: uint32(memfd), flags: udmabufCloexec, size: uint64(size)}

@@ -1,6 +1,6 @@
 //go:build unix
 
-package zcrx
+package sys
 
 import (
 	"errors"
@@ -10,16 +10,19 @@ import (
 	"syscall"
 )
 
-// readInto waits for data without a buffer: a connection that is idle holds none. If
-// there is data, but the pool has no buffer, it returns neither bytes nor an error.
-func (r *SocketReceiver) readInto(b *socketBuffer) (n int, err error) {
+// ReadConn reads from conn, whose RawConn is raw, into m. It
+// borrows m only once there is something to read, so that a connection that is idle
+// holds no memory. If there is no memory, ReadConn returns 0 and no error. The end of the
+// stream is io.EOF.
+func ReadConn(_ *net.TCPConn, raw syscall.RawConn, m BorrowedMemory) (n int, err error) {
+	var mem []byte
 	var errno error
-	err = r.raw.Read(func(fd uintptr) bool {
-		if b.mem == nil && !r.pool.tryBorrow(b) {
+	err = raw.Read(func(fd uintptr) bool {
+		if mem = m.Get(); mem == nil {
 			return true
 		}
-		if n, errno = readSocket(int(fd), b.mem); errors.Is(errno, syscall.EAGAIN) {
-			r.pool.giveBack(b)
+		if n, errno = readSocket(int(fd), mem); errors.Is(errno, syscall.EAGAIN) {
+			m.Put()
 			return false
 		}
 		return true
@@ -29,7 +32,7 @@ func (r *SocketReceiver) readInto(b *socketBuffer) (n int, err error) {
 		return 0, op.Err // of waiting, not of a Read of the RawConn
 	case err != nil:
 		return 0, err
-	case b.mem == nil:
+	case mem == nil:
 		return 0, nil
 	case errno != nil:
 		return 0, os.NewSyscallError("read", errno)
