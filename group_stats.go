@@ -95,29 +95,3 @@ func countersFinal(pool BufferPool) bool {
 	defer g.mu.Unlock()
 	return g.freed
 }
-
-// add adds another pool's counters.
-func (s *PoolStats) add(o *PoolStats) {
-	s.Completions += o.Completions
-	s.Bytes += o.Bytes
-	s.Returned += o.Returned
-	s.Outstanding += o.Outstanding
-	s.Waiting += o.Waiting
-	s.RefillFull += o.RefillFull
-	s.Flushes += o.Flushes
-	s.FlushErrors += o.FlushErrors
-	s.RearmedNoBuffer += o.RearmedNoBuffer
-	s.RearmedQueueFull += o.RearmedQueueFull
-	s.RearmedOther += o.RearmedOther
-	s.Paused += o.Paused
-	s.Rescues += o.Rescues
-	s.RescuedBytes += o.RescuedBytes
-	s.Stalls += o.Stalls
-	s.AllocFailures += o.AllocFailures
-	s.CopyEvents += o.CopyEvents
-	s.CopiedFragments += o.CopiedFragments
-	s.CopiedBytes += o.CopiedBytes
-	s.DoubleReleases += o.DoubleReleases
-	s.UsesAfterRelease += o.UsesAfterRelease
-	s.Warnings = addWarnings(s.Warnings, o.Warnings)
-}

@@ -248,6 +248,20 @@ func (g *ledger) freeIfUnused() {
 	}
 }
 
+func (g *ledger) stats() PoolStats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.statsLocked()
+}
+
+func (g *ledger) statsLocked() PoolStats {
+	return PoolStats{
+		Completions: g.completions.Load(), Bytes: g.bytes.Load(),
+		Returned: g.returns, Outstanding: g.outstandingLocked(),
+		DoubleReleases: g.doubleReleases.Load(), UsesAfterRelease: g.usesAfterRelease.Load(),
+	}
+}
+
 // hasLeases tells whether leases are out.
 func (g *ledger) hasLeases() bool {
 	g.mu.Lock()

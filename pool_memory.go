@@ -34,13 +34,13 @@ type poolMemory struct {
 	region      []byte // refill queue and statistics
 	refillQueue refillQueue
 	waiting     offsetQueue
-	members     []*Pool     // those that have a ring
-	starving    int         // how many of them wait for a return
-	returns     uint64      // leases given back so far, to all members
-	refillFull  uint64      // those that found the refill queue full
-	rescuedOut  int         // leases out whose bytes lie outside the areas
-	refs        int         // members that are not freed, and handles
-	left        SharedStats // counters of the members that have left
+	members     []*Pool   // those that have a ring
+	starving    int       // how many of them wait for a return
+	returns     uint64    // leases given back so far, to all members
+	refillFull  uint64    // those that found the refill queue full
+	rescuedOut  int       // leases out whose bytes lie outside the areas
+	refs        int       // members that are not freed, and handles
+	left        PoolStats // counters of the members that have left
 	copied      *copyStats
 	lastCopied  copyStats // what copied said when region was unmapped
 
@@ -203,7 +203,8 @@ func (m *poolMemory) leave(p *Pool) {
 	defer m.mu.Unlock()
 	if i := slices.Index(m.members, p); i >= 0 {
 		m.members = slices.Delete(m.members, i, i+1)
-		m.left.add(p)
+		c := p.counters()
+		m.left.add(&c)
 	}
 	if p.starving {
 		p.starving = false

@@ -1,77 +1,148 @@
 package zcrx
 
-// SharedStats is a snapshot of a whole pool: of what its members, the owner and
-// the importers, have in common, and of their counters added up, with those of
-// members that have gone. Reading changes nothing. Misuse is not in it: it is
-// counted for the member whose lease it was.
-type SharedStats struct {
-	Members       int `json:"members"`        // members on a ring
-	Holders       int `json:"holders"`        // who needs the memory: members with a user or a lease left, and handles
-	RefillEntries int `json:"refill_entries"` // size of the refill queue
-	RefillPending int `json:"refill_pending"` // entries in it that the kernel has not taken
-	Waiting       int `json:"waiting"`        // returned buffers that wait for room in it
+import "slices"
 
-	Completions uint64 `json:"completions"`
-	Bytes       uint64 `json:"bytes"`
-	Returned    uint64 `json:"returned"`
-	Outstanding int    `json:"outstanding"`
-	RefillFull  uint64 `json:"refill_full"`
-	Flushes     uint64 `json:"flushes"`
-	FlushErrors uint64 `json:"flush_errors"`
+// PoolStats is a snapshot of a pool's counters. Reading changes nothing.
+type PoolStats struct {
+	Completions uint64 `json:"completions"` // data completions, each leased as a Buffer; of a bundle each Buffer
+	Bytes       uint64 `json:"bytes"`       // in them
+	Returned    uint64 `json:"returned"`    // leases given back
+	Outstanding int    `json:"outstanding"` // leases that are out
+	Waiting     int    `json:"waiting"`     // returned buffers of all members that wait for room in the refill queue
 
+	RefillFull  uint64 `json:"refill_full"`  // returns that found the refill queue full
+	Flushes     uint64 `json:"flushes"`      // FLUSH_RQ system calls
+	FlushErrors uint64 `json:"flush_errors"` // flushes that failed
+
+	// Receives ended by the kernel and armed again, by cause: no buffer was
+	// free (ENOMEM, ENOBUFS), the completion queue was full (ENOSPC), or the
+	// kernel ended it without an error.
 	RearmedNoBuffer  uint64 `json:"rearmed_no_buffer"`
 	RearmedQueueFull uint64 `json:"rearmed_queue_full"`
 	RearmedOther     uint64 `json:"rearmed_other"`
+	Paused           uint64 `json:"paused"` // times that a receiver had PoolConfig.MaxLeases leases out, or was too far ahead of its consumer
 
+	// What the kernel could not copy for want of a buffer is read from the socket into
+	// memory of its own, and leased as any other bytes: RescuedBytes in Rescues Buffers.
+	// Stalls counts how often that was not possible either, and the receive put off.
 	Rescues      uint64 `json:"rescues"`
 	RescuedBytes uint64 `json:"rescued_bytes"`
 	Stalls       uint64 `json:"stalls"`
 
-	AllocFailures   uint64 `json:"alloc_failures"`
-	CopyEvents      uint64 `json:"copy_events"`
-	CopiedFragments uint64 `json:"copied_fragments"`
-	CopiedBytes     uint64 `json:"copied_bytes"`
+	AllocFailures   uint64 `json:"alloc_failures"`   // allocation-failure events (Linux 7.2)
+	CopyEvents      uint64 `json:"copy_events"`      // times that the kernel began to copy (Linux 7.2)
+	CopiedFragments uint64 `json:"copied_fragments"` // fragments that the kernel copied (Linux 7.2)
+	CopiedBytes     uint64 `json:"copied_bytes"`     // bytes that the kernel copied, as far as it tells, and RescuedBytes
+
+	DoubleReleases   uint64 `json:"double_releases"`
+	UsesAfterRelease uint64 `json:"uses_after_release"`
+
+	// Warnings are the owner's, of numbers that do not fit: see PoolConfig.Warnings.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
-// SharedStats returns for the whole pool what Stats returns for this member; any
-// member may be asked, also one that is closed. The fields mean what they mean in
-// PoolStats. Safe from any goroutine.
+// Stats is a snapshot of this member's counters, of its own leases and receives;
+// Waiting is the whole pool's. CopiedBytes comes from the kernel, for the owner,
+// which counts copied fragments but not what it copies out of a packet's linear
+// part: 0 is no proof of zero copy. In DeviceLess mode everything is copied.
+func (p *Pool) Stats() PoolStats {
+	m := p.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := p.counters()
+	s.Waiting = m.waiting.len()
+	if p.owner {
+		m.addCopied(&s)
+	}
+	p.countCopies(&s)
+	return s
+}
+
+// counters returns what the member counts by itself. It is called with memory.mu held.
+func (p *Pool) counters() PoolStats {
+	s := p.ledger.statsLocked()
+	p.receivers.addTo(&s)
+	s.Flushes, s.FlushErrors = p.flushes.Load(), p.flushErrors.Load()
+	s.RefillFull = p.refillFull.Load()
+	s.AllocFailures, s.CopyEvents = p.allocFailures.Load(), p.copyEvents.Load()
+	s.Rescues, s.RescuedBytes, s.Stalls = p.rescued.Load(), p.rescuedBytes.Load(), p.stalls.Load()
+	s.CopiedBytes = s.RescuedBytes
+	s.Warnings = slices.Clone(p.warnings)
+	return s
+}
+
+// countCopies knows that all is copied in DeviceLess mode.
+func (p *Pool) countCopies(s *PoolStats) {
+	if p.mode == DeviceLess {
+		s.CopiedBytes = s.Bytes
+	}
+}
+
+// addCopied adds what the kernel copied for all members. It is called with mu held.
+func (m *poolMemory) addCopied(s *PoolStats) {
+	c := m.readCopied()
+	s.CopiedFragments += c.fragments
+	s.CopiedBytes += c.bytes
+}
+
+// SharedStats is a snapshot of a whole pool: the counters of its members, the owner and
+// the importers, added up with those of members that have gone, and what the members have
+// in common. Misuse of a member's leases counts as long as the member is on a ring.
+type SharedStats struct {
+	PoolStats
+
+	Members       int `json:"members"`        // members on a ring
+	Holders       int `json:"holders"`        // who needs the memory: members with a user or a lease left, and handles
+	RefillEntries int `json:"refill_entries"` // size of the refill queue
+	RefillPending int `json:"refill_pending"` // entries in it that the kernel has not taken
+}
+
+// SharedStats returns for the whole pool what Stats returns for this member. Any member
+// may be asked, also one that is closed. It changes nothing, and is safe from any
+// goroutine.
 func (p *Pool) SharedStats() SharedStats {
 	m := p.memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.left
+	s := SharedStats{PoolStats: m.left, Members: len(m.members), Holders: m.refs, RefillEntries: int(m.entries)}
+	s.Warnings = slices.Clone(m.left.Warnings)
 	for _, member := range m.members {
-		s.add(member)
+		c := member.counters()
+		s.add(&c)
 	}
-	s.Members, s.Holders = len(m.members), m.refs
-	s.RefillEntries, s.Waiting = int(m.entries), m.waiting.len()
+	s.Waiting = m.waiting.len()
 	if m.region != nil {
 		s.RefillPending = int(m.refillQueue.pending())
 	}
 	s.Returned, s.RefillFull = m.returns, m.refillFull
 	s.Outstanding = max(0, int(s.Completions-s.Returned)) // as in outstandingLocked
-	c := m.readCopied()
-	s.CopiedFragments, s.CopiedBytes = c.fragments, c.bytes+s.RescuedBytes
-	if p.mode == DeviceLess {
-		s.CopiedBytes = s.Bytes
-	}
+	m.addCopied(&s.PoolStats)
+	p.countCopies(&s.PoolStats)
 	return s
 }
 
-// add adds up what a member counts on its loop's thread, and so no longer once it
-// has left.
-func (s *SharedStats) add(p *Pool) {
-	s.Completions += p.completions.Load()
-	s.Bytes += p.bytes.Load()
-	s.Flushes += p.flushes.Load()
-	s.FlushErrors += p.flushErrors.Load()
-	s.RearmedNoBuffer += p.receivers.rearmedNoBuffer.Load()
-	s.RearmedQueueFull += p.receivers.rearmedQueueFull.Load()
-	s.RearmedOther += p.receivers.rearmedOther.Load()
-	s.Rescues += p.rescued.Load()
-	s.RescuedBytes += p.rescuedBytes.Load()
-	s.Stalls += p.stalls.Load()
-	s.AllocFailures += p.allocFailures.Load()
-	s.CopyEvents += p.copyEvents.Load()
+// add adds another pool's counters.
+func (s *PoolStats) add(o *PoolStats) {
+	s.Completions += o.Completions
+	s.Bytes += o.Bytes
+	s.Returned += o.Returned
+	s.Outstanding += o.Outstanding
+	s.Waiting += o.Waiting
+	s.RefillFull += o.RefillFull
+	s.Flushes += o.Flushes
+	s.FlushErrors += o.FlushErrors
+	s.RearmedNoBuffer += o.RearmedNoBuffer
+	s.RearmedQueueFull += o.RearmedQueueFull
+	s.RearmedOther += o.RearmedOther
+	s.Paused += o.Paused
+	s.Rescues += o.Rescues
+	s.RescuedBytes += o.RescuedBytes
+	s.Stalls += o.Stalls
+	s.AllocFailures += o.AllocFailures
+	s.CopyEvents += o.CopyEvents
+	s.CopiedFragments += o.CopiedFragments
+	s.CopiedBytes += o.CopiedBytes
+	s.DoubleReleases += o.DoubleReleases
+	s.UsesAfterRelease += o.UsesAfterRelease
+	s.Warnings = addWarnings(s.Warnings, o.Warnings)
 }

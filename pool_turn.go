@@ -1,7 +1,6 @@
 package zcrx
 
 import (
-	"slices"
 	"sync/atomic"
 
 	"github.com/zcrx-go/zcrx/uring"
@@ -131,82 +130,5 @@ func (p *Pool) flushed(l *Loop, f *flushRequest) {
 	// Room was made: what still waits goes in before the loop sleeps.
 	if p.drain() > 0 {
 		l.again = true
-	}
-}
-
-// PoolStats is a snapshot of a pool's counters. Reading changes nothing.
-type PoolStats struct {
-	Completions uint64 `json:"completions"` // data completions, each leased as a Buffer; of a bundle each Buffer
-	Bytes       uint64 `json:"bytes"`       // in them
-	Returned    uint64 `json:"returned"`    // leases given back
-	Outstanding int    `json:"outstanding"` // leases that are out
-	Waiting     int    `json:"waiting"`     // returned buffers of all members that wait for room in the refill queue
-
-	RefillFull  uint64 `json:"refill_full"`  // returns that found the refill queue full
-	Flushes     uint64 `json:"flushes"`      // FLUSH_RQ system calls
-	FlushErrors uint64 `json:"flush_errors"` // flushes that failed
-
-	// Receives ended by the kernel and armed again, by cause: no buffer was
-	// free (ENOMEM, ENOBUFS), the completion queue was full (ENOSPC), or the
-	// kernel ended it without an error.
-	RearmedNoBuffer  uint64 `json:"rearmed_no_buffer"`
-	RearmedQueueFull uint64 `json:"rearmed_queue_full"`
-	RearmedOther     uint64 `json:"rearmed_other"`
-	Paused           uint64 `json:"paused"` // times that a receiver had PoolConfig.MaxLeases leases out, or was too far ahead of its consumer
-
-	// What the kernel could not copy for want of a buffer is read from the socket into
-	// memory of its own, and leased as any other bytes: RescuedBytes in Rescues Buffers.
-	// Stalls counts how often that was not possible either, and the receive put off.
-	Rescues      uint64 `json:"rescues"`
-	RescuedBytes uint64 `json:"rescued_bytes"`
-	Stalls       uint64 `json:"stalls"`
-
-	AllocFailures   uint64 `json:"alloc_failures"`   // allocation-failure events (Linux 7.2)
-	CopyEvents      uint64 `json:"copy_events"`      // times that the kernel began to copy (Linux 7.2)
-	CopiedFragments uint64 `json:"copied_fragments"` // fragments that the kernel copied (Linux 7.2)
-	CopiedBytes     uint64 `json:"copied_bytes"`     // bytes that the kernel copied, as far as it tells, and RescuedBytes
-
-	DoubleReleases   uint64 `json:"double_releases"`
-	UsesAfterRelease uint64 `json:"uses_after_release"`
-
-	// Warnings are the owner's, of numbers that do not fit: see PoolConfig.Warnings.
-	Warnings []string `json:"warnings,omitempty"`
-}
-
-// Stats is a snapshot of this member's counters, of its own leases and receives;
-// Waiting is the whole pool's. CopiedBytes comes from the kernel, for the owner,
-// which counts copied fragments but not what it copies out of a packet's linear
-// part: 0 is no proof of zero copy. In DeviceLess mode everything is copied.
-func (p *Pool) Stats() PoolStats {
-	s := p.ledger.stats()
-	p.receivers.addTo(&s)
-	s.Flushes, s.FlushErrors = p.flushes.Load(), p.flushErrors.Load()
-	s.RefillFull = p.refillFull.Load()
-	s.AllocFailures, s.CopyEvents = p.allocFailures.Load(), p.copyEvents.Load()
-
-	m := p.memory
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s.Waiting = m.waiting.len()
-	if p.owner {
-		c := m.readCopied()
-		s.CopiedFragments, s.CopiedBytes = c.fragments, c.bytes
-	}
-	s.Rescues, s.RescuedBytes, s.Stalls = p.rescued.Load(), p.rescuedBytes.Load(), p.stalls.Load()
-	s.CopiedBytes += s.RescuedBytes
-	s.Warnings = slices.Clone(p.warnings)
-	if p.mode == DeviceLess {
-		s.CopiedBytes = s.Bytes
-	}
-	return s
-}
-
-func (g *ledger) stats() PoolStats {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return PoolStats{
-		Completions: g.completions.Load(), Bytes: g.bytes.Load(),
-		Returned: g.returns, Outstanding: g.outstandingLocked(),
-		DoubleReleases: g.doubleReleases.Load(), UsesAfterRelease: g.usesAfterRelease.Load(),
 	}
 }
