@@ -34,17 +34,16 @@ type Receiver struct {
 
 	loopSide // of the loop's thread
 
-	mu       sync.Mutex
-	incoming []Buffer      // guarded by mu: handed over by the loop
-	ahead    bool          // guarded by mu: the receive is paused until the consumer takes incoming
-	err      error         // guarded by mu: what follows the last buffer
-	asleep   bool          // guarded by mu: the consumer waits for notify
-	unwanted bool          // guarded by mu: nobody will consume
-	notify   chan struct{} // holds one wake-up
+	notify chan struct{} // holds one wake-up
 
-	consumer sync.Mutex
-	taken    []Buffer // guarded by consumer: swapped with incoming when used up
-	next     int      // guarded by consumer: index of the first not given out
+	mu sync.Mutex
+	// Guarded by mu:
+	incoming bufferQueue // handed over by the loop, for the consumer to take
+	err      error       // what follows the last buffer
+	asleep   bool        // the consumer waits for notify
+	unwanted bool        // nobody will consume
+	ahead    bool        // the receive is paused until no more than enough are left of incoming
+	enough   int
 }
 
 // home is where a receiver is, for other goroutines than its loop's.
@@ -197,17 +196,22 @@ func (r *Receiver) TryRecv(dst []Buffer) (int, error) {
 	if len(dst) == 0 {
 		return 0, nil
 	}
-	r.consumer.Lock()
-	defer r.consumer.Unlock()
-	if r.next == len(r.taken) {
-		if there, err := r.takeIncoming(); !there {
-			return 0, err
-		}
+	var err error
+	r.mu.Lock()
+	n := r.incoming.take(dst)
+	caughtUp := r.caughtUp()
+	if n == 0 {
+		err = r.err
+		r.asleep = err == nil
 	}
-	n := copy(dst, r.taken[r.next:])
-	clear(r.taken[r.next : r.next+n])
-	r.next += n
-	return n, nil
+	r.mu.Unlock()
+	switch here := r.home.Load(); {
+	case caughtUp:
+		here.pool.accounts().resumeSoon(here.share)
+	case n == 0 && err == nil && r.isPaused.Load():
+		here.pool.accounts().resumeEarly(here.share)
+	}
+	return n, err
 }
 
 // Readable returns a channel from which a value can be received once there may be
@@ -267,11 +271,8 @@ func (r *Receiver) Handle(first []Buffer, fn func(buffers []Buffer, err error)) 
 
 // untaken takes away what the consumer has not got yet. It is for the loop's thread.
 func (r *Receiver) untaken() []Buffer {
-	r.consumer.Lock()
-	defer r.consumer.Unlock()
 	r.mu.Lock()
-	left := slices.Concat(r.taken[r.next:], r.incoming)
-	r.taken, r.next, r.incoming = nil, 0, nil
+	left := r.incoming.takeAll()
 	caughtUp := r.caughtUp()
 	r.mu.Unlock()
 	if caughtUp {
@@ -279,28 +280,6 @@ func (r *Receiver) untaken() []Buffer {
 		r.pool.accounts().resumeSoon(r.share)
 	}
 	return left
-}
-
-// takeIncoming swaps taken, which is used up, for what the loop has handed over. If that
-// is nothing, the consumer is about to wait. The consumer lock is held.
-func (r *Receiver) takeIncoming() (there bool, err error) {
-	r.mu.Lock()
-	r.taken, r.incoming = r.incoming, r.taken[:0]
-	r.next = 0
-	caughtUp := r.caughtUp()
-	there = len(r.taken) > 0
-	if !there {
-		err = r.err
-		r.asleep = err == nil
-	}
-	r.mu.Unlock()
-	switch here := r.home.Load(); {
-	case there && caughtUp:
-		here.pool.accounts().resumeSoon(here.share)
-	case !there && err == nil && r.isPaused.Load():
-		here.pool.accounts().resumeEarly(here.share)
-	}
-	return there, err
 }
 
 // Close ends the connection: the receive is cancelled, what it still delivers
@@ -326,16 +305,11 @@ func (r *Receiver) Close() error {
 		}
 	}
 	r.mu.Lock()
-	left := r.incoming
-	r.incoming, r.unwanted, r.err = nil, true, ErrClosed
+	left := r.incoming.takeAll()
+	r.unwanted, r.err = true, ErrClosed
 	r.wakeConsumer()
 	r.mu.Unlock()
 	_ = ReleaseAll(left) // they were never given out: no double release can be
-
-	r.consumer.Lock()
-	defer r.consumer.Unlock()
-	_ = ReleaseAll(r.taken[r.next:])
-	r.taken, r.next = nil, 0
 	return nil
 }
 

@@ -14,7 +14,7 @@ import (
 type readAhead struct {
 	mayBeAhead int  // in Buffers
 	handedOver bool // some were, since mayBeAhead was set
-	behind     bool // the consumer is: r is paused until he has taken what is there
+	behind     bool // the consumer is: r is paused until he has taken half of what is there
 
 	windowMu  sync.Mutex
 	bounded   bool // guarded by windowMu: we set the size of the socket's receive buffer
@@ -31,22 +31,24 @@ func (r *Receiver) startAhead() {
 	r.fitWindow()
 }
 
-// tooFarAhead tells whether r is to be paused until its consumer has taken all that is
-// there. It is called with mu held.
+// tooFarAhead tells whether r is to be paused until its consumer has taken half of what
+// is there. It is called with mu held.
 func (r *Receiver) tooFarAhead() bool {
-	if r.ended || r.paused || len(r.incoming) < r.mayBeAhead {
+	if r.ended || r.paused || r.incoming.len() < r.mayBeAhead {
 		return false
 	}
-	r.ahead = true
+	r.ahead, r.enough = true, r.incoming.len()/2
 	return true
 }
 
-// caughtUp tells the consumer, who has taken everything, whether r is to be resumed. It
-// is called with mu held, by any goroutine.
+// caughtUp tells the consumer, who has just taken some, whether r is to be resumed. It is
+// called with mu held, by any goroutine.
 func (r *Receiver) caughtUp() bool {
-	was := r.ahead
+	if !r.ahead || r.incoming.len() > r.enough {
+		return false
+	}
 	r.ahead = false
-	return was
+	return true
 }
 
 // keepUp lets r be further ahead if its consumer has taken all that was handed over. That
@@ -56,7 +58,7 @@ func (r *Receiver) keepUp() {
 		return
 	}
 	r.mu.Lock()
-	keepsUp := len(r.incoming) == 0
+	keepsUp := r.incoming.len() == 0
 	r.mu.Unlock()
 	if keepsUp {
 		r.goFurtherAhead()

@@ -310,7 +310,7 @@ func (r *Receiver) handOver(batch []Buffer) {
 	r.mu.Lock()
 	unwanted := r.unwanted
 	if !unwanted {
-		r.incoming = append(r.incoming, batch...)
+		r.incoming.add(batch)
 	}
 	tooFar := !unwanted && r.tooFarAhead()
 	if r.ended && r.err == nil {
@@ -322,7 +322,7 @@ func (r *Receiver) handOver(batch []Buffer) {
 		_ = ReleaseAll(batch)
 	}
 	if tooFar {
-		// Whoever takes it all, perhaps right now, has the loop resume r in a turn to come.
+		// Who takes half of it, perhaps right now, has the loop resume r in a turn to come.
 		r.behind = true
 		r.pause()
 	}

@@ -62,7 +62,7 @@ func rescueNow(t *testing.T, p *Pool, r *Receiver) []Buffer {
 	}))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	got, r.incoming = r.incoming, nil
+	got = r.incoming.takeAll()
 	return got
 }
 
@@ -258,7 +258,7 @@ func TestRescueGoesOnWithRoom(t *testing.T) {
 	}))
 	assert.Positive(t, got)
 	r.mu.Lock()
-	held, r.incoming = r.incoming, nil
+	held = r.incoming.takeAll()
 	r.mu.Unlock()
 	require.NoError(t, ReleaseAll(held))
 }

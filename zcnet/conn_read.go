@@ -17,16 +17,22 @@ const readBatch = 32
 
 var errHandled = errors.New("a Handler takes the connection's bytes")
 
-// startReading takes the turn and sees that there is something in the inbox. The
-// caller leaves, unless there is an error.
-func (c *Conn) startReading(ctx context.Context) error {
-	expired := c.readLimit.done()
-	if err := c.reading.enter(ctx, expired, c.closed); err != nil {
+// takeTurn waits for the caller's turn to read. Unless it returns an error, the caller
+// calls endReading.
+func (c *Conn) takeTurn(ctx context.Context) error {
+	err := c.reading.enter(ctx, c.readLimit.done(), c.closed)
+	if err != nil {
 		return err
 	}
-	err := c.mayRead(ctx)
-	if err == nil && c.inbox.empty() {
-		err = c.fill(ctx)
+	switch {
+	case c.isClosed():
+		err = zcrx.ErrClosed
+	case c.handled:
+		err = errHandled
+	case c.readLimit.hasPassed():
+		err = os.ErrDeadlineExceeded
+	default:
+		err = ctx.Err()
 	}
 	if err != nil {
 		c.endReading()
@@ -34,18 +40,18 @@ func (c *Conn) startReading(ctx context.Context) error {
 	return err
 }
 
-// mayRead is called by whose turn it is.
-func (c *Conn) mayRead(ctx context.Context) error {
-	if c.isClosed() {
-		return zcrx.ErrClosed
+// startReading is takeTurn that waits until there is something in the inbox.
+func (c *Conn) startReading(ctx context.Context) error {
+	if err := c.takeTurn(ctx); err != nil {
+		return err
 	}
-	if c.handled {
-		return errHandled
+	if c.inbox.empty() {
+		if err := c.fill(ctx); err != nil {
+			c.endReading()
+			return err
+		}
 	}
-	if c.readLimit.hasPassed() {
-		return os.ErrDeadlineExceeded
-	}
-	return ctx.Err()
+	return nil
 }
 
 // fill waits for more, and adds it to the inbox. It is called by whose turn it is.
@@ -72,11 +78,15 @@ func (c *Conn) RecvBatch(ctx context.Context, dst []zcrx.Buffer) (int, error) {
 	if len(dst) == 0 {
 		return 0, nil
 	}
-	if err := c.startReading(ctx); err != nil {
+	if err := c.takeTurn(ctx); err != nil {
 		return 0, c.opError("read", err)
 	}
 	defer c.endReading()
-	return c.inbox.take(dst), nil
+	if !c.inbox.empty() {
+		return c.inbox.take(dst), nil
+	}
+	n, err := c.socket.recv(ctx, dst, c.readLimit.done())
+	return n, c.opError("read", err)
 }
 
 // Buffers ranges over the buffers up to the end of the stream; the body must
@@ -116,11 +126,11 @@ func (c *Conn) Peek(ctx context.Context, n int) ([]byte, error) {
 	if n < 0 || n > maxPeek {
 		return nil, c.opError("read", rangeError("number of bytes to peek at,", int64(n), 0, maxPeek))
 	}
-	if err := c.reading.enter(ctx, c.readLimit.done(), c.closed); err != nil {
+	err := c.takeTurn(ctx)
+	if err != nil {
 		return nil, c.opError("read", err)
 	}
 	defer c.endReading()
-	err := c.mayRead(ctx)
 	for err == nil && c.inbox.bytes < n {
 		if c.inbox.leases() >= mergeAt(c.socket.maxLeases()) {
 			c.inbox.copyOut()

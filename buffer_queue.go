@@ -1,0 +1,37 @@
+package zcrx
+
+import "slices"
+
+// bufferQueue is Buffers in the order in which they came.
+type bufferQueue struct {
+	buffers []Buffer // those from first on are in the queue, the others are zero
+	first   int
+}
+
+func (q *bufferQueue) len() int { return len(q.buffers) - q.first }
+
+func (q *bufferQueue) add(buffers []Buffer) {
+	if q.first > 0 && len(q.buffers)+len(buffers) > cap(q.buffers) {
+		left := copy(q.buffers, q.buffers[q.first:])
+		clear(q.buffers[left:])
+		q.buffers, q.first = q.buffers[:left], 0
+	}
+	q.buffers = append(q.buffers, buffers...)
+}
+
+// take moves as many Buffers as fit into dst, and returns how many these are.
+func (q *bufferQueue) take(dst []Buffer) int {
+	n := copy(dst, q.buffers[q.first:])
+	clear(q.buffers[q.first : q.first+n])
+	if q.first += n; q.len() == 0 {
+		q.buffers, q.first = q.buffers[:0], 0
+	}
+	return n
+}
+
+// takeAll empties the queue.
+func (q *bufferQueue) takeAll() []Buffer {
+	all := slices.Clone(q.buffers[q.first:])
+	*q = bufferQueue{}
+	return all
+}
