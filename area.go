@@ -145,7 +145,12 @@ func (a *area) locate(offset, n uint64) (unsafe.Pointer, error) {
 	if data := a.at(offset, n); data != nil {
 		return data, nil
 	}
-	return nil, fmt.Errorf("%w: %d bytes at offset %d of %d, buffers of %d", errBadCompletion, n, offset, len(a.mem), a.bufferSize)
+	return nil, a.outside(offset, n)
+}
+
+// outside says that at found nothing.
+func (a *area) outside(offset, n uint64) error {
+	return fmt.Errorf("%w: %d bytes at offset %d of %d, buffers of %d", errBadCompletion, n, offset, len(a.mem), a.bufferSize)
 }
 
 // unmap gives the memory back; the kernel, should it still hold pages, has pinned

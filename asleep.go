@@ -6,7 +6,7 @@ import "time"
 // with an error: for want of a buffer to copy into, or of room in the completion queue.
 // It goes on with the connection's next packet, and if that was the last one, never. In
 // DeviceLess mode, where everything is copied, the pool's own accounts tell when that may
-// be (noteDry); a full completion queue is seen by the loop (queueWasFull). In ZeroCopy
+// be (poolMemory.noteLease); a full completion queue is seen by the loop (queueWasFull). In ZeroCopy
 // mode nothing tells what the kernel has to copy. There, receivers that got something are
 // looked at some time after: if bytes wait in the socket and the receive brought none, it
 // is nudged, and ends with the error that it should have ended with.

@@ -55,7 +55,8 @@ func (b Buffer) Release() error {
 	if b.lease == nil {
 		return nil
 	}
-	if home := b.lease.home; !home.takeBack(b.lease, b.generation) {
+	home := b.lease.home
+	if _, doubles := home.takeBack([]Buffer{b}); doubles > 0 {
 		home.doubleReleases.Add(1)
 		return ErrReleased
 	}
@@ -73,7 +74,7 @@ func ReleaseAll(buffers []Buffer) error {
 			continue
 		}
 		home := buffers[i].lease.home
-		n, doubles := home.takeBackRun(buffers[i:])
+		n, doubles := home.takeBack(buffers[i:])
 		if doubles > 0 {
 			home.doubleReleases.Add(uint64(doubles))
 			err = ErrReleased

@@ -10,13 +10,15 @@ type bufferQueue struct {
 
 func (q *bufferQueue) len() int { return len(q.buffers) - q.first }
 
-func (q *bufferQueue) add(buffers []Buffer) {
+// add returns how many Buffers are in the queue then.
+func (q *bufferQueue) add(buffers []Buffer) (length int) {
 	if q.first > 0 && len(q.buffers)+len(buffers) > cap(q.buffers) {
 		left := copy(q.buffers, q.buffers[q.first:])
 		clear(q.buffers[left:])
 		q.buffers, q.first = q.buffers[:left], 0
 	}
 	q.buffers = append(q.buffers, buffers...)
+	return q.len()
 }
 
 // take moves as many Buffers as fit into dst, and returns how many these are.

@@ -30,7 +30,7 @@ func TestBufferQueueKeepsOrder(t *testing.T) {
 					batch[i].generation = made
 				}
 				want = append(want, number(batch)...)
-				q.add(batch)
+				require.Equal(rt, len(want), q.add(batch))
 				clear(batch) // it stays the caller's
 			},
 			"take": func(rt *rapid.T) {

@@ -11,22 +11,13 @@ import (
 // record, sees another generation there, and is refused.
 type lease struct {
 	// generation counts the record's leases. A Buffer carries that of its own;
-	// ending a lease counts on, under the ledger's lock: of any number of
+	// ending a lease increments it, under the ledger's lock: of any number of
 	// releases, exactly one succeeds. Bytes reads it without the lock.
 	generation generation
 	token      uint64 // what goes back to the kernel; set before the Buffer is made
 	home       *ledger
 	share      *share // of the receiver that it was made for, or nil; set before the Buffer is handed over
 	next       *lease // in ledger.spare or ledger.returned, or in a run of returns
-}
-
-// end is called with the ledger's lock held.
-func (l *lease) end(generation uint64) bool {
-	if l.generation.load() != generation {
-		return false
-	}
-	l.generation.store(generation + 1)
-	return true
 }
 
 // refiller is a pool's memory. Its methods are called with the ledger's lock held.
@@ -134,72 +125,55 @@ func (g *ledger) moreRecords() *lease {
 	return &records[0]
 }
 
-// takeBack ends the lease and gives its buffer back, unless that was done before.
-func (g *ledger) takeBack(l *lease, generation uint64) bool {
-	g.mu.Lock()
-	if !l.end(generation) {
-		g.mu.Unlock()
-		return false
-	}
-	l.next = nil
-	g.noteShare(l)
-	g.finishReturn(l, l, 1)
-	return true
-}
-
-// takeBackRun takes back the leading buffers that belong to this ledger. It
-// returns how many it looked at, and how many of these were back already.
-func (g *ledger) takeBackRun(buffers []Buffer) (seen, doubles int) {
+// takeBack ends the leases of the leading buffers that belong to this ledger, gives their
+// memory back and frees it after the very last return. It returns how many buffers it
+// looked at, and how many of these leases had ended before.
+func (g *ledger) takeBack(buffers []Buffer) (seen, doubles int) {
 	var first, last *lease
 	g.mu.Lock()
-	for _, b := range buffers {
-		if b.lease == nil || b.lease.home != g {
+	defer g.mu.Unlock()
+	for i := range buffers {
+		l := buffers[i].lease
+		if l == nil || l.home != g {
 			break
 		}
 		seen++
-		if !b.lease.end(b.generation) {
+		generation := l.generation.load()
+		if generation != buffers[i].generation {
 			doubles++
 			continue
 		}
-		b.lease.next = nil
-		g.noteShare(b.lease)
+		l.generation.store(generation + 1)
+		if s := l.share; s != nil {
+			l.share = nil
+			if s.returned++; s.returned == s.resumeAt {
+				g.endPause(s)
+			}
+		}
+		l.next = nil
 		if last == nil {
-			first = b.lease
+			first = l
 		} else {
-			last.next = b.lease
+			last.next = l
 		}
-		last = b.lease
+		last = l
 	}
-	g.finishReturn(first, last, seen-doubles)
-	return seen, doubles
-}
-
-// noteShare counts the return in the lease's share. Called with mu held.
-func (g *ledger) noteShare(l *lease) {
-	if s := l.share; s != nil {
-		l.share = nil
-		if s.addReturn() {
-			g.resumable = append(g.resumable, s)
-		}
+	if first == nil {
+		return seen, doubles
 	}
-}
-
-// finishReturn gives a run of n ended leases back, frees the memory after the very last
-// return, and unlocks.
-func (g *ledger) finishReturn(first, last *lease, n int) {
-	if n > 0 {
-		g.returns += uint64(n)
-		if !g.freed {
-			g.refiller.giveBack(first, n)
-		}
-		if len(g.resumable) > 0 {
-			g.alertLocked(true)
-		}
-		last.next = g.returned
-		g.returned = first
+	g.returns += uint64(seen - doubles)
+	if !g.freed {
+		g.refiller.giveBack(first, seen-doubles)
+	}
+	if len(g.resumable) > 0 {
+		g.alertLocked(true)
+	}
+	last.next = g.returned
+	g.returned = first
+	if g.users == 0 {
 		g.freeIfUnused()
 	}
-	g.mu.Unlock()
+	return seen, doubles
 }
 
 // alertLocked gives the loop a turn if it is needed or waits for a return, and

@@ -3,6 +3,7 @@ package zcrx
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -61,7 +62,7 @@ type Pool struct {
 	events    uint64 // user data of the owner's events
 	canFlush  bool
 	flushAt   uint32 // device-less: flush when so many entries are pending
-	dry       bool   // every buffer is out, and a receive may sleep on it: see noteDry
+	dry       bool   // every buffer is out, and a receive may sleep on it: see sleepWatch
 	dryEpoch  uint32 // of memory, as last seen
 	stuck     bool   // a receive may sleep for want of room for its completion
 	// stopsAsleep: on this kernel a receive sleeps instead of ending with an error.
@@ -314,9 +315,36 @@ func (p *Pool) Close() error { return p.loop.closeSource(p) }
 // The refiller's part, called with the lock held.
 
 func (p *Pool) giveBack(run *lease, n int) {
-	waited := p.memory.refill(run, n)
-	p.refillFull.Add(uint64(waited))
-	p.memory.alert(waited > 0)
+	m := p.memory
+	m.returns += uint64(n)
+	if m.waiting.len() > 0 {
+		m.drain() // nothing overtakes what waits already
+	}
+	room := 0
+	if m.waiting.len() == 0 {
+		room = m.refillQueue.room()
+	}
+	waited := 0
+	for l := run; l != nil; l = l.next {
+		switch {
+		case l.token == rescuedToken:
+			m.rescuedOut--
+		case room > 0:
+			m.refillQueue.write(l.token)
+			room--
+		default:
+			m.waiting.push(l.token)
+			waited++
+		}
+	}
+	m.refillQueue.publish()
+	if waited > 0 {
+		m.refillFull += uint64(waited)
+		p.refillFull.Add(uint64(waited))
+	}
+	if waited > 0 || m.starving > 0 {
+		m.alert(waited > 0)
+	}
 }
 
 func (p *Pool) returnCount() uint64     { return p.memory.returns }
@@ -330,19 +358,28 @@ func (p *Pool) drain() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p.woken = false
-	m.drain()
-	m.refillQueue.publish()
+	if m.waiting.len() > 0 {
+		m.drain()
+		m.refillQueue.publish()
+	}
 	return m.waiting.len()
 }
 
 func (p *Pool) take(c *uring.CQE, dst []Buffer) ([]Buffer, error) {
-	offset := c.Big[0]
-	data, err := p.memory.locate(offset, uint64(c.Res))
-	if err != nil {
-		return dst, err
-	}
 	// The kernel's own offset goes back verbatim: area and buffer are in it.
-	dst = append(dst, p.lease(data, uint32(c.Res), offset))
-	p.noteDry()
+	offset, n := c.Big[0], uint64(c.Res)
+	areas := *p.memory.areas.Load()
+	id := offset >> areaShift
+	if id >= uint64(len(areas)) {
+		return dst, fmt.Errorf("%w: area %d of %d", errBadCompletion, id, len(areas))
+	}
+	data := areas[id].at(offset&areaMask, n)
+	if data == nil {
+		return dst, areas[id].outside(offset&areaMask, n)
+	}
+	dst = append(dst, p.lease(data, uint32(n), offset))
+	if p.stopsAsleep && p.mode == DeviceLess {
+		p.memory.noteLease()
+	}
 	return dst, nil
 }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"unsafe"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
@@ -71,19 +70,6 @@ func mapPoolMemory(cfg *PoolConfig, n, size int) (*poolMemory, error) {
 	return m, nil
 }
 
-// locate finds a completion's bytes.
-func (m *poolMemory) locate(offset uint64, n uint64) (unsafe.Pointer, error) {
-	areas := *m.areas.Load()
-	id := offset >> areaShift
-	if id >= uint64(len(areas)) {
-		return nil, fmt.Errorf("%w: area %d of %d", errBadCompletion, id, len(areas))
-	}
-	if data := areas[id].at(offset&areaMask, n); data != nil {
-		return data, nil
-	}
-	return areas[id].locate(offset&areaMask, n)
-}
-
 // addArea makes the kernel's new area known. Its number must be the next.
 func (m *poolMemory) addArea(token uint64, a area) error {
 	m.mu.Lock()
@@ -114,39 +100,9 @@ func (m *poolMemory) wantMore() {
 	}
 }
 
-// refill puts the offsets of a run of n leases into the refill queue, or lets them
-// wait until there is room. It returns how many of them wait. It is called with mu held.
-func (m *poolMemory) refill(run *lease, n int) (waited int) {
-	m.returns += uint64(n)
-	m.drain() // nothing overtakes what waits already
-	room := 0
-	if m.waiting.len() == 0 {
-		room = m.refillQueue.room()
-	}
-	for l := run; l != nil; l = l.next {
-		if l.token == rescuedToken {
-			m.rescuedOut--
-			continue
-		}
-		if room == 0 {
-			m.waiting.push(l.token)
-			waited++
-			continue
-		}
-		m.refillQueue.write(l.token)
-		room--
-	}
-	m.refillQueue.publish()
-	m.refillFull += uint64(waited)
-	return waited
-}
-
-// drain moves waiting offsets into the refill queue as far as there is room.
-// Called with mu held.
+// drain moves waiting offsets into the refill queue as far as there is room. It is called
+// with mu held.
 func (m *poolMemory) drain() {
-	if m.waiting.len() == 0 {
-		return
-	}
 	for n := min(m.refillQueue.room(), m.waiting.len()); n > 0; n-- {
 		m.refillQueue.write(m.waiting.first())
 		m.waiting.drop()
@@ -154,11 +110,8 @@ func (m *poolMemory) drain() {
 }
 
 // alert wakes the members that wait for a return, and one, whichever of those that
-// can flush, if the refill queue is full. Called with mu held.
+// can flush, if the refill queue is full. It is called with mu held.
 func (m *poolMemory) alert(full bool) {
-	if !full && m.starving == 0 {
-		return
-	}
 	for _, p := range m.members {
 		needed := full && !p.flushFailed
 		if p.alertLocked(needed) && needed {

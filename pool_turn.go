@@ -106,14 +106,7 @@ func (p *Pool) beforeTurn(l *Loop) {
 	}
 }
 
-// noteDry and queueWasFull tell when a receive may have fallen asleep: see sleepWatch.
-
-func (p *Pool) noteDry() {
-	if p.stopsAsleep && p.mode == DeviceLess {
-		p.memory.noteLease()
-	}
-}
-
+// queueWasFull: a receive may have fallen asleep, see sleepWatch.
 func (p *Pool) queueWasFull() { p.stuck = p.stopsAsleep }
 
 // flushed takes the result of a flush that beforeTurn asked for.

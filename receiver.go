@@ -40,7 +40,6 @@ type Receiver struct {
 	// Guarded by mu:
 	incoming bufferQueue // handed over by the loop, for the consumer to take
 	err      error       // what follows the last buffer
-	asleep   bool        // the consumer waits for notify
 	unwanted bool        // nobody will consume
 	ahead    bool        // the receive is paused until no more than enough are left of incoming
 	enough   int
@@ -199,10 +198,9 @@ func (r *Receiver) TryRecv(dst []Buffer) (int, error) {
 	var err error
 	r.mu.Lock()
 	n := r.incoming.take(dst)
-	caughtUp := r.caughtUp()
+	caughtUp := r.ahead && r.caughtUp()
 	if n == 0 {
 		err = r.err
-		r.asleep = err == nil
 	}
 	r.mu.Unlock()
 	switch here := r.home.Load(); {
@@ -273,7 +271,7 @@ func (r *Receiver) Handle(first []Buffer, fn func(buffers []Buffer, err error)) 
 func (r *Receiver) untaken() []Buffer {
 	r.mu.Lock()
 	left := r.incoming.takeAll()
-	caughtUp := r.caughtUp()
+	caughtUp := r.ahead && r.caughtUp()
 	r.mu.Unlock()
 	if caughtUp {
 		// By way of the share, which r gives up if it leaves the loop before that.
@@ -307,8 +305,8 @@ func (r *Receiver) Close() error {
 	r.mu.Lock()
 	left := r.incoming.takeAll()
 	r.unwanted, r.err = true, ErrClosed
-	r.wakeConsumer()
 	r.mu.Unlock()
+	wakeUp(r.notify)
 	_ = ReleaseAll(left) // they were never given out: no double release can be
 	return nil
 }
@@ -327,15 +325,6 @@ func (r *Receiver) fail(err error) {
 	if r.err == nil {
 		r.err = err
 	}
-	r.wakeConsumer()
 	r.mu.Unlock()
-}
-
-// wakeConsumer is called with mu held.
-func (r *Receiver) wakeConsumer() {
-	if !r.asleep {
-		return
-	}
-	r.asleep = false
 	wakeUp(r.notify)
 }

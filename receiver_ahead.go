@@ -31,20 +31,10 @@ func (r *Receiver) startAhead() {
 	r.fitWindow()
 }
 
-// tooFarAhead tells whether r is to be paused until its consumer has taken half of what
-// is there. It is called with mu held.
-func (r *Receiver) tooFarAhead() bool {
-	if r.ended || r.paused || r.incoming.len() < r.mayBeAhead {
-		return false
-	}
-	r.ahead, r.enough = true, r.incoming.len()/2
-	return true
-}
-
-// caughtUp tells the consumer, who has just taken some, whether r is to be resumed. It is
-// called with mu held, by any goroutine.
+// caughtUp tells the consumer of a receiver that is ahead, who has just taken some, whether
+// r is to be resumed. It is called with mu held, by any goroutine.
 func (r *Receiver) caughtUp() bool {
-	if !r.ahead || r.incoming.len() > r.enough {
+	if r.incoming.len() > r.enough {
 		return false
 	}
 	r.ahead = false

@@ -103,16 +103,16 @@ func (r *Receiver) arm() {
 
 // complete takes a completion of the receive.
 func (r *Receiver) complete(c *uring.CQE) {
-	if !c.More() {
-		r.armed = false
-	}
+	r.armed = c.More()
 	if c.Res > 0 {
 		r.data(c)
 	} else {
 		r.pool.discard(c)
 		r.noData(c)
 	}
-	r.settle()
+	if !r.armed {
+		r.settle()
+	}
 }
 
 // watchForReset polls for the connection's hang-up. A receive that takes the last
@@ -169,13 +169,16 @@ func (r *Receiver) data(c *uring.CQE) {
 
 // deliver takes a batch that has grown from had Buffers on, for the turn to hand over.
 func (r *Receiver) deliver(batch []Buffer, had int) {
-	for _, b := range batch[had:] {
-		r.share.charge(b)
+	for i := had; i < len(batch); i++ {
+		r.share.charge(batch[i])
 	}
 	r.batch = batch
 	r.touch()
-	r.pool.users().sleeps.note(r, r.loop)
-	if !r.paused && r.pool.accounts().pauseIfExhausted(r.share) {
+	users := r.pool.users()
+	if users.sleeps.on {
+		users.sleeps.note(r, r.loop)
+	}
+	if !r.paused && r.share.usedUp() && r.pool.accounts().pauseIfExhausted(r.share) {
 		r.pause()
 	}
 }
@@ -299,7 +302,7 @@ func (r *Receiver) publish() {
 	} else {
 		r.handOver(batch)
 	}
-	if r.batch == nil {
+	if r.batch == nil { // no handler has received on
 		clear(batch)
 		r.batch = batch[:0]
 	}
@@ -308,19 +311,21 @@ func (r *Receiver) publish() {
 // handOver gives the consumer what is new.
 func (r *Receiver) handOver(batch []Buffer) {
 	r.mu.Lock()
-	unwanted := r.unwanted
-	if !unwanted {
-		r.incoming.add(batch)
+	if r.unwanted {
+		r.mu.Unlock()
+		_ = ReleaseAll(batch)
+		return
 	}
-	tooFar := !unwanted && r.tooFarAhead()
+	waiting := r.incoming.add(batch)
+	tooFar := waiting >= r.mayBeAhead && !r.ended && !r.paused
+	if tooFar {
+		r.ahead, r.enough = true, waiting/2
+	}
 	if r.ended && r.err == nil {
 		r.err = r.endErr
 	}
-	r.wakeConsumer()
 	r.mu.Unlock()
-	if unwanted {
-		_ = ReleaseAll(batch)
-	}
+	wakeUp(r.notify)
 	if tooFar {
 		// Who takes half of it, perhaps right now, has the loop resume r in a turn to come.
 		r.behind = true

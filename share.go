@@ -21,25 +21,27 @@ type share struct {
 // resumer is paused while its share is used up.
 type resumer interface{ resume() }
 
-// addReturn counts a return. It returns true if that ends a pause. It is called with
-// the ledger's lock held.
-func (s *share) addReturn() (resumes bool) {
-	s.returned++
-	if s.returned != s.resumeAt {
-		return false
-	}
+// endPause has the loop resume the receiver of s. It is called with the ledger's lock
+// held.
+func (g *ledger) endPause(s *share) {
 	s.resumeAt = 0
-	return s.receiver != nil
+	if s.receiver != nil {
+		g.resumable = append(g.resumable, s)
+	}
 }
 
 // room is how many leases may still be made, as far as returns were looked up. It
 // is for the loop's thread.
 func (s *share) room() uint64 {
-	if out := s.taken - s.seen; out < s.limit {
-		return s.limit - out
+	if s.usedUp() {
+		return 0
 	}
-	return 0
+	return s.limit - (s.taken - s.seen)
 }
+
+// usedUp tells whether no more may be made, as far as returns were looked up. It is for
+// the loop's thread.
+func (s *share) usedUp() bool { return s.taken-s.seen >= s.limit }
 
 // charge makes b a lease out of s. It is for the loop's thread, which has handed
 // b to nobody yet.
@@ -63,13 +65,13 @@ func (g *ledger) MaxLeases() int { return int(g.maxLeases) }
 // half of it will have its receiver resumed, or the first that makes room if there is
 // nothing that the consumer could still take: see resumeEarly. It is for the loop's thread.
 func (g *ledger) pauseIfExhausted(s *share) bool {
-	if s.room() > 0 {
+	if !s.usedUp() {
 		return false
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s.seen = s.returned
-	if s.room() > 0 {
+	if !s.usedUp() {
 		return false
 	}
 	s.earliest = s.taken - s.limit + 1
@@ -87,8 +89,7 @@ func (g *ledger) resumeEarly(s *share) {
 	}
 	s.resumeAt = s.earliest
 	if s.returned >= s.earliest {
-		s.resumeAt = 0
-		g.resumable = append(g.resumable, s)
+		g.endPause(s)
 		g.alertLocked(true)
 	}
 }

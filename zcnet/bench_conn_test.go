@@ -60,7 +60,7 @@ func BenchmarkConnRead(b *testing.B) {
 func BenchmarkConnRecv(b *testing.B) {
 	benchmarkConns(b, 16, func(b *testing.B, e *Engine) zcrxtest.Measurement {
 		peer, c := peerPair(b, e)
-		batch := make([]zcrx.Buffer, readBatch)
+		batch := make([]zcrx.Buffer, mostBatch)
 		return transferred(b, peer, c, func() (total int, err error) {
 			n, err := c.RecvBatch(context.Background(), batch)
 			for _, buffer := range batch[:n] {

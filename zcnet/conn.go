@@ -35,7 +35,7 @@ type Conn struct {
 	writing    turnstile // held by whoever writes, or moves the connection
 	writeLimit deadline
 
-	closing atomic.Bool   // set by the first Close
+	closing atomic.Bool   // set by the first Close; from then on nobody takes a turn
 	closed  chan struct{} // closed by that Close, before anything else
 }
 
@@ -49,16 +49,16 @@ var (
 // socket is what carries a connection's bytes: a ringSocket on a loop, or a
 // plainSocket. recv and send have one caller each at a time.
 type socket interface {
-	// recv puts buffers into dst, at least one. It waits until ctx ends or expired
-	// is closed; setReadDeadline was called with the moment when it will be.
-	recv(ctx context.Context, dst []zcrx.Buffer, expired <-chan struct{}) (int, error)
+	// recv puts buffers into dst, at least one. It waits until ctx ends or limit passes;
+	// setReadDeadline was called with the same moment.
+	recv(ctx context.Context, dst []zcrx.Buffer, limit *deadline) (int, error)
 	setReadDeadline(t time.Time) error
 	// handle has fn take first, and what comes from now on; recv is not called any
 	// more. It returns ErrWouldBlock on a loop where it would have to wait for
 	// another one.
 	handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer, err error)) error
 	// send writes all of v, and returns how much it wrote if it cannot.
-	send(v [][]byte, expired <-chan struct{}) (int, error)
+	send(v [][]byte, limit *deadline) (int, error)
 	setWriteDeadline(t time.Time) error
 	readFrom(r io.Reader) (n int64, handled bool, err error)
 	shutdown(how int) error
@@ -123,19 +123,10 @@ func (c *Conn) Close() error {
 	return c.opError("close", err)
 }
 
-func (c *Conn) isClosed() bool {
-	select {
-	case <-c.closed:
-		return true
-	default:
-		return false
-	}
-}
-
 // endReading ends a turn.
 func (c *Conn) endReading() {
 	c.reading.leave()
-	if c.isClosed() {
+	if c.closing.Load() {
 		c.emptyInbox()
 	}
 }

@@ -12,24 +12,21 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// readBatch is the number of buffers that are taken from the socket at a time.
-const readBatch = 32
-
 var errHandled = errors.New("a Handler takes the connection's bytes")
 
 // takeTurn waits for the caller's turn to read. Unless it returns an error, the caller
 // calls endReading.
 func (c *Conn) takeTurn(ctx context.Context) error {
-	err := c.reading.enter(ctx, c.readLimit.done(), c.closed)
+	err := c.reading.enter(ctx, &c.readLimit, c.closed)
 	if err != nil {
 		return err
 	}
 	switch {
-	case c.isClosed():
+	case c.closing.Load():
 		err = zcrx.ErrClosed
 	case c.handled:
 		err = errHandled
-	case c.readLimit.hasPassed():
+	case c.readLimit.hasPassed.Load():
 		err = os.ErrDeadlineExceeded
 	default:
 		err = ctx.Err()
@@ -56,9 +53,8 @@ func (c *Conn) startReading(ctx context.Context) error {
 
 // fill waits for more, and adds it to the inbox. It is called by whose turn it is.
 func (c *Conn) fill(ctx context.Context) error {
-	var batch [readBatch]zcrx.Buffer
-	n, err := c.socket.recv(ctx, batch[:], c.readLimit.done())
-	c.inbox.add(batch[:n])
+	n, err := c.socket.recv(ctx, c.inbox.room(), &c.readLimit)
+	c.inbox.added(n)
 	return err
 }
 
@@ -67,9 +63,11 @@ func (c *Conn) fill(ctx context.Context) error {
 // when the peer ended the stream, else what went wrong. An ended ctx loses
 // nothing.
 func (c *Conn) Recv(ctx context.Context) (zcrx.Buffer, error) {
-	var one [1]zcrx.Buffer
-	_, err := c.RecvBatch(ctx, one[:])
-	return one[0], err
+	if err := c.startReading(ctx); err != nil {
+		return zcrx.Buffer{}, c.opError("read", err)
+	}
+	defer c.endReading()
+	return c.inbox.takeFirst(), nil
 }
 
 // RecvBatch is Recv for as many buffers as are there, up to len(dst). It returns
@@ -85,7 +83,7 @@ func (c *Conn) RecvBatch(ctx context.Context, dst []zcrx.Buffer) (int, error) {
 	if !c.inbox.empty() {
 		return c.inbox.take(dst), nil
 	}
-	n, err := c.socket.recv(ctx, dst, c.readLimit.done())
+	n, err := c.socket.recv(ctx, dst, &c.readLimit)
 	return n, c.opError("read", err)
 }
 
@@ -221,7 +219,7 @@ func (c *Conn) WriteTo(w io.Writer) (written int64, err error) {
 // drainTo writes the inbox to w, and takes what was written.
 func (c *Conn) drainTo(w io.Writer) (n int64, err error) {
 	defer c.endReading()
-	var slices [readBatch]([]byte)
+	var slices [mostBatch]([]byte)
 	v := slices[:0]
 	for _, b := range c.inbox.buffers[c.inbox.first:] {
 		if len(v) == cap(v) {

@@ -15,15 +15,15 @@ func (c *Conn) startWriting() error {
 		if c.socket.onLoop() { // whoever has the turn may wait for this very loop
 			return ErrWouldBlock
 		}
-		if err := c.writing.enter(context.Background(), c.writeLimit.done(), c.closed); err != nil {
+		if err := c.writing.enter(context.Background(), &c.writeLimit, c.closed); err != nil {
 			return err
 		}
 	}
-	if c.isClosed() {
+	if c.closing.Load() {
 		c.writing.leave()
 		return zcrx.ErrClosed
 	}
-	if c.writeLimit.hasPassed() {
+	if c.writeLimit.hasPassed.Load() {
 		c.writing.leave()
 		return os.ErrDeadlineExceeded
 	}
@@ -45,7 +45,7 @@ func (c *Conn) WriteBuffers(v net.Buffers) (int64, error) {
 		return 0, c.opError("write", err)
 	}
 	defer c.writing.leave()
-	n, err := c.socket.send(v, c.writeLimit.done())
+	n, err := c.socket.send(v, &c.writeLimit)
 	return int64(n), c.opError("write", err)
 }
 

@@ -2,16 +2,19 @@ package zcnet
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // deadline is a moment that may be moved; the channel of done is closed once it
 // has passed. The zero value never passes.
 type deadline struct {
+	// hasPassed is written with mu held. Anybody may load it.
+	hasPassed atomic.Bool
+
 	mu sync.Mutex
 	// Guarded by mu:
-	passed     chan struct{} // nil until somebody asks
-	isPassed   bool
+	passed     chan struct{} // nil until somebody waits
 	timer      *time.Timer
 	generation uint64 // of timer: one that was stopped too late does nothing
 }
@@ -30,8 +33,9 @@ func (d *deadline) set(t time.Time) {
 		d.pass()
 		return
 	}
-	if d.isPassed { // whoever waits from now on waits for another moment
-		d.isPassed, d.passed = false, nil
+	if d.hasPassed.Load() { // whoever waits from now on waits for another moment
+		d.hasPassed.Store(false)
+		d.passed = nil
 	}
 	if t.IsZero() {
 		return
@@ -48,8 +52,7 @@ func (d *deadline) set(t time.Time) {
 
 // pass is called with mu held.
 func (d *deadline) pass() {
-	if !d.isPassed {
-		d.isPassed = true
+	if !d.hasPassed.Swap(true) {
 		if d.passed == nil {
 			d.passed = make(chan struct{})
 		}
@@ -67,9 +70,5 @@ func (d *deadline) done() <-chan struct{} {
 	return d.passed
 }
 
-// hasPassed tells whether done is closed.
-func (d *deadline) hasPassed() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.isPassed
-}
+// noLimit never passes.
+var noLimit deadline

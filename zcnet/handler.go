@@ -33,7 +33,7 @@ func (c *Conn) Handle(h Handler) error {
 		if c.socket.onLoop() {
 			return c.opError("read", ErrWouldBlock)
 		}
-		if err := c.reading.enter(context.Background(), nil, c.closed); err != nil {
+		if err := c.reading.enter(context.Background(), &noLimit, c.closed); err != nil {
 			return c.opError("read", err)
 		}
 	}
@@ -43,7 +43,7 @@ func (c *Conn) Handle(h Handler) error {
 
 // startHandling is called by whose turn it is.
 func (c *Conn) startHandling(h Handler) error {
-	if c.isClosed() {
+	if c.closing.Load() {
 		return zcrx.ErrClosed
 	}
 	if c.handled {

@@ -1,6 +1,17 @@
 package zcnet
 
-import "github.com/zcrx-go/zcrx"
+import (
+	"slices"
+
+	"github.com/zcrx-go/zcrx"
+)
+
+// A connection takes as many buffers from its socket at a time as came lately: an idle
+// one does not keep room for many.
+const (
+	leastBatch = 4
+	mostBatch  = 32
+)
 
 // inbox is what a connection received and nobody consumed yet: a chain of leases,
 // the first of which may be used up in part. It is for one goroutine at a time.
@@ -8,18 +19,35 @@ type inbox struct {
 	buffers []zcrx.Buffer // those from first on are left
 	first   int
 	bytes   int // in them
+	batch   int // how many are taken from the socket at a time
 	// merged is the memory of the first buffer, if that was copied together.
 	merged []byte
 }
 
 func (in *inbox) empty() bool { return in.first == len(in.buffers) }
 
-func (in *inbox) add(buffers []zcrx.Buffer) {
-	left := copy(in.buffers, in.buffers[in.first:])
-	clear(in.buffers[left:])
-	in.buffers, in.first = append(in.buffers[:left], buffers...), 0
-	for _, b := range buffers {
-		in.bytes += b.Len()
+// room returns room for what the socket delivers: see added.
+func (in *inbox) room() []zcrx.Buffer {
+	if in.first > 0 {
+		left := copy(in.buffers, in.buffers[in.first:])
+		clear(in.buffers[left:])
+		in.buffers, in.first = in.buffers[:left], 0
+	}
+	n := len(in.buffers)
+	in.batch = max(in.batch, leastBatch)
+	in.buffers = slices.Grow(in.buffers, in.batch)
+	return in.buffers[n : n+in.batch]
+}
+
+// added takes the first n Buffers of room in. There will be more room if all was used.
+func (in *inbox) added(n int) {
+	if n == in.batch {
+		in.batch = min(2*in.batch, mostBatch)
+	}
+	had := len(in.buffers)
+	in.buffers = in.buffers[:had+n]
+	for i := had; i < len(in.buffers); i++ {
+		in.bytes += in.buffers[i].Len()
 	}
 }
 
@@ -43,20 +71,30 @@ func (in *inbox) front() []byte {
 	return in.buffers[in.first].Bytes()
 }
 
+// takeFirst returns the oldest buffer, and takes it. There must be one.
+func (in *inbox) takeFirst() zcrx.Buffer {
+	b := in.buffers[in.first]
+	in.bytes -= b.Len()
+	in.buffers[in.first] = zcrx.Buffer{}
+	in.first++
+	in.merged = nil
+	return b
+}
+
 // discard drops up to n bytes and releases what is used up.
 func (in *inbox) discard(n int) int {
-	dropped := 0
-	for dropped < n && !in.empty() {
-		b := &in.buffers[in.first]
-		k := min(n-dropped, b.Len())
-		*b = b.Skip(k)
-		dropped += k
-		if b.Len() == 0 {
-			_ = b.Release() // nobody else has it: no double release can be
-			*b = zcrx.Buffer{}
-			in.first++
-			in.merged = nil
-		}
+	dropped, end := 0, in.first
+	for ; end < len(in.buffers) && dropped+in.buffers[end].Len() <= n; end++ {
+		dropped += in.buffers[end].Len()
+	}
+	if end > in.first {
+		_ = zcrx.ReleaseAll(in.buffers[in.first:end]) // nobody else has them: no double release can be
+		clear(in.buffers[in.first:end])
+		in.first, in.merged = end, nil
+	}
+	if end < len(in.buffers) {
+		in.buffers[end] = in.buffers[end].Skip(n - dropped)
+		dropped = n
 	}
 	in.bytes -= dropped
 	return dropped
@@ -65,12 +103,10 @@ func (in *inbox) discard(n int) int {
 // read copies.
 func (in *inbox) read(p []byte) int {
 	n := 0
-	for n < len(p) && !in.empty() {
-		k := copy(p[n:], in.front())
-		in.discard(k)
-		n += k
+	for i := in.first; i < len(in.buffers) && n < len(p); i++ {
+		n += copy(p[n:], in.buffers[i].Bytes())
 	}
-	return n
+	return in.discard(n)
 }
 
 // merge has at least n bytes lie together, of the bytes that there are. Leases

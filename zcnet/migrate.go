@@ -20,11 +20,11 @@ func (c *Conn) Migrate(ctx context.Context, to *zcrx.Loop) error {
 	if c.socket.onLoop() {
 		return c.opError("migrate", ErrWouldBlock)
 	}
-	if err := c.writing.enter(ctx, nil, c.closed); err != nil {
+	if err := c.writing.enter(ctx, &noLimit, c.closed); err != nil {
 		return c.opError("migrate", err)
 	}
 	defer c.writing.leave()
-	if c.isClosed() {
+	if c.closing.Load() {
 		return c.opError("migrate", zcrx.ErrClosed)
 	}
 	return c.opError("migrate", c.socket.moveTo(ctx, to))

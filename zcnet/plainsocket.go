@@ -22,8 +22,8 @@ func (s *plainSocket) onLoop() bool { return false }
 func (s *plainSocket) mode() zcrx.Mode { return zcrx.Socket }
 func (s *plainSocket) maxLeases() int  { return s.receiver.Pool().MaxLeases() }
 
-// recv: the receiver has a deadline of its own, which expires at the same moment.
-func (s *plainSocket) recv(ctx context.Context, dst []zcrx.Buffer, _ <-chan struct{}) (int, error) {
+// recv: the receiver has a deadline of its own, which passes at the same moment.
+func (s *plainSocket) recv(ctx context.Context, dst []zcrx.Buffer, _ *deadline) (int, error) {
 	return s.receiver.RecvBatch(ctx, dst)
 }
 
@@ -35,8 +35,8 @@ func (s *plainSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer,
 	return nil
 }
 
-// send: the socket's own deadline is the one that expired tells of.
-func (s *plainSocket) send(v [][]byte, _ <-chan struct{}) (int, error) {
+// send: the socket has a deadline of its own, which passes at the same moment.
+func (s *plainSocket) send(v [][]byte, _ *deadline) (int, error) {
 	buffers := append(net.Buffers(nil), v...) // WriteTo uses them up
 	n, err := buffers.WriteTo(s.TCPConn)
 	return int(n), err

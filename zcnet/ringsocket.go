@@ -36,8 +36,8 @@ type ringSocket struct {
 func (s *ringSocket) mode() zcrx.Mode { return s.Pool().Mode() }
 func (s *ringSocket) maxLeases() int  { return s.Pool().MaxLeases() }
 
-// recv waits until there is a buffer, ctx ends or expired is closed. Close ends it, too.
-func (s *ringSocket) recv(ctx context.Context, dst []zcrx.Buffer, expired <-chan struct{}) (int, error) {
+// recv waits until there is a buffer, ctx ends or limit passes. Close ends it, too.
+func (s *ringSocket) recv(ctx context.Context, dst []zcrx.Buffer, limit *deadline) (int, error) {
 	for {
 		n, err := s.TryRecv(dst)
 		if n > 0 || err != nil {
@@ -47,7 +47,7 @@ func (s *ringSocket) recv(ctx context.Context, dst []zcrx.Buffer, expired <-chan
 		case <-s.Readable():
 		case <-ctx.Done():
 			return 0, ctx.Err()
-		case <-expired:
+		case <-limit.done():
 			return 0, os.ErrDeadlineExceeded
 		}
 	}
@@ -89,11 +89,11 @@ func (s *ringSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer, 
 	return s.Handle(first, fn)
 }
 
-// send writes v, waiting for room until expired is closed.
-func (s *ringSocket) send(v [][]byte, expired <-chan struct{}) (int, error) {
+// send writes v, waiting for room until limit passes.
+func (s *ringSocket) send(v [][]byte, limit *deadline) (int, error) {
 	w := newWindow(v)
 	for w.next() {
-		n, err := s.sendSome(w.slices, expired)
+		n, err := s.sendSome(w.slices, limit)
 		w.wrote(n)
 		if err != nil {
 			return w.written, err
@@ -105,10 +105,10 @@ func (s *ringSocket) send(v [][]byte, expired <-chan struct{}) (int, error) {
 	return w.written, nil
 }
 
-func (s *ringSocket) sendSome(v [][]byte, expired <-chan struct{}) (n int, err error) {
+func (s *ringSocket) sendSome(v [][]byte, limit *deadline) (n int, err error) {
 	if s.wantsZeroCopy(len(v[0])) {
 		var copied bool
-		n, copied, err = s.SendZeroCopy(v[0], expired)
+		n, copied, err = s.SendZeroCopy(v[0], limit.done())
 		if copied && !s.evenIfCopied {
 			s.copies.Store(true)
 		}
@@ -121,7 +121,7 @@ func (s *ringSocket) sendSome(v [][]byte, expired <-chan struct{}) (n int, err e
 		if s.onLoop() {
 			return n, ErrWouldBlock
 		}
-		err = s.WaitWritable(expired)
+		err = s.WaitWritable(limit.done())
 	}
 	return n, err
 }

@@ -12,8 +12,8 @@ type turnstile chan struct{}
 
 func newTurnstile() turnstile { return make(turnstile, 1) }
 
-// enter takes the lock unless ctx ends, or expired or closed is closed, first.
-func (t turnstile) enter(ctx context.Context, expired, closed <-chan struct{}) error {
+// enter takes the lock unless ctx ends, limit passes or closed is closed first.
+func (t turnstile) enter(ctx context.Context, limit *deadline, closed <-chan struct{}) error {
 	if t.tryEnter() {
 		return nil
 	}
@@ -22,7 +22,7 @@ func (t turnstile) enter(ctx context.Context, expired, closed <-chan struct{}) e
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-expired:
+	case <-limit.done():
 		return os.ErrDeadlineExceeded
 	case <-closed:
 		return zcrx.ErrClosed
