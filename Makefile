@@ -78,6 +78,11 @@ lint: vet $(golangci) ## vet, gofmt, golangci-lint, the import graph, changes of
 graph: ## which package imports which, from the bottom; fails on an import that goes upward
 	@go run ./tools/graph
 
+.PHONY: byte-path
+byte-path: build ## the functions that a received byte passes, in a virtual machine
+	@go build $(static) -cover -covermode=atomic -coverpkg=$(library) -o bin/bytepath ./tools/bytepath
+	@bin/vmrun --quiet --timeout 5m --kernel $(KERNEL) bin/bytepath receive deviceless | go run ./tools/bytepath print
+
 .PHONY: api
 api: ## what this tree changes in the public API since API_BASE (default: the last tag)
 	@API_BASE='$(API_BASE)' scripts/api $(apidiff)

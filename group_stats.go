@@ -44,7 +44,7 @@ func (g *Group) Stats() GroupStats {
 // stats sums up the pools that the member had. It is called with the group's lock
 // held.
 func (m *groupMember) stats() PoolStats {
-	m.settle()
+	m.forgetFinal()
 	sum := m.gone
 	for _, p := range m.former {
 		s := p.Stats()
@@ -61,15 +61,15 @@ func (m *groupMember) stats() PoolStats {
 // retire makes the member's pool a former one. It is called with the group's lock
 // held.
 func (m *groupMember) retire() {
-	m.settle()
+	m.forgetFinal()
 	if m.pool != nil {
 		m.former = append(m.former, m.pool)
 		m.pool = nil
 	}
 }
 
-// settle forgets former pools whose counters will not change any more.
-func (m *groupMember) settle() {
+// forgetFinal forgets former pools whose counters will not change any more.
+func (m *groupMember) forgetFinal() {
 	kept := m.former[:0]
 	for _, p := range m.former {
 		if !countersFinal(p) {

@@ -101,7 +101,7 @@ func cRingExport(ring unsafe.Pointer, id ZCRXID) (int, syscall.Errno) {
 	return int(fd), errnoOf(ret)
 }
 
-func cRingArmEvent(ring unsafe.Pointer, id ZCRXID, event EventType) syscall.Errno {
+func cRingArmEvent(ring unsafe.Pointer, id ZCRXID, event eventType) syscall.Errno {
 	return errnoOf(C.zcx_arm_event(structRing(ring), C.__u32(id), C.__u32(event)))
 }
 

@@ -28,7 +28,7 @@ func cRingImportIfq(unsafe.Pointer, int) (ifqAnswer, syscall.Errno) {
 	return ifqAnswer{}, syscall.ENOSYS
 }
 func cRingExport(unsafe.Pointer, ZCRXID) (int, syscall.Errno)       { return -1, syscall.ENOSYS }
-func cRingArmEvent(unsafe.Pointer, ZCRXID, EventType) syscall.Errno { return syscall.ENOSYS }
+func cRingArmEvent(unsafe.Pointer, ZCRXID, eventType) syscall.Errno { return syscall.ENOSYS }
 func cQuery(uint32, unsafe.Pointer, uintptr) syscall.Errno          { return syscall.ENOSYS }
 func cRingAddArea(unsafe.Pointer, ZCRXID, uintptr, uint64, uint32, uint32) (uint64, syscall.Errno) {
 	return 0, syscall.ENOSYS

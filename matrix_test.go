@@ -263,7 +263,7 @@ func observe() answers.Answers {
 		opExport:   func() error { _, err := ring.exportIfq(0); return err },
 		opImport:   func() error { _, err := ring.importIfq(0); return err },
 		opAddArea:  func() error { _, err := ring.addArea(0, &area{dmabuf: -1}); return err },
-		opArmEvent: func() error { return ring.armEvent(0, EventAllocFailed) },
+		opArmEvent: func() error { return ring.armEvent(0, eventAllocFailed) },
 		opFlush:    func() error { return flushNothing(ring) },
 	} {
 		if err != nil {

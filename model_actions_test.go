@@ -202,12 +202,12 @@ func (m *model) ownerActions() []action {
 			m.turn(rt, mm, false) // a completion is followed by one
 		}},
 		{"allocation failure", !owner.closed, func(rt *rapid.T) {
-			(*poolEvents)(owner.pool).complete(&uring.CQE{Res: int32(EventAllocFailed)})
+			(*poolEvents)(owner.pool).complete(&uring.CQE{Res: int32(eventAllocFailed)})
 			owner.want.AllocFailures++
 			m.turn(rt, owner, false)
 		}},
 		{"copy", !owner.closed, func(*rapid.T) {
-			(*poolEvents)(owner.pool).complete(&uring.CQE{Res: int32(EventCopy)})
+			(*poolEvents)(owner.pool).complete(&uring.CQE{Res: int32(eventCopy)})
 			owner.want.CopyEvents++
 		}},
 		{"grow", len(open) > 0 && len(m.areas()) < 3, func(rt *rapid.T) {

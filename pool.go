@@ -218,7 +218,7 @@ func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig,
 		req.bufferSize = uint32(bufferSize)
 	}
 	if features.Have(FeatureEvents) == nil && features.EventStatsSize >= int(copyStatsSize) {
-		req.eventMask = 1<<EventAllocFailed | 1<<EventCopy
+		req.eventMask = 1<<eventAllocFailed | 1<<eventCopy
 		req.statsOffset = uint64(len(m.region)) - uint64(copyStatsSize)
 	}
 	err = retryExist(ctx, func() error {

@@ -28,8 +28,8 @@ func TestEventsAreCountedAndArmedAgain(t *testing.T) {
 	require.NoError(t, err)
 	for i := range uint64(3) {
 		require.NoError(t, l.do(func() error {
-			assert.True(t, l.ops.dispatch(&uring.CQE{UserData: p.events, Res: int32(EventAllocFailed)}))
-			assert.True(t, l.ops.dispatch(&uring.CQE{UserData: p.events, Res: int32(EventCopy)}))
+			assert.True(t, l.ops.dispatch(&uring.CQE{UserData: p.events, Res: int32(eventAllocFailed)}))
+			assert.True(t, l.ops.dispatch(&uring.CQE{UserData: p.events, Res: int32(eventCopy)}))
 			assert.True(t, l.ops.dispatch(&uring.CQE{UserData: p.events, Res: 77}), "an event of a later kernel")
 			assert.False(t, l.ops.dispatch(&uring.CQE{UserData: p.events + 1}), "only the event's user data is an event")
 			return nil
@@ -53,7 +53,7 @@ func TestEventsAreCountedAndArmedAgain(t *testing.T) {
 	require.NoError(t, r.Close())
 	require.NoError(t, p.Close())
 	require.NoError(t, l.do(func() error {
-		assert.True(t, l.ops.dispatch(&uring.CQE{UserData: p.events, Res: int32(EventAllocFailed)}), "a closed pool's event is no stray")
+		assert.True(t, l.ops.dispatch(&uring.CQE{UserData: p.events, Res: int32(eventAllocFailed)}), "a closed pool's event is no stray")
 		return nil
 	}))
 	assert.Equal(t, uint64(3), p.Stats().AllocFailures)
@@ -68,7 +68,7 @@ func TestCopiesAreNoticedOnce(t *testing.T) {
 	k.loop.ring = &zcrxRing{Ring: &uring.Ring{}} // a closed one: arming the event again fails, and is reported
 	k.loop.logger = slog.New(slog.NewTextHandler(&log, nil))
 	for range 3 {
-		(*poolEvents)(k.pool).complete(&uring.CQE{Res: int32(EventCopy)})
+		(*poolEvents)(k.pool).complete(&uring.CQE{Res: int32(eventCopy)})
 	}
 	assert.Equal(t, uint64(3), k.pool.Stats().CopyEvents)
 	assert.Equal(t, 1, strings.Count(log.String(), "the kernel copies what connections receive"), "%s", log.String())

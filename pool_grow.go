@@ -104,13 +104,13 @@ var errCopied = errors.New("the kernel copies what connections receive that do n
 
 func (e *poolEvents) complete(c *uring.CQE) {
 	p := (*Pool)(e)
-	event := EventType(c.Res)
+	event := eventType(c.Res)
 	switch event {
-	case EventAllocFailed:
+	case eventAllocFailed:
 		// The turn that follows drains and flushes what is there.
 		p.allocFailures.Add(1)
 		p.growth.allocFailed = true
-	case EventCopy:
+	case eventCopy:
 		first := p.copyEvents.Add(1) == 1
 		if p.mode == DeviceLess {
 			return // there everything is copied: once is enough

@@ -36,7 +36,7 @@ type ProvidedPool struct {
 
 	// Guarded by ledger.mu:
 	ring     providedRing
-	owed     []int32 // by buffer: see settle
+	owed     []int32 // by buffer: see addOwed
 	supplies uint64  // buffers that came back into the ring
 
 	receivers receiverList

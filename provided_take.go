@@ -20,7 +20,7 @@ type progress struct {
 
 // A buffer's last lease carries in its token how many leases were made of it. The
 // others carry 0. Whichever comes back last, the sum of what they carry, less one
-// for each, is 0 then and not before: see settle.
+// for each, is 0 then and not before: see addOwed.
 
 func leaseToken(id uint16, leases int32) uint64 { return uint64(leases)<<32 | uint64(id) }
 
@@ -35,7 +35,7 @@ func (p *ProvidedPool) giveBack(run *lease, _ int) {
 	before := p.supplies
 	for l := run; l != nil; l = l.next {
 		id, leases := splitLeaseToken(l.token)
-		p.settle(id, leases-1)
+		p.addOwed(id, leases-1)
 	}
 	if p.supplies == before {
 		return
@@ -44,10 +44,10 @@ func (p *ProvidedPool) giveBack(run *lease, _ int) {
 	p.alertLocked(false)
 }
 
-// settle adds to what a buffer owes, and puts it into the ring if that is 0. A
+// addOwed adds to what a buffer owes, and puts it into the ring if that is 0. A
 // buffer in the ring owes nothing; while the kernel fills it every lease that comes
 // back counts -1. Called with the lock held.
-func (p *ProvidedPool) settle(id uint16, change int32) {
+func (p *ProvidedPool) addOwed(id uint16, change int32) {
 	p.owed[id] += change
 	if p.owed[id] == 0 {
 		p.put(id)
@@ -173,7 +173,7 @@ func (p *ProvidedPool) discard(c *uring.CQE) {
 		p.advance()
 	}
 	p.mu.Lock()
-	p.settle(id, leases)
+	p.addOwed(id, leases)
 	p.ring.publish()
 	p.mu.Unlock()
 }

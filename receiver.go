@@ -129,12 +129,12 @@ func newReceiver(pool BufferPool, fd int) *Receiver {
 	r := &Receiver{closed: make(chan struct{}), notify: make(chan struct{}, 1)}
 	r.socket.fd = fd
 	r.sending.writable = make(chan struct{}, 1)
-	r.settleAt(newHome(pool, r))
+	r.setHome(newHome(pool, r))
 	return r
 }
 
-// settleAt makes h the receiver's home. From then on it belongs to h's loop.
-func (r *Receiver) settleAt(h *home) {
+// setHome makes h the receiver's home. From then on it belongs to h's loop.
+func (r *Receiver) setHome(h *home) {
 	r.pool, r.loop, r.share = h.pool, h.loop, h.share
 	r.home.Store(h)
 }

@@ -182,7 +182,7 @@ func TestHandleBehindMove(t *testing.T) {
 	moved := &move{to: q, done: make(chan error, 1)}
 	require.NoError(t, here.do(func() error {
 		r.moving = moved
-		r.settle()
+		r.endIfQuiet()
 		here.retry(func() { // it has arrived, and uses its share up
 			_ = there.do(func() error { r.paused = true; return nil })
 		})

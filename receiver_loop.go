@@ -103,15 +103,32 @@ func (r *Receiver) arm() {
 
 // complete takes a completion of the receive.
 func (r *Receiver) complete(c *uring.CQE) {
-	r.armed = c.More()
-	if c.Res > 0 {
-		r.data(c)
-	} else {
+	if !c.More() {
+		r.armed = false
+	}
+	if c.Res <= 0 {
 		r.pool.discard(c)
 		r.noData(c)
+		r.endIfQuiet()
+		return
+	}
+	had := len(r.batch)
+	batch, err := r.pool.take(c, r.batch)
+	r.left -= min(r.left, uint64(c.Res))
+	switch {
+	case err != nil:
+		r.end(err)
+	case r.ended:
+		_ = ReleaseAll(batch[had:]) // nobody reads them; the leases are new
+	default:
+		if r.shortage.ends > 0 {
+			r.shortage = shortage{}
+		}
+		r.deliver(batch, had)
 	}
 	if !r.armed {
-		r.settle()
+		r.receiveOn()
+		r.endIfQuiet()
 	}
 }
 
@@ -129,7 +146,7 @@ func (r *Receiver) watchForReset() {
 			r.hungUp = true
 			r.nudge()
 		}
-		r.settle()
+		r.endIfQuiet()
 	}))
 	if errors.Is(err, ErrQueueFull) {
 		r.loop.retry(r.watchForReset)
@@ -143,35 +160,23 @@ func (r *Receiver) watchForReset() {
 	r.watch, r.watching = s.UserData, true
 }
 
-func (r *Receiver) data(c *uring.CQE) {
-	had := len(r.batch)
-	batch, err := r.pool.take(c, r.batch)
-	if err != nil {
-		r.end(err)
-		return
-	}
-	r.left -= min(r.left, uint64(c.Res))
+// receiveOn arms the receive that the kernel ended behind data.
+func (r *Receiver) receiveOn() {
 	if r.ended {
-		_ = ReleaseAll(batch[had:]) // late data of a receiver that nobody reads; the leases are new
 		return
 	}
-	if r.shortage.ends > 0 {
-		r.shortage = shortage{}
+	if r.limited && r.left == 0 {
+		r.keepUp() // a bundle tells the limit along with its last data
 	}
-	r.deliver(batch, had)
-	if !r.armed {
-		if r.limited && r.left == 0 {
-			r.keepUp() // a bundle tells the limit along with its last data
-		}
-		r.rearm(&r.pool.users().rearmedOther)
-	}
+	r.rearm(&r.pool.users().rearmedOther)
 }
 
 // deliver takes a batch that has grown from had Buffers on, for the turn to hand over.
 func (r *Receiver) deliver(batch []Buffer, had int) {
 	for i := had; i < len(batch); i++ {
-		r.share.charge(batch[i])
+		batch[i].lease.share = r.share
 	}
+	r.share.taken += uint64(len(batch) - had)
 	r.batch = batch
 	r.touch()
 	users := r.pool.users()
@@ -299,24 +304,18 @@ func (r *Receiver) publish() {
 	r.handedOver = r.handedOver || len(batch) > 0
 	if r.handler != nil {
 		r.handle(batch)
-	} else {
-		r.handOver(batch)
-	}
-	if r.batch == nil { // no handler has received on
-		clear(batch)
-		r.batch = batch[:0]
-	}
-}
-
-// handOver gives the consumer what is new.
-func (r *Receiver) handOver(batch []Buffer) {
-	r.mu.Lock()
-	if r.unwanted {
-		r.mu.Unlock()
-		_ = ReleaseAll(batch)
+		if r.batch == nil { // the handler has not received on
+			clear(batch)
+			r.batch = batch[:0]
+		}
 		return
 	}
-	waiting := r.incoming.add(batch)
+	r.mu.Lock()
+	unwanted := r.unwanted
+	waiting := 0
+	if !unwanted {
+		waiting = r.incoming.add(batch)
+	}
 	tooFar := waiting >= r.mayBeAhead && !r.ended && !r.paused
 	if tooFar {
 		r.ahead, r.enough = true, waiting/2
@@ -326,11 +325,16 @@ func (r *Receiver) handOver(batch []Buffer) {
 	}
 	r.mu.Unlock()
 	wakeUp(r.notify)
+	if unwanted {
+		_ = ReleaseAll(batch)
+	}
 	if tooFar {
 		// Who takes half of it, perhaps right now, has the loop resume r in a turn to come.
 		r.behind = true
 		r.pause()
 	}
+	clear(batch)
+	r.batch = batch[:0]
 }
 
 // handle has the handler run.
@@ -361,7 +365,7 @@ func (r *Receiver) end(err error) {
 	r.pool.users().forget(r)
 	r.touch()
 	r.cancelReceiving()
-	r.settle()
+	r.endIfQuiet()
 }
 
 func (r *Receiver) cancelReceiving() {
@@ -373,15 +377,15 @@ func (r *Receiver) cancelReceiving() {
 	}
 }
 
-// settle goes on once no completion of the receive will come: the pool is given
+// endIfQuiet goes on once no completion of the receive will come: the pool is given
 // up at the end, or for another one.
-func (r *Receiver) settle() {
+func (r *Receiver) endIfQuiet() {
 	switch {
 	case r.armed || r.watching:
 	case r.ended:
 		r.finish()
-	case r.moving != nil && r.sending.settled():
-		r.leave()
+	case r.moving != nil && r.sending.quiet():
+		r.scheduleHandOff()
 	}
 }
 

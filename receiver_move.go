@@ -38,7 +38,7 @@ func (r *Receiver) MoveTo(ctx context.Context, to BufferPool) error {
 		if r.sending.polling {
 			r.cancel(r.sending.poll)
 		}
-		r.settle()
+		r.endIfQuiet()
 		return nil
 	})
 	if err != nil {
@@ -52,9 +52,9 @@ func (r *Receiver) MoveTo(ctx context.Context, to BufferPool) error {
 	}
 }
 
-// leave is the last thing on the old loop, in its next turn: what this one has
+// scheduleHandOff is the last thing on the old loop, in its next turn: what this one has
 // received is handed over first.
-func (r *Receiver) leave() { r.loop.retry(r.handOff) }
+func (r *Receiver) scheduleHandOff() { r.loop.retry(r.handOff) }
 
 func (r *Receiver) handOff() {
 	if r.finished {
@@ -64,7 +64,7 @@ func (r *Receiver) handOff() {
 	r.detach()
 	r.moving, r.paused, r.behind, r.nudged, r.shortage = nil, false, false, false, shortage{}
 	r.isPaused.Store(false)
-	r.settleAt(newHome(m.to, r))
+	r.setHome(newHome(m.to, r))
 	// From here on r is the other loop's, unless that is none any more.
 	err := m.to.Loop().Post(func() {
 		err := r.arrive()

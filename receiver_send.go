@@ -87,8 +87,8 @@ type sending struct {
 // idle tells that no request holds the socket.
 func (s *sending) idle() bool { return !s.polling && !s.inFlight }
 
-// settled tells that no completion will come.
-func (s *sending) settled() bool { return s.idle() && !s.pinned }
+// quiet tells that no completion will come.
+func (s *sending) quiet() bool { return s.idle() && !s.pinned }
 
 // pollWritable has the next wake-up of sending.writable tell that writing may be
 // tried again.
@@ -102,7 +102,7 @@ func (r *Receiver) pollWritable() error {
 	s, err := r.loop.newRequest(completerFunc(func(*uring.CQE) {
 		r.sending.polling = false
 		r.sending.wake()
-		r.settle()
+		r.endIfQuiet()
 		r.closeIfIdle()
 	}))
 	if errors.Is(err, ErrQueueFull) {
@@ -255,7 +255,7 @@ func (r *Receiver) zeroCopyCompleted(z *zeroCopySend, c *uring.CQE) {
 		z.finished <- sendFinished{copied: isNotification && c.Res&uring.NotifZCCopied != 0, aborted: sending.aborted}
 		sending.pinned = false
 	}
-	r.settle()
+	r.endIfQuiet()
 	r.closeIfIdle()
 }
 

@@ -7,13 +7,13 @@ import "unsafe"
 // ZCRXID names a zcrx instance on one ring: what RECV_ZC requests refer to.
 type ZCRXID uint32
 
-// EventType is a kind of event that a zcrx instance tells of (Linux 7.2).
-type EventType uint32
+// eventType is a kind of event that a zcrx instance tells of (Linux 7.2).
+type eventType uint32
 
 // The events.
 const (
-	EventAllocFailed EventType = 0 // the kernel found no free buffer
-	EventCopy        EventType = 1 // the kernel copied a fragment
+	eventAllocFailed eventType = 0 // the kernel found no free buffer
+	eventCopy        eventType = 1 // the kernel copied a fragment
 )
 
 const (
@@ -50,7 +50,7 @@ type ifqRequest struct {
 	areaLen        uint64
 	regionAddr     uintptr // user memory for the refill queue, zeroed
 	regionSize     uint64
-	eventMask      uint32 // 1 << EventType
+	eventMask      uint32 // 1 << eventType
 	eventUserData  uint64
 	statsOffset    uint64 // in the region, behind the entries, multiple of 8
 }

@@ -43,13 +43,6 @@ func (s *share) room() uint64 {
 // the loop's thread.
 func (s *share) usedUp() bool { return s.taken-s.seen >= s.limit }
 
-// charge makes b a lease out of s. It is for the loop's thread, which has handed
-// b to nobody yet.
-func (s *share) charge(b Buffer) {
-	b.lease.share = s
-	s.taken++
-}
-
 // refreshReturned brings s.room up to date. It is for the loop's thread.
 func (g *ledger) refreshReturned(s *share) {
 	g.mu.Lock()

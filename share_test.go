@@ -160,7 +160,8 @@ func TestPauseEndsInTheTurn(t *testing.T) {
 	lease := func(s *share) Buffer {
 		b, err := takeOne(k.pool, &uring.CQE{Res: 1, Flags: uring.CQEMore})
 		require.NoError(t, err)
-		s.charge(b)
+		b.lease.share = s
+		s.taken++
 		require.True(t, k.pool.pauseIfExhausted(s))
 		return b
 	}

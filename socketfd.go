@@ -26,11 +26,11 @@ func (s *socketFD) use(fn func(fd int) error) error {
 	}
 	s.users++
 	s.mu.Unlock()
-	defer s.leave()
+	defer s.endUse()
 	return fn(s.fd)
 }
 
-func (s *socketFD) leave() {
+func (s *socketFD) endUse() {
 	s.mu.Lock()
 	s.users--
 	last := s.closed && s.users == 0

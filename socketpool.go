@@ -160,7 +160,8 @@ func (p *SocketPool) leaseTo(s *share, b socketBuffer, n int) Buffer {
 	p.leaseMu.Lock()
 	defer p.leaseMu.Unlock()
 	buffer := p.lease(unsafe.Pointer(unsafe.SliceData(b.mem)), uint32(n), uint64(b.id))
-	s.charge(buffer)
+	buffer.lease.share = s
+	s.taken++
 	p.count()
 	return buffer
 }

@@ -170,7 +170,7 @@ func (r *zcrxRing) exportIfq(id ZCRXID) (int, error) {
 }
 
 // armEvent makes an event that fired fire again (Linux 7.2).
-func (r *zcrxRing) armEvent(id ZCRXID, event EventType) error {
+func (r *zcrxRing) armEvent(id ZCRXID, event eventType) error {
 	const op = "arm zcrx event"
 	if err := r.gate(op, FeatureEvents); err != nil {
 		return err

@@ -257,7 +257,7 @@ func TestExportImportAndControl(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.EBADF)
 	assert.ErrorContains(t, err, "no exported zcrx instance")
 	if Have(FeatureEvents) == nil {
-		assert.ErrorIs(t, r.armEvent(id, EventAllocFailed), syscall.EINVAL, "it has not fired")
+		assert.ErrorIs(t, r.armEvent(id, eventAllocFailed), syscall.EINVAL, "it has not fired")
 	}
 }
 

@@ -14,9 +14,9 @@ import (
 
 var errHandled = errors.New("a Handler takes the connection's bytes")
 
-// takeTurn waits for the caller's turn to read. Unless it returns an error, the caller
-// calls endReading.
-func (c *Conn) takeTurn(ctx context.Context) error {
+// startReading waits for the caller's turn to read, and then for so many bytes in the
+// inbox. Unless it returns an error, the caller calls endReading.
+func (c *Conn) startReading(ctx context.Context, bytes int) error {
 	err := c.reading.enter(ctx, &c.readLimit, c.closed)
 	if err != nil {
 		return err
@@ -31,24 +31,13 @@ func (c *Conn) takeTurn(ctx context.Context) error {
 	default:
 		err = ctx.Err()
 	}
+	for err == nil && c.inbox.bytes < bytes {
+		err = c.fill(ctx)
+	}
 	if err != nil {
 		c.endReading()
 	}
 	return err
-}
-
-// startReading is takeTurn that waits until there is something in the inbox.
-func (c *Conn) startReading(ctx context.Context) error {
-	if err := c.takeTurn(ctx); err != nil {
-		return err
-	}
-	if c.inbox.empty() {
-		if err := c.fill(ctx); err != nil {
-			c.endReading()
-			return err
-		}
-	}
-	return nil
 }
 
 // fill waits for more, and adds it to the inbox. It is called by whose turn it is.
@@ -63,7 +52,7 @@ func (c *Conn) fill(ctx context.Context) error {
 // when the peer ended the stream, else what went wrong. An ended ctx loses
 // nothing.
 func (c *Conn) Recv(ctx context.Context) (zcrx.Buffer, error) {
-	if err := c.startReading(ctx); err != nil {
+	if err := c.startReading(ctx, 1); err != nil {
 		return zcrx.Buffer{}, c.opError("read", err)
 	}
 	defer c.endReading()
@@ -76,7 +65,7 @@ func (c *Conn) RecvBatch(ctx context.Context, dst []zcrx.Buffer) (int, error) {
 	if len(dst) == 0 {
 		return 0, nil
 	}
-	if err := c.takeTurn(ctx); err != nil {
+	if err := c.startReading(ctx, 0); err != nil {
 		return 0, c.opError("read", err)
 	}
 	defer c.endReading()
@@ -109,7 +98,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if err := c.startReading(context.Background()); err != nil {
+	if err := c.startReading(context.Background(), 1); err != nil {
 		return 0, c.opError("read", err)
 	}
 	defer c.endReading()
@@ -124,7 +113,7 @@ func (c *Conn) Peek(ctx context.Context, n int) ([]byte, error) {
 	if n < 0 || n > maxPeek {
 		return nil, c.opError("read", rangeError("number of bytes to peek at,", int64(n), 0, maxPeek))
 	}
-	err := c.takeTurn(ctx)
+	err := c.startReading(ctx, 0)
 	if err != nil {
 		return nil, c.opError("read", err)
 	}
@@ -172,7 +161,7 @@ func (c *Conn) Chunks(ctx context.Context, n int) iter.Seq2[[]byte, error] {
 			return
 		}
 		for n > 0 {
-			if err := c.startReading(ctx); err != nil {
+			if err := c.startReading(ctx, 1); err != nil {
 				yield(nil, c.opError("read", err))
 				return
 			}
@@ -201,7 +190,7 @@ func (c *Conn) consume(chunk []byte, yield func([]byte, error) bool) bool {
 // the connection. w must not read from it.
 func (c *Conn) WriteTo(w io.Writer) (written int64, err error) {
 	for {
-		err := c.startReading(context.Background())
+		err := c.startReading(context.Background(), 1)
 		if errors.Is(err, io.EOF) {
 			return written, nil
 		}

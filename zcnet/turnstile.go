@@ -14,8 +14,10 @@ func newTurnstile() turnstile { return make(turnstile, 1) }
 
 // enter takes the lock unless ctx ends, limit passes or closed is closed first.
 func (t turnstile) enter(ctx context.Context, limit *deadline, closed <-chan struct{}) error {
-	if t.tryEnter() {
+	select {
+	case t <- struct{}{}:
 		return nil
+	default: // somebody has it
 	}
 	select {
 	case t <- struct{}{}:
