@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 // consumer takes in a connection's bytes: counts them, hashes them, writes them
@@ -21,12 +22,13 @@ type consumer struct {
 	held   []zcrx.Buffer // oldest first
 }
 
-// batchSize is the largest number of buffers taken at a time.
-const batchSize = 256
+// batchSize is the largest number of buffers taken at a time: a Conn has no more
+// ready.
+const batchSize = 32
 
 // consume takes everything up to the end of the stream, and releases every
 // buffer. It returns nil if the peer ended the stream in order.
-func (c *consumer) consume(ctx context.Context, r *zcrx.Receiver) (err error) {
+func (c *consumer) consume(ctx context.Context, conn *zcnet.Conn) (err error) {
 	take := c.take
 	if c.delay > 0 {
 		take = c.takeSlowly
@@ -34,7 +36,7 @@ func (c *consumer) consume(ctx context.Context, r *zcrx.Receiver) (err error) {
 	}
 	batch := make([]zcrx.Buffer, batchSize)
 	for {
-		n, err := r.RecvBatch(ctx, batch)
+		n, err := conn.RecvBatch(ctx, batch)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}

@@ -10,14 +10,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 type demoOptions struct {
-	pool  poolOptions
-	size  size
-	delay time.Duration
-	json  bool
+	engine engineOptions
+	size   size
+	delay  time.Duration
+	json   bool
 }
 
 func newDemo(std streams) *cobra.Command {
@@ -31,9 +31,9 @@ func newDemo(std streams) *cobra.Command {
 		Args: rangeArgs(0, 1),
 	}
 	flags := cmd.Flags()
-	o.pool.register(flags)
+	o.engine.register(flags)
 	flags.Var(&o.size, "size", "number of bytes to generate without FILE")
-	flags.DurationVar(&o.delay, "consume-delay", 0, "be a slow consumer: sleep so long per buffer, and hold half of the buffers back")
+	flags.DurationVar(&o.delay, "consume-delay", 0, "be a slow consumer: sleep so long per buffer, and hold half of those back that a connection may have")
 	flags.BoolVar(&o.json, "json", false, "print one JSON object (docs/json.md)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		file := ""
@@ -45,7 +45,7 @@ func newDemo(std streams) *cobra.Command {
 		if o.delay < 0 {
 			return misused(cmd, fmt.Errorf("--consume-delay %v is negative", o.delay))
 		}
-		if err := o.pool.check(cmd); err != nil {
+		if err := o.engine.check(cmd); err != nil {
 			return err
 		}
 		src, err := openSource(file, o.size, std.in)
@@ -60,15 +60,15 @@ func newDemo(std streams) *cobra.Command {
 
 // run sends src to itself and reports. It returns nil if all is as it should be.
 func (o *demoOptions) run(ctx context.Context, src io.Reader, out io.Writer) error {
-	e, err := o.pool.open(ctx)
+	e, err := o.engine.open(ctx)
 	if err != nil {
 		return err
 	}
 	r := demoReport{header: header{schemaVersion, "demo"}, modeReport: e.report()}
 	began, err := o.transfer(ctx, e, src, &r)
-	r.count(e.pool.Stats(), e.loop.Stats())
+	r.count(counters(e.Stats()))
 	r.Device = e.placement()
-	err = errors.Join(err, e.close())
+	err = errors.Join(err, e.Close())
 	if !began {
 		return err
 	}
@@ -100,13 +100,9 @@ func (r *demoReport) verify() error {
 // transfer sends src through the engine and notes in r what went. began tells
 // whether there was anything to report.
 func (o *demoOptions) transfer(ctx context.Context, e *engine, src io.Reader, r *demoReport) (began bool, err error) {
-	client, server, err := loopback(ctx)
+	client, server, err := e.loopback(ctx)
 	if err != nil {
 		return false, err
-	}
-	receiver, err := zcrx.NewReceiver(e.pool, server)
-	if err != nil {
-		return false, errors.Join(err, server.Close(), client.Close())
 	}
 	type outcome struct {
 		*tally
@@ -118,10 +114,10 @@ func (o *demoOptions) transfer(ctx context.Context, e *engine, src io.Reader, r 
 		sent <- outcome{t, err}
 	}()
 
-	c := consumer{tally: newTally(), delay: o.delay, window: e.pool.NumBuffers() / 2}
-	received := c.consume(ctx, receiver)
+	c := consumer{tally: newTally(), delay: o.delay, window: min(e.pool.NumBuffers(), e.pool.MaxLeases()) / 2}
+	received := c.consume(ctx, server)
 	c.stop()
-	closed := receiver.Close() // a sender that is not through yet fails
+	closed := server.Close() // a sender that is not through yet fails
 	s := <-sent
 
 	r.BytesSent, r.SHA256Sent = s.bytes, s.sha256()
@@ -140,8 +136,8 @@ func prefixed(what string, err error) error {
 
 // loopback makes a TCP connection of this process with itself. The caller must
 // close both ends.
-func loopback(ctx context.Context) (client, server *net.TCPConn, err error) {
-	ln, err := listen(ctx, "127.0.0.1:0")
+func (e *engine) loopback(ctx context.Context) (client *net.TCPConn, server *zcnet.Conn, err error) {
+	ln, err := e.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -151,7 +147,7 @@ func loopback(ctx context.Context) (client, server *net.TCPConn, err error) {
 		return nil, nil, err
 	}
 	for {
-		server, err = ln.AcceptTCP()
+		server, err = ln.AcceptConn(ctx)
 		if err != nil {
 			return nil, nil, errors.Join(err, client.Close())
 		}

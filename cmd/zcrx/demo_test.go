@@ -53,7 +53,7 @@ func exact(t *testing.T, data []byte, args ...string) demoReport {
 	assert.Equal(t, r.Leased, r.Returned)
 	assert.EqualValues(t, len(data), r.Pool.Bytes)
 	assert.Equal(t, r.RearmsByCause.total(), r.Rearms)
-	assert.EqualValues(t, len(data), r.CopiedBytes, "both modes copy")
+	assert.EqualValues(t, len(data), r.CopiedBytes, "these modes copy")
 	assert.Zero(t, r.Pool.DoubleReleases)
 	assert.Zero(t, r.Pool.UsesAfterRelease)
 	assert.Zero(t, r.Loop.Strays)
@@ -67,6 +67,11 @@ func TestDemoExact(t *testing.T) {
 				r := exact(t, generated(t, n), "--mode", mode, "--size", strconv.Itoa(n))
 				assert.Equal(t, mode, r.Mode)
 				assert.Equal(t, "asked for with --mode "+mode, r.ModeReason)
+				if mode == "socket" {
+					assert.Zero(t, r.Loop)
+				} else {
+					assert.Positive(t, r.Loop.Turns)
+				}
 			})
 		}
 	}
@@ -91,10 +96,20 @@ func TestDemoStdin(t *testing.T) {
 	exact(t, generated(t, 100_000), "-")
 }
 
+// A consumer that holds back what it may is not stopped by a connection's share of the
+// pool, which is less than half of it here.
+func TestDemoSlowConsumer(t *testing.T) {
+	for _, mode := range modes() {
+		t.Run(mode, func(t *testing.T) {
+			exact(t, generated(t, 4<<20), "--mode", mode, "--size", "4MiB", "--num-buffers", "200", "--consume-delay", "1ns")
+		})
+	}
+}
+
 // With few buffers, a small completion queue and a consumer that holds half of
 // the buffers back, receives end all the time and nothing is lost.
 func TestDemoStarved(t *testing.T) {
-	for _, mode := range modes() {
+	for _, mode := range ringModes() {
 		t.Run(mode, func(t *testing.T) {
 			r := exact(t, generated(t, 2<<20), "--mode", mode, "--size", "2MiB",
 				"--num-buffers", "8", "--cq-entries", "8", "--consume-delay", "20us")
@@ -114,6 +129,12 @@ func TestDemoStarved(t *testing.T) {
 			}
 		})
 	}
+	t.Run("socket", func(t *testing.T) {
+		r := exact(t, generated(t, 2<<20), "--mode", "socket", "--size", "2MiB", "--num-buffers", "1", "--buffer-size", "8KiB")
+		assert.Equal(t, 1, r.NumBuffers)
+		assert.Equal(t, 8<<10, r.BufferSize)
+		assert.Zero(t, r.Rearms)
+	})
 }
 
 func TestDemoText(t *testing.T) {
@@ -129,6 +150,11 @@ func TestDemoText(t *testing.T) {
 	} {
 		assert.Contains(t, c.out.String(), part)
 	}
+
+	c = start(t, nil, "demo", "--size", "100000", "--mode", "socket")
+	c.succeed()
+	assert.Contains(t, c.out.String(), "buffers           16384 of 16384 bytes\n")
+	assert.NotContains(t, c.out.String(), "loop", "it has none")
 }
 
 // A sender that fails in the middle resets the connection: its receiver must
@@ -139,7 +165,7 @@ func TestDemoReset(t *testing.T) {
 			noLeaks(t)
 			broken := io.MultiReader(bytes.NewReader(generated(t, 5<<20)), iotest.ErrReader(errors.New("the disk is on fire")))
 			c := start(t, broken, "demo", "-", "--json", "--mode", mode)
-			c.fail(exitFailed, "send: read what to send: the disk is on fire", "receive: ", "ECONNRESET")
+			c.fail(exitFailed, "send: read what to send: the disk is on fire", "receive: ", "connection reset by peer")
 			r := decode[demoReport](t, c.out.String())[0]
 			assert.False(t, r.OK)
 			assert.Equal(t, lastLine(c.err.String()), "zcrx: "+r.Error)

@@ -57,7 +57,13 @@ func TestJSONFields(t *testing.T) {
 	recv.succeed()
 	probe := start(t, nil, "probe", "--json", "-i", "lo")
 	probe.succeed()
-	for fields, c := range map[string]*running{demoFields: demo, recvFields: recv, sendFields: send, probeFields + " device": probe} {
+	socket := start(t, nil, "demo", "--json", "--size", "1", "--mode", "socket")
+	socket.succeed()
+	for _, printed := range []struct {
+		fields string
+		*running
+	}{{demoFields, demo}, {demoFields, socket}, {recvFields, recv}, {sendFields, send}, {probeFields + " device", probe}} {
+		fields, c := printed.fields, printed.running
 		objects := decode[object](t, c.out.String())
 		require.Len(t, objects, 1)
 		assertFields(t, fields, objects[0])

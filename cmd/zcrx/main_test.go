@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -37,9 +38,14 @@ func inVM() bool { return os.Getenv("ZCRX_LANE") == "vm" }
 // modes are the modes that must work here.
 func modes() []string {
 	if inVM() {
-		return []string{"deviceless", "provided"}
+		return []string{"deviceless", "provided", "socket"}
 	}
-	return []string{"provided"}
+	return []string{"provided", "socket"}
+}
+
+// ringModes are those of them that have a loop.
+func ringModes() []string {
+	return slices.DeleteFunc(modes(), func(mode string) bool { return mode == "socket" })
 }
 
 // lockedBuffer is a bytes.Buffer for several goroutines.

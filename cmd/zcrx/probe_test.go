@@ -37,7 +37,7 @@ func TestProbe(t *testing.T) {
 		states[m.Mode] = m.State
 	}
 	assert.Len(t, states, 3)
-	for _, mode := range modes() {
+	for _, mode := range ringModes() {
 		assert.Equal(t, "yes", states[mode])
 	}
 
@@ -85,7 +85,7 @@ func TestJudge(t *testing.T) {
 
 func TestProbeRequire(t *testing.T) {
 	noLeaks(t)
-	for _, mode := range modes() {
+	for _, mode := range ringModes() {
 		start(t, nil, "probe", "--require", mode).succeed()
 	}
 	c := start(t, nil, "probe", "--require", "zerocopy", "-i", "lo", "--json")

@@ -72,14 +72,19 @@ func TestIOUringDisabled(t *testing.T) {
 	}
 	require.NoError(t, os.WriteFile(sysctl, []byte("2"), 0))
 	defer func() { require.NoError(t, os.WriteFile(sysctl, []byte("0"), 0)) }()
-	for _, args := range []string{"demo", "recv", "demo --mode deviceless", "probe --require provided"} {
+	for _, args := range []string{"demo --mode provided", "recv --mode provided", "demo --mode deviceless", "probe --require provided"} {
 		status, _, stderr := runProcess(t, process(t.Context(), strings.Fields(args)...))
 		assert.Equal(t, exitFailed, status, args)
 		assert.Contains(t, stderr, "(sandbox)", args)
 		assert.Contains(t, stderr, "kernel.io_uring_disabled", args)
 		assert.Equal(t, 1, strings.Count(stderr, "\n"), stderr)
 	}
-	status, stdout, _ := runProcess(t, process(t.Context(), "probe"))
+	status, stdout, stderr := runProcess(t, process(t.Context(), "demo", "--json", "--size", "1MiB"))
+	require.Equal(t, exitOK, status, stderr)
+	r := decode[demoReport](t, stdout)[0]
+	assert.Equal(t, "socket", r.Mode)
+	assert.Contains(t, r.ModeReason, "kernel.io_uring_disabled")
+	status, stdout, _ = runProcess(t, process(t.Context(), "probe"))
 	assert.Equal(t, exitOK, status)
 	assert.Contains(t, stdout, "sandbox: ")
 }

@@ -12,7 +12,7 @@ import (
 )
 
 type recvOptions struct {
-	pool   poolOptions
+	engine engineOptions
 	listen string
 	output string
 	once   bool
@@ -33,7 +33,7 @@ func newRecv(std streams) *cobra.Command {
 		Args: noArgs,
 	}
 	flags := cmd.Flags()
-	o.pool.register(flags)
+	o.engine.register(flags)
 	flags.StringVarP(&o.listen, "listen", "l", ":9000", "address to listen on")
 	flags.StringVarP(&o.output, "output", "o", "", "file for the received bytes, - for standard output (default: count and hash only)")
 	flags.BoolVar(&o.once, "once", false, "end after the first connection")
@@ -43,26 +43,34 @@ func newRecv(std streams) *cobra.Command {
 		if o.stats < 0 {
 			return misused(cmd, fmt.Errorf("--stats %v is negative", o.stats))
 		}
-		if err := o.pool.check(cmd); err != nil {
+		if err := o.engine.check(cmd); err != nil {
 			return err
+		}
+		if n := o.engine.numBuffers; o.output != "" && !o.once && n > 0 && n < minInTurn {
+			return fmt.Errorf("--num-buffers %d is too few for --output without --once: allowed are %d and more, because the next connection waits with some of them", n, minInTurn)
 		}
 		return o.run(cmd.Context(), std)
 	}
 	return cmd
 }
 
+// minInTurn is the least number of buffers for connections that are received one at a
+// time. A Listener accepts one ahead, which takes buffers until it is paused: 16, and on
+// Linux 6.1, which knows no limit for a receive, all of 64. Nothing would be left to the
+// one whose turn it is.
+const minInTurn = 1024
+
 // run opens everything, serves, and closes everything.
 func (o *recvOptions) run(ctx context.Context, std streams) (err error) {
-	e, err := o.pool.open(ctx)
+	e, err := o.engine.open(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.close()) }()
-	ln, err := listen(ctx, o.listen)
+	defer func() { err = errors.Join(err, e.Close()) }()
+	ln, err := e.Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return err
 	}
-	defer ln.Close()
 	out, closeOut, err := o.openOutput(std)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -126,6 +127,31 @@ func TestRecvFileOfSeveral(t *testing.T) {
 	assert.Equal(t, string(want), string(got))
 }
 
+// The connection that waits for its turn leaves buffers to the one that has it.
+func TestRecvInTurn(t *testing.T) {
+	for _, mode := range modes() {
+		t.Run(mode, func(t *testing.T) {
+			noLeaks(t)
+			file := filepath.Join(t.TempDir(), "file")
+			recv := startRecv(t, "--mode", mode, "-o", file, "--num-buffers", strconv.Itoa(minInTurn))
+			first := connect(t, recv.address())
+			defer first.Close()
+			second := start(t, nil, "send", recv.address(), "--size", "4MiB")
+			data := bytes.Repeat([]byte("first "), 1<<20)
+			_, err := first.Write(data)
+			require.NoError(t, err)
+			require.NoError(t, first.CloseWrite())
+			second.succeed()
+			reported(t, recv, 2)
+			recv.stop()
+			recv.succeed()
+			got, err := os.ReadFile(file)
+			require.NoError(t, err)
+			assert.Equal(t, sha(append(data, generated(t, 4<<20)...)), sha(got))
+		})
+	}
+}
+
 func TestRecvMany(t *testing.T) {
 	for _, mode := range modes() {
 		t.Run(mode, func(t *testing.T) {
@@ -163,10 +189,10 @@ func TestRecvReset(t *testing.T) {
 			noLeaks(t)
 			recv := startRecv(t, "--mode", mode, "--once", "--json")
 			reset(t, recv.address())
-			recv.fail(exitFailed, "1 of 1 connections did not end in order", "ECONNRESET", "reset")
+			recv.fail(exitFailed, "1 of 1 connections did not end in order", "connection reset by peer")
 			r := decode[connectionReport](t, recv.out.String())[0]
 			assert.False(t, r.OK)
-			assert.Contains(t, r.Error, "ECONNRESET")
+			assert.Contains(t, r.Error, "connection reset by peer")
 			assert.EqualValues(t, 100_000, r.Bytes)
 			assert.Zero(t, r.Pool.Outstanding)
 		})

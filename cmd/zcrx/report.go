@@ -19,7 +19,7 @@ type header struct {
 	Command string `json:"command"`
 }
 
-// modeReport tells which pool the bytes came through.
+// modeReport tells how the bytes came into which buffers.
 type modeReport struct {
 	Kernel     string `json:"kernel"`
 	Mode       string `json:"mode"`
@@ -29,10 +29,10 @@ type modeReport struct {
 }
 
 func (e *engine) report() modeReport {
-	features, _ := zcrx.ProbeFeatures() // asked before, and cached: the pool is there
+	features, _ := zcrx.ProbeFeatures() // the kernel's release is there in any case
 	return modeReport{
 		Kernel: features.Kernel,
-		Mode:   e.pool.Mode().String(), ModeReason: e.reason(),
+		Mode:   e.Mode().String(), ModeReason: e.reason(),
 		NumBuffers: e.pool.NumBuffers(), BufferSize: e.pool.BufferSize(),
 	}
 }
@@ -160,7 +160,9 @@ func (r demoReport) print(out io.Writer) {
 	for _, warning := range r.Pool.Warnings {
 		t.row("warning", warning)
 	}
-	t.row("loop", fmt.Sprintf("%d turns, %d calls, %d CQ overflows", r.Loop.Turns, r.Loop.Calls, r.Loop.Overflows))
+	if r.Mode != zcrx.Socket.String() {
+		t.row("loop", fmt.Sprintf("%d turns, %d calls, %d CQ overflows", r.Loop.Turns, r.Loop.Calls, r.Loop.Overflows))
+	}
 	t.flush()
 }
 

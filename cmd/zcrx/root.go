@@ -46,13 +46,15 @@ func errorLine(err error) string {
 	return "zcrx: " + errorText(err)
 }
 
-// errorText is an error on one line, without the library's prefix, which may
-// stand at the beginning of every joined and every wrapped error.
+// errorText is an error on one line, without the names of the library's packages, which
+// may stand at the beginning of every joined and every wrapped error.
 func errorText(err error) string {
 	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
 	for i, line := range lines {
-		line = strings.TrimPrefix(line, "zcrx: ")
-		lines[i] = strings.ReplaceAll(line, ": zcrx: ", ": ")
+		for _, name := range []string{"zcrx: ", "zcnet: "} {
+			line = strings.ReplaceAll(strings.TrimPrefix(line, name), ": "+name, ": ")
+		}
+		lines[i] = line
 	}
 	return strings.Join(lines, "; ")
 }

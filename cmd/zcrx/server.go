@@ -8,13 +8,13 @@ import (
 	"net"
 	"sync"
 
-	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/zcnet"
 )
 
 // server receives connections into an engine's buffers.
 type server struct {
 	engine   *engine
-	ln       *net.TCPListener
+	ln       *zcnet.Listener
 	out      io.Writer // what is received; nil: nowhere
 	once     bool      // one connection in all
 	oneByOne bool      // no two at a time
@@ -23,7 +23,6 @@ type server struct {
 	json     bool
 
 	mu          sync.Mutex // guards what follows, and reports
-	open        int
 	connections int
 	failed      int
 	failure     error // the first
@@ -35,11 +34,10 @@ type server struct {
 func (s *server) serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { _ = s.ln.Close() })()
 	var connections sync.WaitGroup
 	var acceptErr error
 	for {
-		conn, err := s.ln.AcceptTCP()
+		conn, err := s.ln.AcceptConn(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
 				acceptErr = err
@@ -51,7 +49,7 @@ func (s *server) serve(ctx context.Context) error {
 		}
 		receive := func() {
 			// A loop that has ended takes the server along.
-			if err := s.receive(ctx, conn); errors.Is(err, zcrx.ErrClosed) {
+			if err := s.receive(ctx, conn); errors.Is(err, net.ErrClosed) {
 				cancel()
 			}
 		}
@@ -81,24 +79,15 @@ func (s *server) verdict() error {
 }
 
 // receive takes in one connection, which it closes, and reports.
-func (s *server) receive(ctx context.Context, conn *net.TCPConn) error {
-	s.mu.Lock()
-	s.connections++
-	s.open++
-	s.mu.Unlock()
-	peer := conn.RemoteAddr().String()
+func (s *server) receive(ctx context.Context, conn *zcnet.Conn) error {
 	c := consumer{tally: newTally(), out: s.out}
-	receiver, err := zcrx.NewReceiver(s.engine.pool, conn)
-	if err != nil {
-		err = errors.Join(err, conn.Close())
-	} else {
-		err = errors.Join(c.consume(ctx, receiver), receiver.Close())
-	}
+	err := errors.Join(c.consume(ctx, conn), conn.Close())
 	c.stop()
+	pool, loop := counters(s.engine.Stats())
 	s.note(connectionReport{
-		header: header{schemaVersion, "recv"}, modeReport: s.mode, Peer: peer,
+		header: header{schemaVersion, "recv"}, modeReport: s.mode, Peer: conn.RemoteAddr().String(),
 		transferReport: c.report(), OK: err == nil,
-		Pool: s.engine.pool.Stats(), Loop: s.engine.loop.Stats(), Device: s.engine.placement(),
+		Pool: pool, Loop: loop, Device: s.engine.placement(),
 	}, err)
 	return err
 }
@@ -107,7 +96,7 @@ func (s *server) receive(ctx context.Context, conn *net.TCPConn) error {
 func (s *server) note(r connectionReport, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.open--
+	s.connections++
 	if err != nil {
 		r.Error = errorText(err)
 		s.failed++
@@ -118,11 +107,4 @@ func (s *server) note(r connectionReport, err error) {
 	if err := emit(s.reports, s.json, r); err != nil && s.reportErr == nil {
 		s.reportErr = fmt.Errorf("print report: %w", err)
 	}
-}
-
-// openConnections is the number of connections right now.
-func (s *server) openConnections() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.open
 }

@@ -21,11 +21,12 @@ func printStats(out io.Writer, s *server, interval time.Duration) (stop func()) 
 			case <-done:
 				return
 			case now := <-ticker.C:
-				pool, loop := s.engine.pool.Stats(), s.engine.loop.Stats()
+				stats := s.engine.Stats()
+				pool, loop := counters(stats)
 				rate := float64(pool.Bytes-lastBytes) / now.Sub(last).Seconds()
 				last, lastBytes = now, pool.Bytes
 				fmt.Fprintf(out, "stats: %d connections, %d bytes, %.1f MB/s, %d completions, outstanding %d, %d flushes, %d re-arms, %d bytes copied, %d rescued, %d turns, %d CQ overflows\n",
-					s.openConnections(), pool.Bytes, rate/1e6, pool.Completions, pool.Outstanding, pool.Flushes,
+					stats.Connections, pool.Bytes, rate/1e6, pool.Completions, pool.Outstanding, pool.Flushes,
 					rearmsOf(pool).total(), pool.CopiedBytes, pool.RescuedBytes, loop.Turns, loop.Overflows)
 			}
 		}

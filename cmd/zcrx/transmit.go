@@ -113,19 +113,3 @@ func dial(ctx context.Context, address string) (*net.TCPConn, error) {
 	}
 	return tcp, nil
 }
-
-// listen listens for plain TCP: Go's own default is Multipath TCP where the
-// kernel has it, whose connections cannot be received with zero copy.
-func listen(ctx context.Context, address string) (*net.TCPListener, error) {
-	var lc net.ListenConfig
-	lc.SetMultipathTCP(false)
-	ln, err := lc.Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	tcp, ok := ln.(*net.TCPListener)
-	if !ok {
-		return nil, errors.Join(fmt.Errorf("listener on %s is a %T, not TCP", address, ln), ln.Close())
-	}
-	return tcp, nil
-}
