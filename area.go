@@ -94,6 +94,14 @@ func newArea(kind Memory, n int, bufferSize uintptr, dmabuf int) (area, error) {
 	return a, nil
 }
 
+// populate has the memory there before the kernel pins it, which it does on a loop's
+// thread: 64 MiB take 325 ms there (Linux 7.3 in QEMU TCG), and 9 ms if they are populated.
+func (a *area) populate() {
+	if a.dmabuf < 0 {
+		sys.Populate(a.mem)
+	}
+}
+
 func mapHugePages(size uintptr) ([]byte, error) {
 	mem, err := sys.MapHugeTLB(size)
 	if errors.Is(err, syscall.ENOMEM) {

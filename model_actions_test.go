@@ -214,7 +214,7 @@ func (m *model) ownerActions() []action {
 			a, err := newArea(MemoryAnonymous, rapid.IntRange(1, 8).Draw(rt, "buffers"), pageSize(), -1)
 			require.NoError(rt, err)
 			id := len(m.areas())
-			require.NoError(rt, m.memory.addArea(uint64(id)<<areaShift, a))
+			require.NoError(rt, m.memory.addArea(a, func() (uint64, error) { return uint64(id) << areaShift, nil }))
 			m.addBuffers(id)
 			for _, mm := range open {
 				mm.grown = true

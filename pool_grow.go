@@ -27,6 +27,7 @@ func (p *Pool) Grow(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
+	a.populate()
 	var req ifqRequest
 	a.describe(&req)
 	err = charges.await(ctx, req.pinned(), func() error {
@@ -40,17 +41,10 @@ func (p *Pool) Grow(ctx context.Context, n int) error {
 
 // growOn adds the area on the loop's thread.
 func (p *Pool) growOn(r *zcrxRing, a area) error {
-	switch {
-	case p.receivers.closing || !p.loop.hasSource(p):
+	if p.receivers.closing || !p.loop.hasSource(p) {
 		return ErrClosed
-	case len(*p.memory.areas.Load()) >= maxAreas:
-		return rangeError("number of areas", maxAreas+1, 1, maxAreas)
 	}
-	token, err := r.addArea(p.id, &a)
-	if err != nil {
-		return err
-	}
-	return p.memory.addArea(token, a)
+	return p.memory.addArea(a, func() (uint64, error) { return r.addArea(p.id, &a) })
 }
 
 // growth lets a pool grow by itself. It belongs to the loop's thread.

@@ -8,10 +8,15 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // TestPoolGrowsByItself holds everything until the pool has grown as far as it may.
@@ -75,5 +80,103 @@ func TestMaxBuffersOutOfRange(t *testing.T) {
 		_, err := PoolConfig{NumBuffers: 8, MaxBuffers: n}.withDefaults(MaxNumBuffers)
 		assert.ErrorContains(t, err, "PoolConfig.MaxBuffers")
 		assert.ErrorContains(t, err, "allowed are 8 to 16777216")
+	}
+}
+
+// TestGrowWhileOthersReceive grows a shared pool, by one member or by all at once, while
+// every member receives into it: no completion may lie in an area that a member does not
+// know, and the kernel's numbers must fit.
+func TestGrowWhileOthersReceive(t *testing.T) {
+	needFeature(t, FeatureAddArea)
+	for name, growing := range map[string]int{"one grows": 1, "all grow": 3} {
+		t.Run(name, func(t *testing.T) {
+			const size, rounds = 12 << 20, 30
+			_, members, _ := newSharedPool(t, PoolConfig{NumBuffers: 16, MaxLeases: MaxNumBuffers}, 2)
+			var all sync.WaitGroup
+			for i, p := range members {
+				sender, r := newTestReceiver(t, p)
+				s := newStream(int64(20 + i))
+				require.NoError(t, sender.SetDeadline(time.Now().Add(patience)))
+				all.Go(func() {
+					_, err := s.Write(sender, 0, size)
+					assert.NoError(t, err)
+					assert.NoError(t, sender.CloseWrite())
+				})
+				all.Go(func() {
+					n, err := s.receive(t, r, 0, func(b Buffer) { assert.NoError(t, b.Release()) })
+					assert.ErrorIs(t, err, io.EOF)
+					assert.Equal(t, size, n)
+				})
+				if i < growing {
+					all.Go(func() {
+						for range rounds / growing {
+							assert.NoError(t, p.Grow(t.Context(), 8))
+						}
+					})
+				}
+			}
+			all.Wait()
+			assert.Equal(t, 16+8*rounds, members[0].NumBuffers())
+			for _, p := range members {
+				assert.Zero(t, p.Stats().Outstanding)
+			}
+		})
+	}
+}
+
+// TestPoolGrowsForImporters: an importer that holds every buffer, and wants more, has the
+// owner grow, before the kernel runs out as well as after.
+func TestPoolGrowsForImporters(t *testing.T) {
+	needFeature(t, FeatureAddArea)
+	const first, most = 16, 64
+	_, members, _ := newSharedPool(t, PoolConfig{NumBuffers: first, MaxBuffers: most, MaxLeases: MaxNumBuffers}, 1)
+	sender, r := newTestReceiver(t, members[1])
+	want := pattern(61, most*int(pageSize()))
+	send(t, sender, want)
+	var got []byte
+	held := takeBuffers(t, r, first-1)
+	eventually(t, "the owner has grown", func() bool { return members[0].NumBuffers() > first })
+	for _, b := range held {
+		got = append(got, b.Bytes()...)
+	}
+	got = append(got, receiveAll(t, r)...)
+	assert.True(t, bytes.Equal(want, got))
+	require.NoError(t, ReleaseAll(held))
+}
+
+// TestAreaIsKnownBeforeTheKernelHasIt looks a completion up while the kernel adds the
+// area, and after it has refused.
+func TestAreaIsKnownBeforeTheKernelHasIt(t *testing.T) {
+	k := newPool73(t, 4, 4)
+	m := k.pool.memory
+	const offset = 1 << areaShift
+	completion := &uring.CQE{Res: 1, Big: [2]uint64{offset}}
+	for _, kernel := range []struct {
+		token uint64
+		err   error
+	}{
+		{0, syscall.ENOMEM}, {2 << areaShift, nil}, {offset, nil},
+	} {
+		a, err := newArea(MemoryAnonymous, 2, pageSize(), -1)
+		require.NoError(t, err)
+		areas := len(*m.areas.Load())
+		err = m.addArea(a, func() (uint64, error) {
+			buffers, err := k.pool.take(completion, nil)
+			require.NoError(t, err)
+			k.pool.count()
+			require.NoError(t, ReleaseAll(buffers))
+			return kernel.token, kernel.err
+		})
+		if kernel.token == offset {
+			require.NoError(t, err)
+			assert.Equal(t, 6, k.pool.NumBuffers())
+			return
+		}
+		require.Error(t, err)
+		a.unmap()
+		assert.Len(t, *m.areas.Load(), areas)
+		assert.Equal(t, 4, k.pool.NumBuffers())
+		_, err = k.pool.take(completion, nil)
+		require.ErrorIs(t, err, errBadCompletion)
 	}
 }

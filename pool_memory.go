@@ -27,6 +27,8 @@ type poolMemory struct {
 	// completions without a lock. Its index is the id in the upper bits of an
 	// offset.
 	areas atomic.Pointer[[]area]
+	// growing is held while an area is added. Only loops' threads take it.
+	growing sync.Mutex
 
 	// mu guards what follows, and every member's ledger.
 	mu          sync.Mutex
@@ -59,6 +61,7 @@ func mapPoolMemory(cfg *PoolConfig, n, size int) (*poolMemory, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.populate()
 	m := &poolMemory{kind: cfg.Memory, bufferSize: a.bufferSize, entries: uint32(cfg.RefillEntries), maxLeases: uint64(cfg.MaxLeases), tcpWindow: sys.ReceiveBufferLimit()}
 	m.areas.Store(&[]area{a})
 	m.numBuffers.Store(int64(a.buffers()))
@@ -70,17 +73,31 @@ func mapPoolMemory(cfg *PoolConfig, n, size int) (*poolMemory, error) {
 	return m, nil
 }
 
-// addArea makes the kernel's new area known. Its number must be the next.
-func (m *poolMemory) addArea(token uint64, a area) error {
+// addArea makes an area known to every member, and then has add give it to the kernel,
+// which may put data into it for any member before add returns. add returns the token
+// that the area's offsets carry. If it fails, nothing has changed. addArea runs on the
+// thread of a member's loop, which waits for another member that adds an area.
+func (m *poolMemory) addArea(a area, add func() (token uint64, err error)) error {
+	m.growing.Lock()
+	defer m.growing.Unlock()
+	areas := *m.areas.Load()
+	id := uint64(len(areas)) // the kernel counts up
+	if id >= maxAreas {
+		return rangeError("number of areas", maxAreas+1, 1, maxAreas)
+	}
+	bigger := append(slices.Clip(areas), a)
+	m.areas.Store(&bigger)
+	token, err := add()
+	if err == nil && token>>areaShift != id {
+		err = fmt.Errorf("zcrx: the kernel numbered area %d as %d", id, token>>areaShift)
+	}
+	if err != nil {
+		m.areas.Store(&areas)
+		return err
+	}
+	m.numBuffers.Add(int64(a.buffers()))
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	areas := *m.areas.Load()
-	if id := token >> areaShift; id != uint64(len(areas)) {
-		return fmt.Errorf("zcrx: the kernel numbered area %d as %d", len(areas), id)
-	}
-	bigger := append(slices.Clip(slices.Clone(areas)), a)
-	m.areas.Store(&bigger)
-	m.numBuffers.Add(int64(a.buffers()))
 	for _, p := range m.members {
 		p.grown.Store(true)
 		p.wake()

@@ -77,6 +77,10 @@ func AdviseReceive(mem []byte) {
 	}
 }
 
+// Populate has the pages of mem there, written or not (Linux 5.14; before, and where there
+// is not enough memory, nothing happens).
+func Populate(mem []byte) { _ = unix.Madvise(mem, unix.MADV_POPULATE_WRITE) }
+
 // KernelRelease returns the running kernel's version, as uname -r prints it.
 func KernelRelease() string {
 	var u unix.Utsname

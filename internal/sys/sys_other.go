@@ -39,6 +39,9 @@ func Unmap([]byte) error { return ErrNotLinux }
 // AdviseReceive does nothing off Linux.
 func AdviseReceive([]byte) {}
 
+// Populate does nothing off Linux.
+func Populate([]byte) {}
+
 // KernelRelease returns the system's name.
 func KernelRelease() string { return runtime.GOOS }
 
