@@ -1,8 +1,8 @@
-// Package sys has the system calls and the facts about kernel and process that
-// the packages of this module need below their own subject: memory, eventfds,
-// limits, namespaces, versions. Calls on sockets are not here, and nothing about
-// io_uring's rings. Off Linux everything builds, and what cannot work there
-// returns ErrNotLinux.
+// Package sys has the system calls that several packages of this module need: memory,
+// eventfds, options of sockets, limits, namespaces, the kernel's version. It has no calls
+// of io_uring; package uring has them. Each function stands for itself, so there is no
+// place to start. Off Linux the package builds, and calls that cannot work there return
+// ErrNotLinux.
 package sys
 
 import (
@@ -11,14 +11,14 @@ import (
 	"os"
 )
 
-// ErrNotLinux is what Linux's system calls return on other systems.
+// ErrNotLinux is the error of the functions that need Linux, on other systems.
 var ErrNotLinux = errors.New("zcrx: io_uring needs Linux")
 
 // PageSize returns the size of a page in bytes.
 func PageSize() uintptr { return uintptr(os.Getpagesize()) }
 
-// PollMask returns POLL* events as the kernel reads them from an SQE: their two
-// halves are swapped on big-endian machines.
+// PollMask returns POLL* events as they stand in an SQE. On big-endian machines the
+// kernel expects the two 16-bit halves swapped.
 func PollMask(events uint32) uint32 {
 	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 {
 		return events<<16 | events>>16
