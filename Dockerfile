@@ -4,8 +4,8 @@
 #   docker run --rm zcrx probe
 #
 # Docker's default seccomp profile refuses io_uring, and zero-copy receive wants
-# CAP_NET_ADMIN and the host's network interface; `zcrx probe` says what is
-# refused and by whom.
+# CAP_NET_ADMIN and the host's network interface; `zcrx probe` prints what is
+# missing and why.
 
 ARG GO_VERSION=1.26
 ARG DEBIAN_SUITE=bookworm
@@ -13,8 +13,8 @@ ARG DEBIAN_SUITE=bookworm
 FROM golang:${GO_VERSION}-${DEBIAN_SUITE} AS build
 WORKDIR /src
 
-# The version of Debian's linux-libc-dev. Without a value the one in
-# liburing.lock, which the suite above carries; give both to build on another.
+# The version of Debian's linux-libc-dev. The default is in liburing.lock, and is
+# one of the suite above; to build on another suite, set both arguments.
 ARG KERNEL_HEADERS_VERSION=
 COPY third_party/liburing third_party/liburing
 # The base image may have newer headers than the pinned ones.
@@ -42,7 +42,7 @@ RUN go build ./... \
  && go build -trimpath -tags netgo,osusergo -ldflags '-linkmode external -extldflags -static' \
     -o /out/zcrx ./cmd/zcrx
 
-# Static, so nothing else is needed.
+# The binary is static and needs no other file.
 FROM scratch
 COPY --from=build /out/zcrx /zcrx
 COPY --from=build /src/LICENSE /LICENSE

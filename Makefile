@@ -12,23 +12,23 @@ FILE ?=
 
 GOLANGCI_VERSION := v2.15.0
 golangci := bin/golangci-lint-$(GOLANGCI_VERSION)
-# Of golang.org/x/exp, which has no releases.
+# A commit of golang.org/x/exp, which has no releases.
 APIDIFF_VERSION := v0.0.0-20261113113407-e3970619a1a4
 apidiff := bin/apidiff-$(APIDIFF_VERSION)
 
-# The commit that "make api" compares with. Without one: scripts/api says which.
+# The commit that "make api" compares with. If it is empty, scripts/api chooses one.
 API_BASE ?=
 
-# Six modules, tied by go.work; "./..." alone is the root module. The last one has
-# nothing but tests behind the build tag nic.
+# The packages of the modules in go.work; "./..." alone is the root module. The last
+# has only tests with the build tag nic.
 library := ./...
 command := ./cmd/zcrx/...
 vm := ./vm/...
 users := ./test/conn/... ./examples/...
 zerocopy := ./test/zerocopy/...
 
-# A binary for a guest that has no C library. netgo and osusergo keep the parts
-# of Go out that would ask one at run time.
+# Flags for a binary that runs in a guest without a C library. netgo and osusergo leave
+# out the parts of Go that would use one at run time.
 staticlink := -ldflags '-linkmode external -extldflags -static'
 static := -tags netgo,osusergo $(staticlink)
 
@@ -65,7 +65,7 @@ vet: liburing ## go vet, also without cgo and for another system
 	GOOS=darwin go vet $(library) $(command) $(users)
 
 .PHONY: lint
-lint: vet $(golangci) ## vet, gofmt, golangci-lint, the import graph, changes of the API
+lint: vet $(golangci) ## vet, gofmt, golangci-lint, the import graph, changes in the API
 	@unformatted=$$(gofmt -l -s .); \
 	if [ -n "$$unformatted" ]; then echo "gofmt -s would change:"; echo "$$unformatted"; exit 1; fi
 	$(golangci) run $(library) $(command) $(vm) $(users)
@@ -75,7 +75,7 @@ lint: vet $(golangci) ## vet, gofmt, golangci-lint, the import graph, changes of
 	@$(MAKE) --no-print-directory api
 
 .PHONY: graph
-graph: ## which package imports which, from the bottom; fails on an import that goes upward
+graph: ## print what each package imports; fails if one imports a higher layer
 	@go run ./tools/graph
 
 .PHONY: byte-path
@@ -87,8 +87,7 @@ byte-path: build ## the functions that a received byte passes, in a virtual mach
 api: ## what this tree changes in the public API since API_BASE (default: the last tag)
 	@API_BASE='$(API_BASE)' scripts/api $(apidiff)
 
-# Under a name with its version: another pin installs anew. Without cgo, which it
-# does not need.
+# The file's name has the version, so that a new pin installs it anew. It needs no cgo.
 $(golangci):
 	@mkdir -p bin
 	GOBIN='$(CURDIR)/bin' CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
@@ -101,15 +100,15 @@ $(apidiff):
 
 ##### Tests
 
-# How long a lane may take: one test of it, and all of it, about four times what
-# they take on a quiet machine. Then whatever runs is asked where it hangs, and
-# ended (tools/lane). LANE_LIMIT= and LANE_MAX= stand for them in longer runs.
-# What go test and vmrun end by themselves comes after that, and tells less.
+# How long one test of a lane (limit) and the whole lane (max) may take: about four times
+# as long as on a quiet machine. After that tools/lane prints where what runs hangs, and
+# ends it. LANE_LIMIT= and LANE_MAX= replace both, for longer runs. backstop is the timeout
+# of go test and vmrun, in case lane itself fails.
 limit = -limit $(or $(LANE_LIMIT),$(1))
 max = -max $(or $(LANE_MAX),$(1))
 backstop := $(if $(LANE_LIMIT)$(LANE_MAX),24h,18m)
 
-# Every lane runs even if one before it failed: one run tells everything.
+# All lanes run, also after one has failed.
 .PHONY: test
 test: setup build ## all lanes, then a table of them
 	@scripts/lane -reset
@@ -141,10 +140,10 @@ test-host: liburing ## real rings on this machine's kernel
 test-asan: build ## the C side under AddressSanitizer, here and in a virtual machine
 	@KERNEL='$(KERNEL)' scripts/lane $(call max,8m) -lines asan -- test/asan_test
 
-# Compiled first, so that -p 1 only keeps two virtual machines from competing for
-# the processors. Quiet, because go test takes a runner's standard error, hence a
-# console, for the test's own output. The packages left out ask a kernel nothing,
-# and the examples nothing that test/conn does not.
+# Compiled first, because -p 1, which keeps two virtual machines from running at once,
+# would also compile one package at a time. --quiet, because go test takes the console on
+# vmrun's standard error for output of the test. The packages that are left out do not
+# depend on the kernel, or not more than test/conn does (the examples).
 .PHONY: test-vm
 test-vm: build ## the same tests on Linux 7.3 (KERNEL=) in a virtual machine
 	@module=$$(test/tls_module $(KERNEL)); \
@@ -155,9 +154,9 @@ test-vm: build ## the same tests on Linux 7.3 (KERNEL=) in a virtual machine
 		-exec "'$(CURDIR)/bin/vmrun' --quiet --timeout $(backstop) --kernel $(KERNEL) --module '$$module' --env ZCRX_LANE" \
 		$(static) $$packages
 
-# One thread for all of the guest's processors: with several, QEMU's emulation dies
-# when the kernel patches its code, as it does for a queue's memory provider. Huge
-# pages are reserved while there are any: one test wants them.
+# --tcg-thread single, because with several threads the guest may die when the kernel
+# patches its code, as it does for a queue's memory provider. One test needs huge pages,
+# which are reserved at the start, while memory is free.
 .PHONY: test-nic
 test-nic: build ## true zero copy, on the software device in test/nic
 	@module=$$(test/nic/build --kernel $(KERNEL)); \
@@ -173,13 +172,13 @@ test-nic: build ## true zero copy, on the software device in test/nic
 test-fuzz: liburing ## a minute of the model test, a minute of fuzzing
 	@scripts/lane $(call max,8m) -lines fuzz -- test/fuzz_test
 
-# Ten kernels, nine situations each, against what docs/kernels.md says.
+# Ten kernels, nine situations each; docs/kernels.md has the results.
 .PHONY: matrix-binary
 matrix-binary: build
 	go test -c -tags matrix,netgo,osusergo -ldflags '-linkmode external -extldflags -static' -o bin/matrix.test .
 
 .PHONY: test-matrix
-test-matrix: matrix-binary ## every supported kernel, against docs/kernels.md
+test-matrix: matrix-binary ## compare every supported kernel with docs/kernels.md
 	@scripts/lane $(call max,6m) -lines matrix -- go run ./tools/matrix -check
 
 .PHONY: test-matrix-update
@@ -187,7 +186,7 @@ test-matrix-update: matrix-binary ## write docs/kernels.md from a run
 	go run ./tools/matrix
 
 .PHONY: load
-load: liburing ## h2load against net/http behind each mode, half a minute each
+load: liburing ## h2load against net/http in each mode, half a minute each
 	ZCRX_H2LOAD=h2load ZCRX_LOAD=30s go test -count=1 -timeout 15m -v -run UnderLoad ./test/conn
 
 .PHONY: bench

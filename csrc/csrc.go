@@ -1,7 +1,9 @@
-// Package csrc holds the C headers that the bottom floor of zcrx is compiled
-// against. It exists so that go mod vendor, which drops folders without Go files,
-// carries the headers along; and it embeds them, so that the go command, which does
-// not see what C includes, compiles anew when one of them changes.
+// Package csrc holds the C headers that the cgo files of zcrx and uring include.
+// It has no Go API. It is a package so that go mod vendor, which leaves out folders
+// without Go files, copies the headers. It embeds them so that the go command, which
+// does not see what C includes, recompiles its importers when a header changes.
+//
+// Start with uring_shim.h, on which zcrx_shim.h builds.
 package csrc
 
 import "embed"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What cgo cannot express of liburing for package uring: inline functions, and
- * structs that are built here, on the C stack, from flat arguments: no Go memory is
- * ever referred to from memory that the kernel reads.
+ * What package uring needs of liburing and cgo cannot express: inline functions, and
+ * structs that the kernel reads. These are filled in here, on the C stack, from flat
+ * arguments, so that they never hold a pointer to Go memory.
  *
  * All functions return 0 or more, or a negative errno.
  */
@@ -22,15 +22,15 @@ ZCX_SIZE(struct io_uring_buf, 16);
 ZCX_OFFSET(struct io_uring_buf_ring, tail, 14);
 
 /*
- * A ring and the thread that owns it. The ring comes first: its address, which
- * Ring.Pointer returns, is this struct's too.
+ * A ring and the thread that owns it. ring is the first field because Ring.Pointer
+ * returns the address of this struct as that of the ring.
  */
 struct zcx_ring {
 	struct io_uring ring;
 	pthread_t owner;
 };
 
-/* Returns NULL, with *err set when the ring could not be made. */
+/* Returns NULL and sets *err if the ring cannot be made. */
 static inline struct zcx_ring *zcx_ring_new(unsigned entries, unsigned cq_entries,
 					    unsigned flags, int *err)
 {
@@ -134,7 +134,7 @@ static inline int zcx_unregister_buf_ring(struct zcx_ring *r, int bgid)
 	return io_uring_unregister_buf_ring(&r->ring, bgid);
 }
 
-/* Which opcodes the kernel knows, by IORING_REGISTER_PROBE. */
+/* Sets supported[op] for each of the first n opcodes (IORING_REGISTER_PROBE). */
 static inline int zcx_probe_ops(struct zcx_ring *r, unsigned char *supported, unsigned n)
 {
 	struct io_uring_probe *p = io_uring_get_probe_ring(&r->ring);

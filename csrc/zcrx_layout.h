@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Holds the kernel's structs to the layout that the Go side relies on. */
+/* Stops the build if a kernel struct has not the layout that the Go side relies on. */
 #ifndef ZCRX_LAYOUT_H
 #define ZCRX_LAYOUT_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Includes liburing, or stops the build with one sentence that says what to
- * run. Every cgo file includes this header before anything else.
+ * Includes liburing, or stops the build with one error that says what to run.
+ * The cgo files include liburing through this header only.
  */
 #ifndef ZCRX_LIBURING_H
 #define ZCRX_LIBURING_H

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What cgo cannot express of liburing's zcrx interface: unions, structs that point
- * to each other, and the one call that a turn of a loop makes. Register structs
- * are built here, on the C stack, from flat arguments: no Go memory is ever
- * referred to from memory that the kernel reads.
+ * to each other, and the one call that a turn of a loop makes. Structs that the
+ * kernel reads are filled in here, on the C stack, from flat arguments, so that they
+ * never hold a pointer to Go memory.
  *
  * All functions return 0 or more, or a negative errno.
  */
@@ -13,7 +13,7 @@
 #include "uring_shim.h"
 #include "zcrx_uapi.h"
 
-/* A refill queue that the kernel shall empty during a turn. */
+/* A refill queue that the kernel is asked to empty during a turn. */
 struct zcx_flush {
 	__u64 khead; /* address of the queue's head, which the kernel moves */
 	__u32 target; /* flush until the head has reached this tail */
@@ -23,10 +23,9 @@ struct zcx_flush {
 };
 
 /*
- * FLUSH_RQ handles at most one queue's worth of entries, stops early at an
- * entry it does not like and returns 0 all the same (Linux 6.19 to 7.3), so it
- * is repeated until the head is where it should be. A call that moves nothing
- * ends the attempt: -EIO.
+ * FLUSH_RQ takes at most one queue's worth of entries, stops early at a bad entry,
+ * and returns 0 in both cases (Linux 6.19 to 7.3). So it is repeated until the head
+ * has reached the target. If a call takes no entry, err is -EIO.
  */
 static inline void zcx_flush_one(struct io_uring *r, struct zcx_flush *f)
 {
@@ -132,7 +131,7 @@ static inline int zcx_register_ifq(struct io_uring *r, struct zcx_register *a)
 	return ret;
 }
 
-/* An import carries the exported fd where a registration has its interface. */
+/* An import passes the exported fd in the field of the interface's index. */
 static inline int zcx_import_ifq(struct io_uring *r, struct zcx_register *a)
 {
 	struct zcx_ifq_reg reg;
@@ -158,7 +157,7 @@ static inline int zcx_export(struct io_uring *r, __u32 zcrx_id, int *fd)
 	ctrl.zcrx_id = zcrx_id;
 	ctrl.op = ZCX_CTRL_EXPORT;
 	ret = io_uring_register_zcrx_ctrl(r, (struct zcrx_ctrl *)&ctrl);
-	/* Only a call that went well has filled in the fd. */
+	/* The kernel fills in the fd only if the call succeeds. */
 	*fd = ret < 0 ? -1 : (int)ctrl.exp.zcrx_fd;
 	return ret;
 }
@@ -196,8 +195,8 @@ static inline int zcx_add_area(struct io_uring *r, __u32 zcrx_id, __u64 addr, __
 }
 
 /*
- * Asks IORING_REGISTER_QUERY without a ring. Returns the call's own error
- * first, then the entry's result.
+ * Calls IORING_REGISTER_QUERY without a ring. Returns the call's own error if there
+ * is one, else the entry's result.
  */
 static inline int zcx_query(__u32 op, void *data, __u32 size)
 {

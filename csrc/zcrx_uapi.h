@@ -2,8 +2,8 @@
 /*
  * The part of the kernel's zcrx interface that is newer than liburing 2.15:
  * events (Linux 7.2), areas added at run time (Linux 7.3) and the query for
- * events. The names here carry a zcx prefix of our own, so that a later liburing
- * which declares the kernel's names does not clash.
+ * events. The names have the prefix zcx, so that they do not clash with those of a
+ * later liburing.
  *
  * Every size and offset that the library relies on is asserted at compile
  * time, for liburing's structs as well as for ours.

@@ -1,15 +1,15 @@
-// Package nic reads what a network device can do for zero-copy receive, how it is
-// set, and what it lacks. It knows devices, not rings or buffers: what a registration
-// would say about a queue, but not how to register it, and so far it changes no
-// setting. It works without cgo and needs no privilege.
+// Package nic tells whether a network device can do zero-copy receive, and what to
+// change if it cannot.
 //
-// Start with Read, which returns the Facts of an interface and one of its receive
-// queues as the kernel tells them. Facts.Faults lists what keeps the queue from zero
-// copy, each with a remedy, and Facts.Doubts what could not be found out.
+// Start with [Read], which returns the [Facts] that the kernel reports of an interface
+// and one of its receive queues. [Facts.Faults] returns what keeps the queue from zero
+// copy, each with a remedy, and [Facts.Doubts] what could not be found out.
 //
-// ReadRSS returns how an interface spreads flows over its queues, and RSS.Queue the
-// queue that a flow arrives on. Steering uses that the other way round: it picks a
-// source port for which the peer's packets arrive on a wanted queue.
+// [ReadRSS] returns how an interface spreads flows over its queues, and [RSS.Queue] the
+// queue that a flow arrives on. A [Steering] chooses source ports for outgoing
+// connections, so that the packets of the peer arrive on a wanted queue.
 //
-// Off Linux everything builds, and nothing can be found out.
+// The package does not register queues (package zcrx does) and changes no setting of
+// a device. It needs neither cgo nor a privilege. It builds off Linux too, but can read
+// nothing there.
 package nic

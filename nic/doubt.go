@@ -7,8 +7,9 @@ import (
 	"syscall"
 )
 
-// Doubts returns what could not be found out, a clause each, the weightiest first. Only
-// a registration tells then. If there are neither faults nor doubts, the queue should do.
+// Doubts returns what could not be found out, a clause each, the most important first.
+// Only a registration can settle a doubt. A queue without faults and doubts should be
+// able to do zero copy.
 func (f *Facts) Doubts() []string {
 	var found []string
 	add := func(what string, args ...any) { found = append(found, fmt.Sprintf(what, args...)) }
@@ -22,7 +23,7 @@ func (f *Facts) Doubts() []string {
 		add("its header split could not be read (%v)", f.RingsErr)
 	}
 	switch {
-	case f.Down: // then QueueErr says no more than that
+	case f.Down: // the only reason for QueueErr then
 		add("who uses its queues shows only once it is up (ip link set dev %s up)", f.Interface)
 	case f.QueueErr != nil && !errors.Is(f.QueueErr, syscall.EINVAL):
 		add("who uses queue %d could not be read (%v)", f.Queue, f.QueueErr)

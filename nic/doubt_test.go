@@ -8,11 +8,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestDoubts checks what is said where nothing wrong was found, but not everything
-// could be seen.
+// TestDoubts hides one fact of a good queue at a time: there is no fault, but a doubt.
 func TestDoubts(t *testing.T) {
 	for name, c := range map[string]struct {
-		blur func(f *Facts)
+		hide func(f *Facts)
 		what string
 	}{
 		"unknown driver": {func(f *Facts) { f.Driver = "novel" }, "driver novel has not been seen"},
@@ -27,7 +26,7 @@ func TestDoubts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := ready()
-			c.blur(f)
+			c.hide(f)
 			assert.Empty(t, f.Faults())
 			doubts := f.Doubts()
 			require.NotEmpty(t, doubts)

@@ -2,7 +2,7 @@ package nic
 
 import "slices"
 
-// Drivers, by what they answered to a registration (Linux 6.15 to 7.3).
+// Drivers that accepted, and drivers that refused, a registration (Linux 6.15 to 7.3).
 var (
 	zeroCopyDrivers = []string{"bnxt_en", "fbnic", "gve", "mlx5_core"}
 	copyingDrivers  = []string{"virtio_net", "e1000", "e1000e", "vmxnet3"}
@@ -16,10 +16,11 @@ const testDriver = "zcnic"
 // to 7.3 has accepted for zero copy.
 func ZeroCopyDrivers() []string { return slices.Clone(zeroCopyDrivers) }
 
-// CopyingDrivers returns the names of drivers that have no queue management, hence no
-// zero copy (up to Linux 7.3). A driver that is in neither list has not been tried.
+// CopyingDrivers returns the names of drivers that have no queue management, and so
+// cannot do zero copy (up to Linux 7.3). A driver in neither list has not been tried.
 func CopyingDrivers() []string { return slices.Clone(copyingDrivers) }
 
+// driverName returns words for the interface's driver, to begin a clause with.
 func (f *Facts) driverName() string {
 	if f.Driver == "" {
 		return "its driver"

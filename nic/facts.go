@@ -5,30 +5,30 @@ import (
 	"net"
 )
 
-// Facts is what the kernel tells of an interface and one of its receive queues. It
-// is asked in three parts, each with an error of its own: what could not be read
-// is zero.
+// Facts is what the kernel reports of an interface and one of its receive queues. It
+// has three groups of fields, each with its own error. If a group could not be read,
+// its error is set and the rest of it is zero.
 type Facts struct {
 	Interface string  // the interface's name
-	Kind      string  // of a virtual interface, for instance "netkit"
-	Driver    string  // of its device; empty: unknown, or none
-	Virtual   bool    // it has no device
-	Down      bool    // it is not up
+	Kind      string  // kind of a virtual interface, for instance "netkit"
+	Driver    string  // driver of the interface's device; empty: unknown, or no device
+	Virtual   bool    // the interface has no device
+	Down      bool    // the interface is not up
 	XDP       XDPMode // where an XDP program is attached
 	LinkErr   error   // why the fields above could not be read
 
 	DataSplit      DataSplit // header split (ethtool's tcp-data-split)
-	SplitThreshold uint32    // packets up to so many bytes are not split (hds-thresh)
-	RingEntries    int       // of a receive ring, at least so many buffers are posted; 0: unknown
+	SplitThreshold uint32    // packets of up to this many bytes are not split (hds-thresh)
+	RingEntries    int       // size of a receive ring, the least number of buffers that it holds; 0: unknown
 	RingsErr       error     // why the fields above could not be read; EOPNOTSUPP: the driver has no ring parameters
 
 	Queue         int    // the queue's number, as given to Read
-	NAPIID        uint32 // the NAPI instance that serves the queue, 0 if the kernel does not tell (before Linux 6.8)
-	IOUring       bool   // a zero-copy pool of io_uring has it
-	AFXDP         bool   // an AF_XDP socket has it
-	DMABuf        bool   // device memory is bound to it
+	NAPIID        uint32 // the NAPI instance that serves the queue; 0: none, or not reported (before Linux 6.8)
+	IOUring       bool   // a zero-copy pool of io_uring uses the queue
+	AFXDP         bool   // an AF_XDP socket uses the queue
+	DMABuf        bool   // device memory is bound to the queue
 	DMABufBinding uint32 // number of that binding
-	Lease         *Lease // the virtual interface that it is leased to; nil: none
+	Lease         *Lease // the virtual interface that the queue is leased to; nil: none
 	QueueErr      error  // why the fields above could not be read; EINVAL: there is no such queue
 }
 
@@ -37,7 +37,7 @@ type Facts struct {
 type Lease struct {
 	Ifindex    uint32 // the virtual interface
 	Queue      uint32
-	OtherNetNS bool // Ifindex counts in another network namespace
+	OtherNetNS bool // Ifindex is of another network namespace
 }
 
 // DataSplit is a device's header split, with the kernel's numbers
@@ -46,7 +46,7 @@ type DataSplit uint8
 
 // The states of header split.
 const (
-	SplitUnknown DataSplit = iota // never set, or the driver has none
+	SplitUnknown DataSplit = iota // it was never set, or the driver does not have it
 	SplitOff
 	SplitOn
 )
@@ -64,10 +64,9 @@ const (
 	XDPSeveral                  // in several of these
 )
 
-// Read asks the kernel about an interface of the calling thread's network namespace
+// Read returns the facts of an interface of the calling thread's network namespace
 // and one of its receive queues. It changes nothing and needs no privilege. It
-// returns an error only if there is no such interface; what else could not be read
-// is in the errors among the Facts.
+// returns an error only if there is no such interface; other errors are in the Facts.
 func Read(iface string, queue int) (*Facts, error) {
 	ifi, err := net.InterfaceByName(iface)
 	if err != nil {
@@ -75,25 +74,25 @@ func Read(iface string, queue int) (*Facts, error) {
 	}
 	f := ReadIndex(ifi.Index, queue)
 	if f.LinkErr != nil {
-		// Sandboxes may forbid netlink.
+		// A sandbox may forbid netlink and still show /sys.
 		f.Interface, f.Driver = iface, interfaceDriver(iface)
 		f.Virtual = f.Driver == ""
 	}
 	return f, nil
 }
 
-// ReadIndex is Read for the interface with a number. If there is no such interface,
-// LinkErr matches syscall.ENODEV.
+// ReadIndex returns the facts of the interface with that index. If there is no such
+// interface, LinkErr matches syscall.ENODEV.
 func ReadIndex(ifindex, queue int) *Facts {
 	f := &Facts{Queue: queue}
 	f.read(uint32(ifindex))
 	return f
 }
 
-// NumReceiveQueues returns how many receive queues an interface has, 0 if that is
+// NumReceiveQueues returns the number of receive queues of an interface, 0 if it is
 // not known.
 func NumReceiveQueues(iface string) int { return numReceiveQueues(iface) }
 
-// leasing reports whether the interface may have leased hardware queues (netkit,
-// Linux 7.1).
+// leasing reports whether queues of a physical interface may be leased to this
+// interface (netkit, Linux 7.1).
 func (f *Facts) leasing() bool { return f.Virtual && f.Kind == "netkit" }

@@ -10,7 +10,8 @@ import (
 	"github.com/zcrx-go/zcrx/internal/netlink"
 )
 
-// The netdev family (uapi linux/netdev.h), which tells who uses a queue.
+// The generic netlink family netdev (uapi linux/netdev.h), which reports the users of
+// a queue.
 const (
 	netdevFamily   = "netdev"
 	netdevQueueGet = 10 // NETDEV_CMD_QUEUE_GET (Linux 6.8)
@@ -18,18 +19,18 @@ const (
 	netdevQueueID      = 1 // NETDEV_A_QUEUE_*
 	netdevQueueIfindex = 2
 	netdevQueueType    = 3 // 0: receive
-	netdevQueueNAPI    = 4 // absent while none serves it
+	netdevQueueNAPI    = 4 // absent while no NAPI instance serves the queue
 	netdevQueueDMABuf  = 5 // number of a devmem binding (Linux 6.12)
 	netdevQueueIOUring = 6 // empty nest (Linux 6.15)
 	netdevQueueXSK     = 7 // empty nest (Linux 6.15)
-	netdevQueueLease   = 8 // nest, on the physical side alone (Linux 7.1)
+	netdevQueueLease   = 8 // nest, of the physical interface's queue only (Linux 7.1)
 
 	netdevLeaseIfindex = 1 // NETDEV_A_LEASE_*
 	netdevLeaseQueue   = 2 // nest of NETDEV_A_QUEUE_*
-	netdevLeaseNetNS   = 3 // only if it is another network namespace
+	netdevLeaseNetNS   = 3 // present if the other interface is in another network namespace
 )
 
-// read fills in all three parts of the facts.
+// read fills in all three groups of the facts.
 func (f *Facts) read(ifindex uint32) {
 	f.LinkErr = f.readLink(ifindex)
 	c, err := netlink.Dial(unix.NETLINK_GENERIC)
@@ -42,8 +43,8 @@ func (f *Facts) read(ifindex uint32) {
 	f.QueueErr = f.readQueue(c, ifindex)
 }
 
-// readLink reads what rtnetlink tells of the interface: its name, state and
-// device, and whether XDP is attached (Linux 4.12).
+// readLink reads the interface's name, state and device, and whether XDP is attached,
+// from rtnetlink.
 func (f *Facts) readLink(ifindex uint32) error {
 	c, err := netlink.Dial(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -65,9 +66,9 @@ func (f *Facts) readLink(ifindex uint32) error {
 	return nil
 }
 
-// parseLink also returns the interface's device and its bus (Linux 5.14), which
-// lead to the driver in every network namespace; /sys/class/net shows the
-// interfaces of one alone.
+// parseLink also returns the interface's device and the device's bus (Linux 5.14).
+// These lead to the driver in every network namespace, while /sys/class/net shows the
+// interfaces of one namespace only.
 func (f *Facts) parseLink(reply []byte) (bus, device string, err error) {
 	link, err := netlink.ParseAttrs(reply, unix.SizeofIfInfomsg)
 	if err != nil {
@@ -82,8 +83,8 @@ func (f *Facts) parseLink(reply []byte) (bus, device string, err error) {
 	return link.Text(unix.IFLA_PARENT_DEV_BUS_NAME), link.Text(unix.IFLA_PARENT_DEV_NAME), firstError(link.Err(), info.Err(), xdp.Err())
 }
 
-// deviceDriver returns the name of the driver of a device on a bus, empty if it has
-// none or that cannot be found out.
+// deviceDriver returns the name of the driver of a device on a bus, empty if the device
+// has none or it cannot be read.
 func deviceDriver(bus, device string) string {
 	if bus == "" || device == "" {
 		return ""
@@ -95,8 +96,8 @@ func deviceDriver(bus, device string) string {
 	return filepath.Base(link)
 }
 
-// readRings reads the header split over ethtool netlink (tcp-data-split Linux
-// 5.18, hds-thresh 6.14).
+// readRings reads header split and ring size over ethtool netlink (tcp-data-split
+// since Linux 5.18, hds-thresh since 6.14).
 func (f *Facts) readRings(c *netlink.Conn, ifindex uint32) error {
 	family, err := c.Family(unix.ETHTOOL_GENL_NAME)
 	if err != nil {
@@ -118,8 +119,8 @@ func (f *Facts) parseRings(rings *netlink.Attrs) error {
 	return rings.Err()
 }
 
-// readQueue reads who uses the queue. While the interface is down the kernel
-// does not tell.
+// readQueue reads the users of the queue. While the interface is down, the kernel does
+// not report them.
 func (f *Facts) readQueue(c *netlink.Conn, ifindex uint32) error {
 	family, err := c.Family(netdevFamily)
 	if err != nil {
@@ -168,8 +169,8 @@ func numReceiveQueues(iface string) int {
 	return len(found)
 }
 
-// interfaceDriver returns the name of the driver of an interface's device, empty for
-// an interface without one.
+// interfaceDriver returns the name of the driver of an interface's device, empty if the
+// interface has no device.
 func interfaceDriver(iface string) string {
 	link, err := os.Readlink(filepath.Join("/sys/class/net", iface, "device", "driver"))
 	if err != nil {

@@ -26,7 +26,7 @@ func join(parts ...[]byte) []byte {
 	return all
 }
 
-// linkMessage is a reply to RTM_GETLINK.
+// linkMessage returns the payload of a reply to RTM_GETLINK.
 func linkMessage(flags uint32, attrs ...[]byte) []byte {
 	header := make([]byte, unix.SizeofIfInfomsg)
 	binary.NativeEndian.PutUint32(header[4:], 5)
@@ -106,8 +106,8 @@ func TestParseQueue(t *testing.T) {
 	assert.ErrorIs(t, err, netlink.ErrMalformed)
 }
 
-// FuzzFacts gives the parsers arbitrary replies: each is read or refused, and whatever
-// was read can be judged.
+// FuzzFacts gives the parsers arbitrary replies. Each is parsed or refused with
+// ErrMalformed, and Faults and Doubts work on what was parsed.
 func FuzzFacts(f *testing.F) {
 	lease := attr(netdevQueueLease, attr(netdevLeaseQueue, attr32(netdevQueueID, 1)))
 	f.Add(linkMessage(1, attr(unix.IFLA_IFNAME, []byte("lo\x00")), attr(unix.IFLA_XDP, attr(unix.IFLA_XDP_ATTACHED, []byte{0}))))
@@ -125,14 +125,14 @@ func FuzzFacts(f *testing.F) {
 			}
 		}
 		if faults, doubts := facts.Faults(), facts.Doubts(); len(faults)+len(doubts) == 0 {
-			t.Fatal("a queue without driver was found to be right")
+			t.Fatal("no fault and no doubt about a queue without driver")
 		}
 	})
 }
 
-// TestRead asks the kernel about lo, and about nothing.
+// TestRead reads the facts of lo, and of an interface that does not exist.
 func TestRead(t *testing.T) {
-	time.Sleep(time.Millisecond) // the runtime's poller comes with the first timer, and keeps two fds
+	time.Sleep(time.Millisecond) // the first timer starts the runtime's poller, which keeps two fds open
 	fds := openFDs(t)
 	for range 100 {
 		f, err := Read("lo", 0)

@@ -4,7 +4,7 @@ package nic
 
 import "github.com/zcrx-go/zcrx/internal/sys"
 
-// read finds out nothing: off Linux there is no zero-copy receive.
+// read sets the errors only: there is no zero-copy receive off Linux.
 func (f *Facts) read(uint32) {
 	f.LinkErr, f.RingsErr, f.QueueErr = sys.ErrNotLinux, sys.ErrNotLinux, sys.ErrNotLinux
 }

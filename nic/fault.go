@@ -8,15 +8,15 @@ import (
 	"syscall"
 )
 
-// Fault is one thing that keeps a queue from zero copy. As an error it matches the
-// errno that the kernel returns for it when the queue is registered.
+// Fault is one reason why a queue cannot do zero copy. As an error it matches the
+// errno with which the kernel refuses to register such a queue.
 type Fault struct {
 	What   string        // for instance "header split (tcp-data-split) is off"
 	Remedy string        // what to do about it, often the command to run
-	Errno  syscall.Errno // what a registration returns for it
+	Errno  syscall.Errno // the errno of a registration
 
-	// Unsupported: the device cannot do it, or not as it is set up. Otherwise it is
-	// about this queue, which is busy or does not exist, and another may do.
+	// Unsupported is true if the device cannot do zero copy, or not as it is set up.
+	// It is false if only this queue cannot, because it is busy or does not exist.
 	Unsupported bool
 }
 
@@ -26,10 +26,10 @@ func (f Fault) Error() string { return f.What }
 // Unwrap returns the errno.
 func (f Fault) Unwrap() error { return f.Errno }
 
-// Faults returns everything that is wrong, in the order in which the kernel looks
-// (net/core netdev_rx_queue.c, __net_mp_open_rxq). None is no promise: Doubts tells
-// what could not be seen, and that header split is on may be the driver's own choice,
-// while the kernel wants it set by somebody.
+// Faults returns everything that is wrong, in the order in which the kernel checks
+// (__net_mp_open_rxq in net/core/netdev_rx_queue.c). A registration may fail even if
+// there is none: Doubts returns what could not be read, and header split may be on
+// by the driver's own choice, while the kernel requires a user's setting.
 func (f *Facts) Faults() []Fault {
 	var found []Fault
 	add := func(errno syscall.Errno, remedy, what string, args ...any) {
@@ -41,8 +41,8 @@ func (f *Facts) Faults() []Fault {
 	drivers := "whose driver is " + strings.Join(zeroCopyDrivers, ", ")
 	switch {
 	case f.leasing():
-		// Its queues may be leased from a physical interface, whose header split
-		// then counts. Neither is told on this side.
+		// Its queues may be leased from a physical interface, whose header split is
+		// then the one that matters. The kernel reports neither for this interface.
 	case f.Virtual:
 		add(syscall.EOPNOTSUPP, "use the physical interface below it, "+drivers+", or a copying mode",
 			"the interface is virtual: it has no queue management or no DMA device")
@@ -50,12 +50,13 @@ func (f *Facts) Faults() []Fault {
 		add(syscall.EOPNOTSUPP, "use an interface "+drivers+", or a copying mode",
 			"%s has no queue management", f.driverName())
 	case errors.Is(f.RingsErr, syscall.EOPNOTSUPP):
-		// Header split is switched with ring parameters.
+		// Header split is a ring parameter.
 		add(syscall.EOPNOTSUPP, "use an interface "+drivers+", or a copying mode",
 			"%s has no ring parameters, hence no header split", f.driverName())
 	}
 	if errors.Is(f.QueueErr, syscall.EINVAL) {
-		// Known already, but for interfaces that /sys/class/net does not show.
+		// NumReceiveQueues tells this too, but not of interfaces that /sys/class/net
+		// does not show.
 		found = append(found, Fault{
 			Errno: syscall.ERANGE, What: "there is no such receive queue",
 			Remedy: "choose an existing one: ethtool -l " + f.Interface + " counts them",
@@ -72,8 +73,8 @@ func (f *Facts) Faults() []Fault {
 	if f.RingsErr == nil && !f.leasing() {
 		ethtool := "run ethtool -G " + f.Interface + " "
 		if f.XDP != XDPNone {
-			// XDP without fragments keeps the kernel from splitting (net/ethtool
-			// rings.c), hence it goes first.
+			// The kernel refuses header split while an XDP program without support
+			// for fragments is attached (net/ethtool/rings.c).
 			ethtool = fmt.Sprintf("run %s, then ethtool -G %s ", f.detachXDP(), f.Interface)
 		}
 		switch {
@@ -102,8 +103,8 @@ func (f *Facts) Faults() []Fault {
 	return found
 }
 
-// detachXDP returns the command that detaches XDP from where it is: a plain "xdp off"
-// looks into the driver, where that can do XDP, and passes over a generic program.
+// detachXDP returns the command that detaches the XDP program. A plain "xdp off" detaches
+// from the driver, if that supports XDP, and leaves a generic program attached.
 func (f *Facts) detachXDP() string {
 	where := "xdp"
 	switch f.XDP {
@@ -116,8 +117,8 @@ func (f *Facts) detachXDP() string {
 	return fmt.Sprintf("ip link set dev %s %s off", f.Interface, where)
 }
 
-// Cause returns the fault for which a registration returned errno; false if nothing
-// that could be seen explains it.
+// Cause returns the fault for which a registration returned errno, and false if none of
+// the facts explains it.
 func (f *Facts) Cause(errno syscall.Errno) (Fault, bool) {
 	for _, fault := range f.Faults() {
 		if fault.Errno == errno {
@@ -125,8 +126,8 @@ func (f *Facts) Cause(errno syscall.Errno) (Fault, bool) {
 		}
 	}
 	if errno == syscall.EINVAL && f.DataSplit == SplitOn && f.SplitThreshold == 0 {
-		// What was read is the driver's state; the kernel wants a user's setting
-		// (include/net/netdev_queues.h, netdev_config.hds_config).
+		// DataSplit is the driver's state, but the kernel checks the user's setting
+		// (netdev_config.hds_config in include/net/netdev_queues.h).
 		return Fault{
 			Errno:  errno,
 			What:   "header split is on, but perhaps by the driver's own choice, and it must be set; else an argument is bad or the kernel is too old",

@@ -8,17 +8,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// ready is an interface that nothing is wrong with.
+// ready returns the facts of a queue that has no fault.
 func ready() *Facts {
 	return &Facts{Interface: "eth7", Driver: "bnxt_en", DataSplit: SplitOn, Queue: 3}
 }
 
-// TestFaults goes through everything that can be wrong with a queue.
+// TestFaults breaks one thing of a good queue at a time.
 func TestFaults(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil  func(f *Facts)
 		errno  syscall.Errno
-		queue  bool // it is about this queue, not the device
+		queue  bool // the fault is of this queue, not of the device
 		what   string
 		remedy string
 	}{
@@ -36,7 +36,7 @@ func TestFaults(t *testing.T) {
 			syscall.EINVAL, false, "tcp-data-split) is off", "ethtool -G eth7 tcp-data-split on hds-thresh 0"},
 		"header split unset": {func(f *Facts) { f.DataSplit = SplitUnknown },
 			syscall.EINVAL, false, "never set", "ethtool -G eth7 tcp-data-split on hds-thresh 0"},
-		"header split of another meaning": {func(f *Facts) { f.DataSplit = 9 },
+		"header split of an unknown value": {func(f *Facts) { f.DataSplit = 9 },
 			syscall.EINVAL, false, "never set", "ethtool -G eth7 tcp-data-split on hds-thresh 0"},
 		"threshold": {func(f *Facts) { f.SplitThreshold = 64 },
 			syscall.EINVAL, false, "hds-thresh) is 64", "ethtool -G eth7 hds-thresh 0"},
@@ -84,8 +84,9 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestTestDevice: the software device counts as one that can, but is not advised.
-func TestTestDevice(t *testing.T) {
+// TestSoftwareDevice checks that the software device of the tests has no fault, and that
+// no remedy recommends it.
+func TestSoftwareDevice(t *testing.T) {
 	f := ready()
 	f.Driver = testDriver
 	assert.Empty(t, f.Faults())
@@ -95,8 +96,8 @@ func TestTestDevice(t *testing.T) {
 	assert.NotContains(t, ZeroCopyDrivers(), testDriver)
 }
 
-// TestFaultsInOrder checks that of several faults the one comes first that the kernel
-// stumbles over first, and for an errno the one that causes it.
+// TestFaultsInOrder checks that several faults come in the order in which the kernel
+// checks, and that Cause returns the one that fits the errno.
 func TestFaultsInOrder(t *testing.T) {
 	f := ready()
 	f.AFXDP, f.IOUring, f.XDP, f.DataSplit, f.SplitThreshold = true, true, XDPDriver, SplitOff, 64
@@ -112,7 +113,7 @@ func TestFaultsInOrder(t *testing.T) {
 	_, ok := f.Cause(syscall.EOPNOTSUPP)
 	assert.False(t, ok)
 
-	// Nothing to be seen, and the kernel refused all the same.
+	// The kernel refused although the facts show no fault.
 	set := cause(ready(), syscall.EINVAL)
 	assert.Contains(t, set.What, "the driver's own choice")
 	assert.Contains(t, set.Remedy, "ethtool -G eth7 tcp-data-split on")

@@ -2,7 +2,6 @@ package nic
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -17,20 +16,20 @@ const (
 	rssHeaderSize   = int(unsafe.Sizeof(rssHeader{}))
 )
 
-// rssHeader mirrors struct ethtool_rxfh; queues and key follow it.
+// rssHeader mirrors struct ethtool_rxfh, which the table and the key follow.
 type rssHeader struct {
 	cmd       uint32
 	context   uint32
-	indirSize uint32 // in queues
+	indirSize uint32 // entries of the table
 	keySize   uint32 // in bytes
 	hash      uint8
-	transform uint8 // of the input: symmetric hashing
+	transform uint8 // of the hash's input, for symmetric hashing
 	_         [2]uint8
 	_         uint32
 }
 
-// ReadRSS asks an interface's driver for its key and table. It needs no privilege. It
-// returns an error if there are none, or the hash is not plain Toeplitz.
+// ReadRSS returns the RSS of an interface. It needs no privilege. It returns an error if
+// the interface has none, or uses another hash than plain Toeplitz.
 func ReadRSS(iface string) (*RSS, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -38,7 +37,7 @@ func ReadRSS(iface string) (*RSS, error) {
 	}
 	defer unix.Close(fd)
 	buf := make([]byte, rssHeaderSize)
-	for range 2 { // the sizes first
+	for range 2 { // the first call gets the sizes only
 		h := (*rssHeader)(unsafe.Pointer(unsafe.SliceData(buf)))
 		h.cmd = ethtoolGetRSS
 		if err := ethtool(fd, iface, buf); err != nil {
@@ -52,13 +51,13 @@ func ReadRSS(iface string) (*RSS, error) {
 		}
 		if size := rssHeaderSize + 4*int(h.indirSize) + int(h.keySize); len(buf) < size {
 			larger := make([]byte, size)
-			copy(larger, buf) // the sizes that are asked for
+			copy(larger, buf) // the second call passes the sizes that the first returned
 			buf = larger
 			continue
 		}
 		return parseRSS(h, buf[rssHeaderSize:]), nil
 	}
-	return nil, errors.New("zcrx: RSS table changes its size")
+	return nil, fmt.Errorf("zcrx: RSS of %q: its size changed while it was read", iface)
 }
 
 func parseRSS(h *rssHeader, config []byte) *RSS {
@@ -71,7 +70,7 @@ func parseRSS(h *rssHeader, config []byte) *RSS {
 	return r
 }
 
-// ethtool asks the driver; the reply takes the request's place.
+// ethtool makes a SIOCETHTOOL ioctl, which writes its reply over the request.
 func ethtool(fd int, iface string, request []byte) error {
 	var ifreq struct {
 		name [unix.IFNAMSIZ]byte

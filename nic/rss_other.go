@@ -4,5 +4,5 @@ package nic
 
 import "github.com/zcrx-go/zcrx/internal/sys"
 
-// ReadRSS returns an error: off Linux there is no zero-copy receive.
+// ReadRSS returns an error off Linux.
 func ReadRSS(string) (*RSS, error) { return nil, sys.ErrNotLinux }

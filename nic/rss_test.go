@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRSSHash takes Microsoft's published verification suite for RSS.
+// TestRSSHash uses the published verification suite of Microsoft's RSS.
 func TestRSSHash(t *testing.T) {
 	key, err := hex.DecodeString(strings.ReplaceAll(
 		"6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa", " ", ""))

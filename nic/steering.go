@@ -6,17 +6,17 @@ import (
 	"net/netip"
 )
 
-// Steering picks the source ports of connections such that what the peer sends
-// arrives on one of some hardware queues. It is safe for use by several goroutines.
+// Steering chooses the source ports of outgoing connections so that the packets of the
+// peer arrive on one of a set of queues. It may be used by several goroutines at once.
 type Steering struct {
 	iface  string
 	rss    *RSS
 	queues map[int]bool
 }
 
-// NewSteering reads the interface's RSS. It returns an error where the queue of a flow
-// cannot be foreseen, or RSS leads to none of the queues: they may be left to flow
-// rules.
+// NewSteering reads the interface's RSS and returns a Steering to the queues. It returns
+// an error if ReadRSS does, or if RSS leads to none of the queues, as where only flow
+// rules lead to them.
 func NewSteering(iface string, queues []int) (*Steering, error) {
 	rss, err := ReadRSS(iface)
 	if err != nil {
@@ -41,7 +41,7 @@ func (s *Steering) Queue(conn *net.TCPConn) int {
 	return s.rss.Queue(addrPort(conn.RemoteAddr()), addrPort(conn.LocalAddr()))
 }
 
-// addrPort returns the zero AddrPort for what is no TCP address.
+// addrPort returns a TCP address as an AddrPort, the zero AddrPort for other addresses.
 func addrPort(a net.Addr) netip.AddrPort {
 	if tcp, ok := a.(*net.TCPAddr); ok {
 		return tcp.AddrPort()

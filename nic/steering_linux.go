@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// steeringTries bounds how many ports are looked at for one connection.
+// steeringTries is the greatest number of ports that are tried for one connection.
 const steeringTries = 1000
 
-// Control is for a net.Dialer's ControlContext. It binds the socket to a source port
-// for which the peer's packets arrive on one of the queues. If it finds none, or the
-// address is reached through another interface, the kernel chooses the port.
+// Control is a function for net.Dialer.ControlContext. It binds the socket to a source
+// port for which the peer's packets arrive on one of the queues. If it finds none, or if
+// the route to the address leads through another interface, the kernel chooses the port.
 func (s *Steering) Control(_ context.Context, _, address string, raw syscall.RawConn) error {
 	to, from := s.route(address)
 	if !from.IsValid() {
@@ -43,9 +43,9 @@ func (s *Steering) Control(_ context.Context, _, address string, raw syscall.Raw
 	})
 }
 
-// route returns the address, and the one that it is reached from; that is invalid
-// where nothing can be steered: another interface, or no route, which connect will
-// tell.
+// route returns the parsed address and the source address that the kernel would use for
+// it. The source address is invalid if the connection cannot be steered: it would leave
+// through another interface, or there is no route, and connect will return an error.
 func (s *Steering) route(address string) (to netip.AddrPort, from netip.Addr) {
 	to, err := netip.ParseAddrPort(address)
 	if err == nil {
@@ -57,8 +57,8 @@ func (s *Steering) route(address string) (to netip.AddrPort, from netip.Addr) {
 	return to, from
 }
 
-// sourceOf returns the address that the kernel would send from, if that is one of the
-// interface's.
+// sourceOf returns the source address that the kernel would use for a destination. It
+// returns an error if the interface does not have that address.
 func (s *Steering) sourceOf(to netip.AddrPort) (netip.Addr, error) {
 	family := unix.AF_INET
 	if to.Addr().Unmap().Is6() {
@@ -69,7 +69,7 @@ func (s *Steering) sourceOf(to netip.AddrPort) (netip.Addr, error) {
 		return netip.Addr{}, err
 	}
 	defer unix.Close(fd)
-	if err := unix.Connect(fd, sockaddr(to)); err != nil { // sends nothing
+	if err := unix.Connect(fd, sockaddr(to)); err != nil { // connecting UDP sends nothing
 		return netip.Addr{}, err
 	}
 	sa, err := unix.Getsockname(fd)
@@ -100,7 +100,7 @@ func addrOf(sa unix.Sockaddr) netip.Addr {
 		return netip.AddrFrom4(sa.Addr)
 	case *unix.SockaddrInet6:
 		addr := netip.AddrFrom16(sa.Addr)
-		if ifi, err := net.InterfaceByIndex(int(sa.ZoneId)); err == nil { // 0 is none
+		if ifi, err := net.InterfaceByIndex(int(sa.ZoneId)); err == nil { // fails for 0, which means no zone
 			addr = addr.WithZone(ifi.Name)
 		}
 		return addr.Unmap()
@@ -120,7 +120,7 @@ func sockaddr(a netip.AddrPort) unix.Sockaddr {
 	return sa
 }
 
-// localPorts returns the range that the kernel chooses source ports from.
+// localPorts returns the range from which the kernel chooses source ports.
 func localPorts() (low, high int) {
 	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if err == nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSteering dials over loopback as if it spread flows over four queues, one of
-// which is wanted.
+// TestSteering dials over loopback with an RSS table of four queues, of which the
+// connections are to arrive on one.
 func TestSteering(t *testing.T) {
 	key := make([]byte, minRSSKey)
 	_, _ = rand.Read(key) // never fails
@@ -31,7 +31,7 @@ func TestSteering(t *testing.T) {
 			assert.True(t, low <= port && port <= high, "%d", port)
 			require.NoError(t, c.Close())
 		}
-		// Where no port leads to the queue the kernel chooses one.
+		// If no port leads to the queue, the kernel chooses the port.
 		none := newSteering("lo", s.rss, 9)
 		d := net.Dialer{ControlContext: none.Control}
 		c, err := d.DialContext(t.Context(), "tcp", ln.Addr().String())

@@ -7,5 +7,5 @@ import (
 	"syscall"
 )
 
-// Control does nothing: off Linux NewSteering returns an error.
+// Control does nothing and is never called: NewSteering returns an error off Linux.
 func (s *Steering) Control(context.Context, string, string, syscall.RawConn) error { return nil }

@@ -6,8 +6,9 @@ import (
 	"unsafe"
 )
 
-// NotifZCCopied in the Res of a CQENotif says that the bytes were copied after all
-// (IORING_NOTIF_USAGE_ZC_COPIED). The request must have asked with SendZCReportUsage.
+// NotifZCCopied is the Res of a completion with CQENotif if the kernel copied the
+// bytes after all (IORING_NOTIF_USAGE_ZC_COPIED). Only a request with
+// SendZCReportUsage gets it.
 const NotifZCCopied int32 = -1 << 31
 
 // CQEFlags are the IORING_CQE_F_* flags of a completion.
@@ -17,10 +18,10 @@ type CQEFlags uint32
 const (
 	CQEBuffer       CQEFlags = 1 << 0  // a provided buffer was used: see BufferID
 	CQEMore         CQEFlags = 1 << 1  // the request goes on: more completions will come
-	CQESockNonempty CQEFlags = 1 << 2  // more data was in the socket
-	CQENotif        CQEFlags = 1 << 3  // a SEND_ZC's buffer is free again
+	CQESockNonempty CQEFlags = 1 << 2  // the socket had more data
+	CQENotif        CQEFlags = 1 << 3  // the buffer of a SEND_ZC may be used again
 	CQEBufMore      CQEFlags = 1 << 4  // the provided buffer is not used up (Linux 6.12)
-	CQESkip         CQEFlags = 1 << 5  // filler; never handed out (Linux 6.18)
+	CQESkip         CQEFlags = 1 << 5  // a filler, which Completions leaves out (Linux 6.18)
 	CQE32           CQEFlags = 1 << 15 // a 32-byte completion in a mixed ring (Linux 6.18)
 )
 
@@ -35,12 +36,12 @@ type CQE struct {
 	UserData uint64   // of the SQE that it belongs to
 	Res      int32    // result, or a negative errno
 	Flags    CQEFlags // see the constants
-	Big      [2]uint64
 	// Big is the second half of a 32-byte completion, else 0. RECV_ZC puts the
 	// offset of the data into Big[0].
+	Big [2]uint64
 }
 
-// Errno is the error that the completion carries, 0 for none.
+// Errno returns the error that the completion carries, 0 for none.
 func (c *CQE) Errno() syscall.Errno {
 	if c.Res >= 0 {
 		return 0
@@ -48,10 +49,11 @@ func (c *CQE) Errno() syscall.Errno {
 	return syscall.Errno(-c.Res)
 }
 
-// More tells whether the request goes on.
+// More reports whether the request goes on.
 func (c *CQE) More() bool { return c.Flags&CQEMore != 0 }
 
-// BufferID is the provided buffer that was used. Valid with CQEBuffer only.
+// BufferID returns the number of the provided buffer that was used. It means nothing
+// without CQEBuffer.
 func (c *CQE) BufferID() uint16 { return uint16(c.Flags >> CQEBufferShift) }
 
 // rawCQE mirrors the first half of struct io_uring_cqe.
@@ -61,13 +63,13 @@ type rawCQE struct {
 	flags    CQEFlags
 }
 
-// Completions copies up to len(dst) completions out of the ring, frees their
-// entries for the kernel and returns their number. It does not enter the kernel.
+// Completions copies up to len(dst) completions to dst, frees their entries for the
+// kernel and returns their number. It makes no system call.
 func (r *Ring) Completions(dst []CQE) int {
 	m := &r.mem
 	head := *m.cqHead
-	// The acquire pairs with the kernel's release of the tail: the entries
-	// before it are complete.
+	// This load acquires what the kernel's store of the tail releases: the entries
+	// before it.
 	tail := atomic.LoadUint32(m.cqTail)
 	n := 0
 	for n < len(dst) && head != tail {
@@ -77,26 +79,27 @@ func (r *Ring) Completions(dst []CQE) int {
 			n++
 		}
 	}
-	// The release tells the kernel that the entries before head are free.
+	// This store releases the entries before head to the kernel.
 	atomic.StoreUint32(m.cqHead, head)
 	return n
 }
 
-// Pending is the number of completion queue entries that hold something.
+// Pending returns the number of completion queue entries in use.
 //
 // Implements: unsigned io_uring_cq_ready(const struct io_uring *ring)
 func (r *Ring) Pending() int {
 	return int(atomic.LoadUint32(r.mem.cqTail) - *r.mem.cqHead)
 }
 
-// CQNearlyFull tells whether the kernel may have had no room for another completion.
-// A 32-byte one in a mixed ring takes two entries, and perhaps a filler.
+// CQNearlyFull reports whether the kernel may have had no room for another
+// completion. In a mixed ring one of 32 bytes takes two entries, and three with a
+// filler.
 func (r *Ring) CQNearlyFull() bool { return r.Pending()+2 >= int(r.mem.cqEntries) }
 
-// copyCQE copies the completion at index head. It returns the number of indexes
-// that it takes, and false for a filler. The mask keeps the address inside the
-// array that liburing mapped; a 32-byte completion never wraps: the kernel puts
-// a filler before it instead.
+// copyCQE copies the completion at index head to dst. It returns the number of
+// entries that the completion takes, and false for a filler. The mask keeps the
+// address inside the array that liburing mapped. A 32-byte completion never wraps
+// around the end of the array: the kernel puts a filler there instead.
 func (r *Ring) copyCQE(dst *CQE, head uint32) (slots uint32, filled bool) {
 	m := &r.mem
 	at := uintptr(head&m.cqMask) * cqeSize

@@ -1,35 +1,35 @@
 // Package uring is liburing in Go: rings, submission queue entries and completions.
 //
-// Start with [New], on a thread that the goroutine has locked. [Ring.GetSQE] takes
-// an entry, one of its Prep methods fills it in, [Ring.SubmitAndWait] hands it to
-// the kernel, and [Ring.Completions] returns what is done.
+// Start with runtime.LockOSThread and [New]. Then take an entry with [Ring.GetSQE],
+// fill it in with one of its Prep methods, hand it to the kernel with
+// [Ring.SubmitAndWait], and read the results with [Ring.Completions].
 //
 // # What it is
 //
 // A mechanical layer. Types, methods and constants are liburing's and the kernel's,
 // with Go's spelling: io_uring_prep_recv_multishot is [SQE.PrepRecvMultishot],
-// IORING_SETUP_CQE32 is [SetupCQE32]. The queues are mapped memory, and are read and
-// written in Go: taking an entry and walking completions cost no call into C. What
-// has a system call behind it is one call into liburing.
+// IORING_SETUP_CQE32 is [SetupCQE32]. The queues are mapped memory, which Go code
+// reads and writes: taking an entry and reading completions cost no call into C.
+// Each method that makes a system call makes it through liburing.
 //
 // # What it is not
 //
-// It is not safe: an entry names memory by its address, and that memory must stay
-// where it is until the request is done. It knows no buffers, no connections and no
-// scheduling; package zcrx builds them on it. It does not cover all of liburing:
-// there is what networking on one thread needs. [Ring.Pointer] returns the struct
-// io_uring for whoever calls liburing himself.
+// It is not memory-safe: an entry holds the addresses of buffers, and they must stay
+// where they are until the request is done. It has no buffer pools, no connections
+// and no scheduler; package zcrx builds these on it. It does not cover all of
+// liburing, only what networking on one thread needs. [Ring.Pointer] returns the
+// struct io_uring, for programs that call liburing themselves.
 //
 // # Threads
 //
-// A ring belongs to the thread that made it, and all its methods belong there:
-// call runtime.LockOSThread before New. Elsewhere, methods that call the kernel
-// return [ErrWrongThread], and the others are data races.
+// A ring belongs to the thread that made it: call runtime.LockOSThread before New,
+// and call its methods on that thread only. On another thread, methods that call the
+// kernel return an error that matches [ErrWrongThread], and the others are data races.
 //
 // # Errors
 //
-// What the kernel refuses is an *os.SyscallError with the name of the system call or
-// of liburing's function; errors.Is finds the errno in it. A closed ring returns an
-// error that matches os.ErrClosed. Without cgo, or off Linux, New returns an error
-// that matches errors.ErrUnsupported.
+// An error of the kernel is an *os.SyscallError with the name of the system call or
+// of liburing's function; errors.Is finds the errno in it. Methods of a closed ring
+// return an error that matches os.ErrClosed. Without cgo, or off Linux, New returns an
+// error that matches errors.ErrUnsupported.
 package uring

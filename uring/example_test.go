@@ -9,13 +9,13 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// A request that does nothing, from its entry to its completion.
+// This program submits a request that does nothing and reads its completion.
 func Example() {
 	runtime.LockOSThread() // the ring belongs to this thread
 	defer runtime.UnlockOSThread()
 	ring, err := uring.New(uring.Config{Entries: 8})
 	if errors.Is(err, errors.ErrUnsupported) {
-		fmt.Println("request 42: 0") // not here: built without cgo, or no io_uring
+		fmt.Println("request 42: 0") // built without cgo, or no io_uring here: print what the example should
 		return
 	}
 	if err != nil {

@@ -7,10 +7,10 @@ import (
 	"unsafe"
 )
 
-// Registrations on a ring. As all of a Ring's methods they belong on its thread. A
-// registration ends with the ring.
+// A registration ends when the ring is closed.
 
-// register calls fn on the ring's thread and names its errno after call.
+// register checks that it runs on the ring's thread, calls fn, and turns its errno
+// into an error that names call.
 func (r *Ring) register(call string, fn func() syscall.Errno) error {
 	if err := r.Check(call); err != nil {
 		return err
@@ -21,16 +21,18 @@ func (r *Ring) register(call string, fn func() syscall.Errno) error {
 	return nil
 }
 
-// RegisterRingFD makes the kernel remember the ring for this thread, which saves
-// it a look-up with every call (Linux 5.18).
+// RegisterRingFD has the kernel remember the ring for this thread, which saves a
+// look-up of the fd in each call (Linux 5.18).
 //
 // Implements: int io_uring_register_ring_fd(struct io_uring *ring)
 func (r *Ring) RegisterRingFD() error {
 	return r.register("io_uring_register_ring_fd", func() syscall.Errno { return cRegisterRingFD(r.h) })
 }
 
-// RegisterNAPI makes waiting on the ring poll the network queues of its sockets
-// for up to busyPoll, 0 to 71 minutes, in microseconds' steps (Linux 6.9).
+// RegisterNAPI has a wait on the ring poll the network queues of the ring's sockets
+// for up to busyPoll (0 to 71 minutes, rounded down to microseconds). prefer sets
+// prefer_busy_poll: the device's interrupts stay off while the program polls often
+// enough (Linux 6.9).
 //
 // Implements: int io_uring_register_napi(struct io_uring *ring, struct io_uring_napi *napi)
 func (r *Ring) RegisterNAPI(busyPoll time.Duration, prefer bool) error {
@@ -52,14 +54,15 @@ func (r *Ring) UnregisterNAPI() error {
 // BufRingFlags are the IOU_PBUF_RING_* flags of a provided-buffer ring.
 type BufRingFlags uint16
 
-// BufRingIncremental has buffers used up piece by piece: see CQEBufMore
+// BufRingIncremental lets several completions use parts of one buffer: see CQEBufMore
 // (IOU_PBUF_RING_INC, Linux 6.12).
 const BufRingIncremental BufRingFlags = 1 << 1
 
-// RegisterBufRing registers entries (a power of two, at most 32768) of struct
-// io_uring_buf at addr as the provided-buffer ring of that group (Linux 5.19). addr
-// is the beginning of a page of mapped memory, not of Go's, that stays until the ring
-// or the registration ends. EEXIST says that the group has a ring.
+// RegisterBufRing registers an array of struct io_uring_buf at addr as the ring of
+// provided buffers of the group (Linux 5.19). entries is a power of two, at most
+// 32768. addr is the beginning of a page of mapped memory, not of Go's heap, that must
+// stay mapped until UnregisterBufRing or Close. EEXIST means that the group has a ring
+// already.
 //
 // Implements: int io_uring_register_buf_ring(struct io_uring *ring, struct io_uring_buf_reg *reg, unsigned int flags)
 func (r *Ring) RegisterBufRing(addr unsafe.Pointer, entries uint32, group uint16, flags BufRingFlags) error {
@@ -75,13 +78,13 @@ func (r *Ring) UnregisterBufRing(group uint16) error {
 	return r.register("io_uring_unregister_buf_ring", func() syscall.Errno { return cUnregisterBufRing(r.h, group) })
 }
 
-// Probe says which operations the ring's kernel knows.
+// Probe is the set of operations that a kernel supports.
 type Probe struct{ ops [256]byte }
 
-// Supports tells whether the kernel knows the operation.
+// Supports reports whether the kernel supports the operation.
 func (p *Probe) Supports(op Opcode) bool { return p.ops[op] != 0 }
 
-// Probe asks the kernel which operations it knows.
+// Probe asks the kernel which operations it supports.
 //
 // Implements: struct io_uring_probe *io_uring_get_probe_ring(struct io_uring *ring)
 func (r *Ring) Probe() (*Probe, error) {

@@ -17,26 +17,26 @@ type SetupFlags uint32
 
 // The set-up flags that this package can work with.
 const (
-	SetupCQSize       SetupFlags = 1 << 3  // Config.CQEntries counts; New adds it
-	SetupClamp        SetupFlags = 1 << 4  // too large sizes are cut, not refused
-	SetupDisabled     SetupFlags = 1 << 6  // R_DISABLED: nothing runs before Enable
+	SetupCQSize       SetupFlags = 1 << 3  // use Config.CQEntries; New sets the flag when it is not 0
+	SetupClamp        SetupFlags = 1 << 4  // reduce sizes that are too large instead of refusing them
+	SetupDisabled     SetupFlags = 1 << 6  // R_DISABLED: the ring takes no request before Enable
 	SetupSubmitAll    SetupFlags = 1 << 7  // go on submitting after a bad SQE (Linux 5.18)
-	SetupCoopTaskrun  SetupFlags = 1 << 8  // no interrupt for task work (Linux 5.19)
-	SetupTaskrunFlag  SetupFlags = 1 << 9  // tell of task work in the SQ flags (Linux 5.19)
+	SetupCoopTaskrun  SetupFlags = 1 << 8  // do not interrupt the thread for task work (Linux 5.19)
+	SetupTaskrunFlag  SetupFlags = 1 << 9  // show pending task work in the SQ flags (Linux 5.19)
 	SetupCQE32        SetupFlags = 1 << 11 // 32-byte completions (Linux 5.19)
-	SetupSingleIssuer SetupFlags = 1 << 12 // one thread submits (Linux 6.0)
-	SetupDeferTaskrun SetupFlags = 1 << 13 // task work runs only when asked for (Linux 6.1)
-	SetupNoSQArray    SetupFlags = 1 << 16 // SQEs in order; liburing asks for it (Linux 6.6)
+	SetupSingleIssuer SetupFlags = 1 << 12 // only one thread submits (Linux 6.0)
+	SetupDeferTaskrun SetupFlags = 1 << 13 // run task work only in a wait or submit that asks for it (Linux 6.1)
+	SetupNoSQArray    SetupFlags = 1 << 16 // SQEs are taken in order; liburing sets it (Linux 6.6)
 	SetupCQEMixed     SetupFlags = 1 << 18 // 16- and 32-byte completions (Linux 6.18)
 )
 
-// Features are the IORING_FEAT_* flags of a ring: what its kernel can do.
+// Features are the IORING_FEAT_* flags of a ring: what its kernel supports.
 type Features uint32
 
-// The features that tell more than that the kernel is not ancient.
+// The features that are newer than Linux 6.1.
 const (
-	FeatRecvSendBundle Features = 1 << 14 // bundles of provided buffers (Linux 6.10)
-	FeatMinTimeout     Features = 1 << 15 // a wait may have a least time (Linux 6.12)
+	FeatRecvSendBundle Features = 1 << 14 // receives and sends over several provided buffers (Linux 6.10)
+	FeatMinTimeout     Features = 1 << 15 // waits with a minimum time (Linux 6.12)
 )
 
 const (
@@ -48,8 +48,8 @@ const (
 	sqCQOverflow = 1 << 1 // IORING_SQ_CQ_OVERFLOW
 )
 
-// ErrWrongThread is in the error of a call off the thread that owns the ring. It
-// matches syscall.EEXIST, with which the kernel refuses such calls.
+// ErrWrongThread is what a method's error wraps if it was not called on the thread
+// that owns the ring. It matches syscall.EEXIST, the kernel's errno for such calls.
 var ErrWrongThread = fmt.Errorf("called off the thread that owns the ring: %w", syscall.EEXIST)
 
 var (
@@ -57,33 +57,33 @@ var (
 	errUnsupported = fmt.Errorf("uring: %w: build for Linux with CGO_ENABLED=1 and a C compiler", errors.ErrUnsupported)
 )
 
-// Config says how a ring is made.
+// Config has the parameters of a ring.
 type Config struct {
 	// Entries is the number of submission queue entries, 1 to MaxEntries; the kernel
 	// rounds it up to a power of two.
 	Entries int
 	// CQEntries is the number of completion queue entries, Entries to MaxCQEntries,
-	// rounded up likewise. 0 means twice Entries.
+	// also rounded up to a power of two. 0 means twice Entries.
 	CQEntries int
-	// Flags are the set-up flags. SetupCQSize is added where CQEntries asks for
-	// it. SetupCQE32 and SetupCQEMixed exclude each other.
+	// Flags are the set-up flags. New adds SetupCQSize if CQEntries is not 0.
+	// SetupCQE32 and SetupCQEMixed exclude each other.
 	Flags SetupFlags
 }
 
-// Ring is one io_uring ring: liburing's, with the submission and completion
-// queues read and written from Go. It belongs to the thread that made it: no
-// method may be called from another one. The zero Ring is a closed one.
+// Ring is an io_uring ring. liburing makes it and calls the kernel for it; Go code
+// reads and writes the submission and completion queues. It belongs to the thread
+// that made it: no method may be called on another one. The zero Ring is closed.
 type Ring struct {
 	h     handle
 	mem   memory
-	calls uint64 // entries into C on behalf of this ring
+	calls uint64 // see Calls
 }
 
-// memory is where liburing mapped the queues: what Go needs to take SQEs and to
-// walk completions without entering C.
+// memory describes the queues that liburing mapped, so that Go can take SQEs and
+// read completions without calling C.
 type memory struct {
 	fd       int
-	flags    SetupFlags // as granted
+	flags    SetupFlags // as the kernel granted them
 	features Features
 
 	sqHead    *uint32 // moved by the kernel
@@ -101,14 +101,14 @@ type memory struct {
 	cqEntries  uint32
 }
 
-// New makes a ring that belongs to the calling thread, which must be locked with
-// runtime.LockOSThread for as long as the ring lives. The caller must Close it.
+// New makes a ring that belongs to the calling thread. The goroutine must stay locked
+// to that thread (runtime.LockOSThread) until the ring is closed. The caller must
+// Close it.
 //
-// Errors of io_uring_setup to expect: ENOSYS and EPERM where io_uring is compiled out
-// or forbidden (seccomp, kernel.io_uring_disabled), EINVAL for flags that the kernel
-// does not know, EMFILE, and ENOMEM: in Linux 6.16 to 7.1 the queues count against
-// RLIMIT_MEMLOCK, where a ring closed just before still counts for some
-// milliseconds.
+// Errors of io_uring_setup: ENOSYS or EPERM if io_uring is compiled out or forbidden
+// (seccomp, kernel.io_uring_disabled); EINVAL for flags that the kernel does not
+// know; EMFILE; ENOMEM. In Linux 6.16 to 7.1 the queues count against
+// RLIMIT_MEMLOCK, and those of a closed ring still do for some milliseconds.
 //
 // Implements: int io_uring_queue_init_params(unsigned entries, struct io_uring *ring, struct io_uring_params *p)
 func New(cfg Config) (*Ring, error) {
@@ -143,25 +143,26 @@ func (cfg *Config) check() error {
 	return nil
 }
 
-// rangeError says that a number is outside its allowed range.
+// rangeError returns the error for a number outside its allowed range.
 func rangeError(what string, value, low, high int64) error {
 	return fmt.Errorf("uring: %s %d is out of range: allowed are %d to %d", what, value, low, high)
 }
 
-// Version is the version of the liburing that this build is linked to, 0.0 without.
+// Version returns the version of the liburing that the program is linked to, 0 and 0
+// if it is built without.
 func Version() (major, minor int) { return liburingVersion() }
 
-// Enable starts a ring that was made with SetupDisabled and makes the calling
-// thread its submitter.
+// Enable starts a ring that was made with SetupDisabled. With SetupSingleIssuer, the
+// calling thread becomes the one that may submit.
 //
 // Implements: int io_uring_enable_rings(struct io_uring *ring)
 func (r *Ring) Enable() error {
 	return r.register("io_uring_enable_rings", func() syscall.Errno { return cEnable(r.h) })
 }
 
-// Close cancels what is in flight, unmaps the ring and closes its fd. The
-// kernel tears down what was registered on it some time later. Close is
-// idempotent.
+// Close cancels the requests in flight, unmaps the queues and closes the fd. The
+// kernel frees what was registered on the ring some time after Close returned.
+// A second Close does nothing and returns nil.
 //
 // Implements: void io_uring_queue_exit(struct io_uring *ring)
 func (r *Ring) Close() error {
@@ -176,14 +177,14 @@ func (r *Ring) Close() error {
 	return nil
 }
 
-// Pointer is the ring's struct io_uring, nil after Close, for whoever calls liburing
-// himself: call Check before, on every call. It must not be copied, and nothing may
-// be done through it that moves or resizes the queues.
+// Pointer returns the ring's struct io_uring, for programs that call liburing
+// themselves, and nil after Close. Call Check before each such call. The struct must
+// not be copied, and no call may move or resize the queues.
 func (r *Ring) Pointer() unsafe.Pointer { return pointerOf(r.h) }
 
-// Check returns an error if the ring is closed, or the calling thread is not the
-// one that owns it; the error names call. Methods of Ring that call the kernel check by
-// themselves: Check is for calls that use Pointer.
+// Check returns an error if the ring is closed, or if the calling thread does not own
+// it; the latter is an *os.SyscallError that names call. Check is for calls that use
+// Pointer: the methods of Ring that call the kernel check by themselves.
 func (r *Ring) Check(call string) error {
 	if r.h == nil {
 		return errClosed
@@ -195,7 +196,7 @@ func (r *Ring) Check(call string) error {
 	return nil
 }
 
-// FD is the ring's file descriptor, -1 after Close. It stays the ring's.
+// FD returns the ring's file descriptor, -1 after Close. The caller must not close it.
 func (r *Ring) FD() int {
 	if r.h == nil {
 		return -1
@@ -203,20 +204,20 @@ func (r *Ring) FD() int {
 	return r.mem.fd
 }
 
-// Flags are the set-up flags that the ring has.
+// Flags returns the set-up flags that the ring has.
 func (r *Ring) Flags() SetupFlags { return r.mem.flags }
 
-// Features are the kernel's features that set-up told of.
+// Features returns what the kernel supports, as reported when the ring was made.
 func (r *Ring) Features() Features { return r.mem.features }
 
-// SQEntries is the number of submission queue entries that the kernel granted.
+// SQEntries returns the number of submission queue entries that the kernel granted.
 func (r *Ring) SQEntries() int { return int(r.mem.sqEntries) }
 
-// CQEntries is the number of completion queue entries that the kernel granted, of 16
-// bytes each unless the ring has SetupCQE32.
+// CQEntries returns the number of completion queue entries that the kernel granted,
+// of 32 bytes each with SetupCQE32, else of 16.
 func (r *Ring) CQEntries() int { return int(r.mem.cqEntries) }
 
-// SQSpaceLeft is the number of submission queue entries that GetSQE has left.
+// SQSpaceLeft returns how many submission queue entries GetSQE can still take.
 //
 // Implements: unsigned io_uring_sq_space_left(const struct io_uring *ring)
 func (r *Ring) SQSpaceLeft() int {
@@ -224,10 +225,9 @@ func (r *Ring) SQSpaceLeft() int {
 	return int(m.sqEntries - (*m.sqTail - atomic.LoadUint32(m.sqHead)))
 }
 
-// GetSQE takes the next free submission queue entry, zeroed, or returns nil when
-// the queue is full: then Submit and take again. The entry goes to the kernel with
-// the next Submit or SubmitAndWait and must not be touched after that. The ring must
-// not be closed.
+// GetSQE returns the next free submission queue entry, zeroed, or nil if the queue is
+// full: then call Submit first. The next Submit or SubmitAndWait hands the entry to
+// the kernel, and it must not be used after that. The ring must be open.
 //
 // Implements: struct io_uring_sqe *io_uring_get_sqe(struct io_uring *ring)
 func (r *Ring) GetSQE() *SQE {
@@ -243,15 +243,16 @@ func (r *Ring) GetSQE() *SQE {
 	return sqe
 }
 
-// Submit hands the queued SQEs to the kernel, runs deferred task work, and does
-// not wait. It returns the number of SQEs taken.
+// Submit hands the queued SQEs to the kernel and runs deferred task work. It does not
+// wait. It returns the number of SQEs that the kernel took.
 //
 // Implements: int io_uring_submit_and_get_events(struct io_uring *ring)
 func (r *Ring) Submit() (int, error) { return r.submit(0, 0) }
 
-// SubmitAndWait is Submit, and then waits until waitFor completions are there or
-// the time-out has passed; a negative timeout waits for ever. A time-out and a
-// signal are no errors: there are just fewer completions.
+// SubmitAndWait does what Submit does, then waits until waitFor completions (0 to
+// CQEntries) are there or the timeout has passed; a negative timeout waits for ever.
+// If the timeout passes or a signal arrives, it returns no error, and there may be
+// fewer completions.
 //
 // Implements: int io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_cqe **cqe_ptr, unsigned wait_nr, struct __kernel_timespec *ts, sigset_t *sigmask)
 func (r *Ring) SubmitAndWait(waitFor int, timeout time.Duration) (int, error) {
@@ -279,18 +280,19 @@ func (r *Ring) submit(waitFor uint32, timeout time.Duration) (int, error) {
 	return 0, os.NewSyscallError(call, errno)
 }
 
-// Overflown tells whether completions wait in the kernel because the
-// completion queue was full. The next Submit brings them, as far as there is
-// room. The flag is the one to ask: the ring's overflow counter stays 0 for
-// completions that were kept (Linux 7.3).
+// Overflown reports whether completions wait in the kernel because the completion
+// queue was full. The next Submit moves as many into the queue as there is room for.
+// Dropped does not count them: they are not lost.
 //
 // Implements: bool io_uring_cq_has_overflow(const struct io_uring *ring)
 func (r *Ring) Overflown() bool {
 	return atomic.LoadUint32(r.mem.sqFlags)&sqCQOverflow != 0
 }
 
-// Dropped is the number of completions that the kernel could not even keep.
+// Dropped returns the number of completions that the kernel lost, because it had no
+// memory to keep them in when the completion queue was full.
 func (r *Ring) Dropped() int { return int(atomic.LoadUint32(r.mem.cqOverflow)) }
 
-// Calls is the number of entries into C that the ring's methods made.
+// Calls returns how many calls of the ring's methods have entered C. Check is one of
+// them, hence each call through Pointer counts too.
 func (r *Ring) Calls() uint64 { return r.calls }

@@ -2,8 +2,8 @@
 
 package uring
 
-// This file is the only one of the package that speaks C. It knows liburing and
-// csrc, and hands plain Go values up.
+// This is the only file of the package that uses cgo. No C type leaves it except
+// handle, which other files do not look into.
 
 /*
 #cgo CFLAGS: -I${SRCDIR}/../csrc -I${SRCDIR}/../third_party/liburing/dist/include
@@ -16,10 +16,10 @@ import (
 	"syscall"
 	"unsafe"
 
-	_ "github.com/zcrx-go/zcrx/csrc" // keeps the headers in vendored trees, and this compiled anew with them
+	_ "github.com/zcrx-go/zcrx/csrc" // so that vendored trees have the headers, and a changed header recompiles this
 )
 
-// haveLiburing tells whether this build can talk to io_uring at all.
+// haveLiburing reports whether this build is linked with liburing.
 const haveLiburing = true
 
 func liburingVersion() (major, minor int) {
@@ -29,7 +29,7 @@ func liburingVersion() (major, minor int) {
 // handle is liburing's ring in C memory, with the thread that owns it.
 type handle = *C.struct_zcx_ring
 
-// errnoOf turns liburing's negative errno into Go's. 0 stands for success.
+// errnoOf returns the errno in a return value of liburing, 0 for success.
 func errnoOf(ret C.int) syscall.Errno {
 	if ret < 0 {
 		return syscall.Errno(-ret)
@@ -63,7 +63,7 @@ func cNew(entries, cqEntries uint32, flags SetupFlags) (handle, memory, syscall.
 	}, 0
 }
 
-// pointerOf is the struct io_uring, which the handle begins with.
+// pointerOf returns the struct io_uring, which is the handle's first field.
 func pointerOf(h handle) unsafe.Pointer { return unsafe.Pointer(h) }
 
 func cFree(h handle)         { C.zcx_ring_free(h) }

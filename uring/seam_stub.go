@@ -7,9 +7,8 @@ import (
 	"unsafe"
 )
 
-// Without cgo, or off Linux, there is no io_uring to talk to. No ring can be made
-// here (cNew is never reached: New refuses first), so the methods of a Ring have
-// nothing to act on; they exist to let the package build.
+// Without cgo, or off Linux, New returns an error before it calls cNew. So every Ring
+// is closed, and none of these functions is called; they let the package build.
 
 const haveLiburing = false
 

@@ -7,10 +7,10 @@ import (
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
-// SQE is a submission queue entry, laid out as struct io_uring_sqe. Fill it in
-// with one Prep method, then set UserData and Flags. Memory that an entry names
-// must stay where it is until the request is done: mapped memory, or Go memory
-// held by a runtime.Pinner.
+// SQE is a submission queue entry with the layout of struct io_uring_sqe. Call one
+// Prep method, then set UserData and add to Flags. Memory whose address is in an entry
+// must stay where it is until the request is done, unless the Prep method says
+// otherwise: it must be mapped memory, or Go memory held by a runtime.Pinner.
 type SQE struct {
 	Opcode      Opcode
 	Flags       SQEFlags
@@ -71,7 +71,7 @@ const (
 
 // Flags of receives and sends, in SQE.Ioprio.
 const (
-	RecvMultishot     uint16 = 1 << 1 // IORING_RECV_MULTISHOT; PrepRecvMultishot and PrepRecvZC set it
+	RecvMultishot     uint16 = 1 << 1 // IORING_RECV_MULTISHOT: set by PrepRecvMultishot and PrepRecvZC
 	SendZCReportUsage uint16 = 1 << 3 // IORING_SEND_ZC_REPORT_USAGE: see NotifZCCopied
 	RecvSendBundle    uint16 = 1 << 4 // IORING_RECVSEND_BUNDLE: several provided buffers per completion (Linux 6.10)
 )
@@ -99,7 +99,7 @@ func (s *SQE) prep(op Opcode, fd int, addr uintptr, length uint32, off uint64) {
 func (s *SQE) PrepNop() { s.prep(OpNop, -1, 0, 0, 0) }
 
 // PrepAccept prepares to accept one connection of the listening socket fd. The
-// completion's Res is the new fd. flags are SOCK_CLOEXEC and SOCK_NONBLOCK.
+// completion's Res is the new fd. flags may have SOCK_CLOEXEC and SOCK_NONBLOCK.
 //
 // Implements: void io_uring_prep_accept(struct io_uring_sqe *sqe, int fd, struct sockaddr *addr, socklen_t *addrlen, int flags)
 func (s *SQE) PrepAccept(fd, flags int) {
@@ -107,8 +107,8 @@ func (s *SQE) PrepAccept(fd, flags int) {
 	s.OpFlags = uint32(flags)
 }
 
-// PrepMultishotAccept is PrepAccept with one completion for every connection
-// until cancelled (Linux 5.19).
+// PrepMultishotAccept prepares to accept connections until cancelled, with one
+// completion for each (Linux 5.19).
 //
 // Implements: void io_uring_prep_multishot_accept(struct io_uring_sqe *sqe, int fd, struct sockaddr *addr, socklen_t *addrlen, int flags)
 func (s *SQE) PrepMultishotAccept(fd, flags int) {
@@ -116,15 +116,15 @@ func (s *SQE) PrepMultishotAccept(fd, flags int) {
 	s.Ioprio |= acceptMultishot
 }
 
-// PrepConnect prepares to connect the socket fd. sockaddr is the raw address;
-// it must stay in place until the entry was submitted.
+// PrepConnect prepares to connect the socket fd. sockaddr is the raw address, which
+// must stay where it is until the entry is submitted.
 //
 // Implements: void io_uring_prep_connect(struct io_uring_sqe *sqe, int fd, const struct sockaddr *addr, socklen_t addrlen)
 func (s *SQE) PrepConnect(fd int, sockaddr []byte) {
 	s.prep(OpConnect, fd, sliceAddr(sockaddr), 0, uint64(len(sockaddr)))
 }
 
-// PrepRead prepares a read of fd at offset off (-1: at the file's position).
+// PrepRead prepares a read of fd at offset off; -1 means the file's position.
 //
 // Implements: void io_uring_prep_read(struct io_uring_sqe *sqe, int fd, void *buf, unsigned nbytes, __u64 offset)
 func (s *SQE) PrepRead(fd int, b []byte, off int64) {
@@ -139,9 +139,9 @@ func (s *SQE) PrepRecv(fd int, b []byte, flags int) {
 	s.OpFlags = uint32(flags)
 }
 
-// PrepRecvMultishot prepares a receive that takes a provided buffer of the
-// group for every completion and goes on until cancelled, end of stream or an
-// error (Linux 6.0).
+// PrepRecvMultishot prepares a receive that takes a provided buffer of the group for
+// each completion. It goes on until it is cancelled, the stream ends, or an error
+// occurs (Linux 6.0).
 //
 // Implements: void io_uring_prep_recv_multishot(struct io_uring_sqe *sqe, int sockfd, void *buf, size_t len, int flags)
 // with IOSQE_BUFFER_SELECT and buf_group set.
@@ -153,21 +153,20 @@ func (s *SQE) PrepRecvMultishot(fd int, group uint16, flags int) {
 	s.BufferGroup = group
 }
 
-// PrepRecvZC prepares a multishot zero-copy receive into the buffers of the
-// zcrx instance ifq (Linux 6.15; it is always multishot). limit is the number of
-// bytes after which it ends with Res 0, 0 for none: that last completion looks
-// exactly like the end of the stream, so a caller with a limit must count.
+// PrepRecvZC prepares a multishot zero-copy receive into the buffers of the zcrx
+// instance ifq (Linux 6.15). It ends after limit bytes, or has no limit if that is 0.
+// Its last completion then has Res 0, as at the end of the stream: a caller with a
+// limit must count bytes to tell one from the other.
 //
-// Implements: the kernel's interface for IORING_OP_RECV_ZC; liburing has no
-// function for it.
+// Implements: IORING_OP_RECV_ZC; liburing has no function for it.
 func (s *SQE) PrepRecvZC(fd int, ifq, limit uint32) {
 	s.prep(OpRecvZC, fd, 0, limit, 0)
 	s.Ioprio |= RecvMultishot
 	s.FileIndex = ifq
 }
 
-// LimitMultishot ends a multishot receive with RecvSendBundle after so many bytes,
-// with the completion that has the last of them (Linux 6.17: sqe->optlen).
+// LimitMultishot has a multishot receive with RecvSendBundle end after that number of
+// bytes, with the completion that has the last of them (sqe->optlen, Linux 6.17).
 func (s *SQE) LimitMultishot(bytes uint32) { s.FileIndex = bytes }
 
 // PrepSend prepares to send b. flags are MSG_* flags.
@@ -178,8 +177,9 @@ func (s *SQE) PrepSend(fd int, b []byte, flags int) {
 	s.OpFlags = uint32(flags)
 }
 
-// PrepSendZC is PrepSend without a copy: b must stay untouched until the
-// second completion, the one with CQENotif, has come (Linux 6.0).
+// PrepSendZC prepares to send b without a copy (Linux 6.0). b must not be changed
+// before the second completion, the one with CQENotif. zcFlags may have
+// SendZCReportUsage.
 //
 // Implements: void io_uring_prep_send_zc(struct io_uring_sqe *sqe, int sockfd, const void *buf, size_t len, int flags, unsigned zc_flags)
 func (s *SQE) PrepSendZC(fd int, b []byte, flags int, zcFlags uint16) {
@@ -188,7 +188,7 @@ func (s *SQE) PrepSendZC(fd int, b []byte, flags int, zcFlags uint16) {
 	s.Ioprio = zcFlags
 }
 
-// PrepPollAdd prepares to wait once until one of the POLL* events holds for fd.
+// PrepPollAdd prepares to wait until fd has one of the POLL* events, once.
 //
 // Implements: void io_uring_prep_poll_add(struct io_uring_sqe *sqe, int fd, unsigned poll_mask)
 func (s *SQE) PrepPollAdd(fd int, events uint32) {
@@ -196,8 +196,8 @@ func (s *SQE) PrepPollAdd(fd int, events uint32) {
 	s.OpFlags = sys.PollMask(events)
 }
 
-// PrepPollMultishot is PrepPollAdd with a completion for every wake-up until
-// cancelled (Linux 5.13).
+// PrepPollMultishot prepares to wait for POLL* events of fd until cancelled, with a
+// completion for each (Linux 5.13).
 //
 // Implements: void io_uring_prep_poll_multishot(struct io_uring_sqe *sqe, int fd, unsigned poll_mask)
 func (s *SQE) PrepPollMultishot(fd int, events uint32) {
@@ -213,9 +213,9 @@ func TimespecOf(d time.Duration) Timespec {
 	return Timespec{Sec: int64(d / time.Second), Nsec: int64(d % time.Second)}
 }
 
-// PrepTimeout prepares a time-out: it completes with ETIME after ts, or with 0
-// once count other completions came (0: never). ts must stay in place until the
-// entry was submitted.
+// PrepTimeout prepares a timeout. It completes with ETIME after ts, or with 0 after
+// count other completions; count 0 means after ts only. ts must stay where it is until
+// the entry is submitted.
 //
 // Implements: void io_uring_prep_timeout(struct io_uring_sqe *sqe, const struct __kernel_timespec *ts, unsigned count, unsigned flags)
 func (s *SQE) PrepTimeout(ts *Timespec, count uint32, flags uint32) {
@@ -223,8 +223,9 @@ func (s *SQE) PrepTimeout(ts *Timespec, count uint32, flags uint32) {
 	s.OpFlags = flags
 }
 
-// PrepCancel prepares to cancel the request with that user data. The
-// cancellation's own Res is 0 or the number cancelled, ENOENT, or EALREADY.
+// PrepCancel prepares to cancel the request with that user data. The cancellation's
+// own Res is 0, with CancelAll or CancelAny the number of requests cancelled, or
+// -ENOENT or -EALREADY.
 //
 // Implements: void io_uring_prep_cancel64(struct io_uring_sqe *sqe, __u64 user_data, int flags)
 func (s *SQE) PrepCancel(userData uint64, flags CancelFlags) {
@@ -246,14 +247,14 @@ func (s *SQE) PrepCancelFD(fd int, flags CancelFlags) {
 // Implements: void io_uring_prep_shutdown(struct io_uring_sqe *sqe, int fd, int how)
 func (s *SQE) PrepShutdown(fd, how int) { s.prep(OpShutdown, fd, 0, uint32(how), 0) }
 
-// PrepClose prepares close(2) of fd. Closing an fd does not end requests on it:
-// cancel them first.
+// PrepClose prepares close(2) of fd. It does not end other requests on fd: cancel them
+// first.
 //
 // Implements: void io_uring_prep_close(struct io_uring_sqe *sqe, int fd)
 func (s *SQE) PrepClose(fd int) { s.prep(OpClose, fd, 0, 0, 0) }
 
-// PrepMsgRing prepares to post a completion with that user data and res to the
-// ring whose fd is ringFD (Linux 5.18).
+// PrepMsgRing prepares to post a completion with that res and user data to the ring
+// whose fd is ringFD (Linux 5.18).
 //
 // Implements: void io_uring_prep_msg_ring(struct io_uring_sqe *sqe, int fd, unsigned int len, __u64 data, unsigned int flags)
 func (s *SQE) PrepMsgRing(ringFD int, res uint32, userData uint64, flags uint32) {
@@ -261,5 +262,5 @@ func (s *SQE) PrepMsgRing(ringFD int, res uint32, userData uint64, flags uint32)
 	s.OpFlags = flags
 }
 
-// sliceAddr is where b's bytes lie; it does not keep them alive.
+// sliceAddr returns the address of b's bytes. It does not keep them alive.
 func sliceAddr(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }

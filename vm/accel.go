@@ -20,15 +20,15 @@ import (
 // about a second.
 const probeTimeout = 10 * time.Second
 
-// kvmAnswer is what a probe found out; it holds until the host boots again.
-type kvmAnswer struct {
+// kvmResult is the result of a probe. It is valid until the host boots again.
+type kvmResult struct {
 	BootID string
 	Works  bool
 }
 
-// chooseAccel replaces [AccelAuto] in s. That /dev/kvm exists does not mean
-// that a stock kernel boots under it, in a nested machine for example: only a
-// boot tells. Its answer is cached.
+// chooseAccel returns the accelerator of s, with [AccelAuto] replaced. If /dev/kvm exists, it
+// boots a kernel under KVM to find out whether that works, which it may not on a host that
+// is a virtual machine itself. The result is cached.
 func chooseAccel(ctx context.Context, s spec, notices io.Writer) (Accel, error) {
 	if s.accel != AccelAuto {
 		return s.accel, nil
@@ -53,30 +53,31 @@ func chooseAccel(ctx context.Context, s spec, notices io.Writer) (Accel, error) 
 	}
 	defer unlock()
 
-	answer := readAnswer(name)
-	if bootID := strings.TrimSpace(string(id)); answer.BootID != bootID {
-		answer = kvmAnswer{BootID: bootID, Works: probe(ctx, s)}
+	result := readResult(name)
+	if bootID := strings.TrimSpace(string(id)); result.BootID != bootID {
+		result = kvmResult{BootID: bootID, Works: probe(ctx, s)}
 		if err := ctx.Err(); err != nil {
-			return "", err // it proves nothing
+			return "", err // the probe was cut off: do not cache its result
 		}
-		text, err := json.Marshal(answer)
+		text, err := json.Marshal(result)
 		if err != nil {
 			return "", err
 		}
 		if err := writeAtomic(name, text); err != nil {
 			return "", err
 		}
-		if !answer.Works {
+		if !result.Works {
 			fmt.Fprintln(notices, "/dev/kvm boots no kernel here: using software emulation until the next boot of this host")
 		}
 	}
-	if answer.Works {
+	if result.Works {
 		return AccelKVM, nil
 	}
 	return AccelTCG, nil
 }
 
-// chooseThread replaces [TCGThreadAuto] by what this version of QEMU does well.
+// chooseThread returns the threading of s, with [TCGThreadAuto] replaced by what this version
+// of QEMU can do without errors.
 func chooseThread(ctx context.Context, s spec) (TCGThread, error) {
 	if s.thread != TCGThreadAuto || s.accel != AccelTCG {
 		return s.thread, nil
@@ -85,14 +86,15 @@ func chooseThread(ctx context.Context, s spec) (TCGThread, error) {
 	if err != nil {
 		return "", fmt.Errorf("asking %s for its version: %w", qemuName, err)
 	}
-	if threadsWell(string(text)) {
+	if canMultithread(string(text)) {
 		return TCGThreadMulti, nil
 	}
 	return TCGThreadSingle, nil
 }
 
-// threadsWell reads the output of qemu --version; see [TCGThread].
-func threadsWell(text string) bool {
+// canMultithread reports whether a QEMU, whose --version printed text, is new enough for
+// [TCGThreadMulti].
+func canMultithread(text string) bool {
 	match := regexp.MustCompile(`version (\d+)\.(\d+)`).FindStringSubmatch(text)
 	if match == nil {
 		return false
@@ -102,20 +104,20 @@ func threadsWell(text string) bool {
 	return errMajor == nil && errMinor == nil && (major > 8 || major == 8 && minor >= 1)
 }
 
-// readAnswer returns the cached answer; a damaged one is as good as none.
-func readAnswer(name string) kvmAnswer {
+// readResult returns the cached result, a zero one if there is none or it is damaged.
+func readResult(name string) kvmResult {
 	text, err := os.ReadFile(name)
 	if err != nil {
-		return kvmAnswer{}
+		return kvmResult{}
 	}
-	var answer kvmAnswer
-	if json.Unmarshal(text, &answer) != nil {
-		return kvmAnswer{}
+	var result kvmResult
+	if json.Unmarshal(text, &result) != nil {
+		return kvmResult{}
 	}
-	return answer
+	return result
 }
 
-// probe tells whether init comes up under KVM.
+// probe reports whether a guest boots under KVM.
 func probe(ctx context.Context, s spec) bool {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()

@@ -23,7 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// guestFiles are the executables of a boot, built once for all tests.
+// guestFiles are the executables that a boot needs, built once for all tests.
 type guestFiles struct{ init, program string }
 
 func buildGuest(t *testing.T) guestFiles {
@@ -44,7 +44,7 @@ func (g guestFiles) config(args ...string) Config {
 	return Config{Program: g.program, Init: g.init, Args: args, Timeout: 2 * time.Minute}
 }
 
-// run runs and returns what came out, too.
+// run calls Run, and also returns what the program printed.
 func run(t *testing.T, c Config) (status int, stdout, stderr string, err error) {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -252,7 +252,7 @@ func TestQuitKillsWhatIgnoresIt(t *testing.T) {
 	assert.Contains(t, stderr, "did not end within 10s of SIGQUIT: it is killed")
 }
 
-// A machine that stands still stands for a kernel that hangs.
+// TestQuitOfADeadGuest stops QEMU in the place of a kernel that hangs.
 func TestQuitOfADeadGuest(t *testing.T) {
 	c := buildGuest(t).config("hang")
 	asked := make(chan struct{})
@@ -289,7 +289,7 @@ func TestKernelPanicIsReported(t *testing.T) {
 func TestInitThatEndsIsReported(t *testing.T) {
 	g := buildGuest(t)
 	c := g.config("exit", "0")
-	c.Init = g.program // knows nothing of its job and ends at once
+	c.Init = g.program // does not call GuestInit, and ends at once
 	_, _, _, err := run(t, c)
 	require.ErrorContains(t, err, "the guest's kernel panicked")
 	assert.ErrorContains(t, err, "Attempted to kill init")

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cacheDir makes and returns a folder of this project in the user's cache.
+// cacheDir makes a folder of this project in the user's cache folder and returns its path.
 func cacheDir(names ...string) (string, error) {
 	base, err := os.UserCacheDir()
 	if err != nil {
@@ -21,8 +21,8 @@ func cacheDir(names ...string) (string, error) {
 	return dir, os.MkdirAll(dir, 0o755)
 }
 
-// lock takes a lock against other processes and other calls in this one. The
-// kernel drops it with the last descriptor, also when a process dies.
+// lock waits for an exclusive lock, which also excludes other calls in this process. The
+// kernel releases it when the process dies.
 func lock(ctx context.Context, name string) (unlock func(), err error) {
 	file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -44,7 +44,7 @@ func lock(ctx context.Context, name string) (unlock func(), err error) {
 	}
 }
 
-// writeAtomic replaces a file in one step.
+// writeAtomic writes a file so that readers see the old content or the new one.
 func writeAtomic(name string, content []byte) error {
 	part, err := os.CreateTemp(filepath.Dir(name), ".part-")
 	if err != nil {

@@ -23,13 +23,13 @@ const (
 	AccelTCG  Accel = "tcg"  // software, anywhere
 )
 
-// TCGThread is how the CPUs of a guest share threads under TCG.
+// TCGThread is how many threads run a guest's CPUs under TCG.
 type TCGThread string
 
-// The ways of threading. Before version 8.1 QEMU could run a stale translation
-// of code that another CPU was changing (fixed by its commit deba78709ae8):
-// there about one boot in a hundred dies of "Oops: int3", and more when static
-// keys are switched often.
+// The ways of threading. With several threads, QEMU before version 8.1 may run a stale
+// translation of code that another CPU has changed (fixed by its commit deba78709ae8).
+// About one boot in a hundred then dies with "Oops: int3", and more if the kernel often
+// switches static keys.
 const (
 	TCGThreadAuto   TCGThread = "auto"   // multi if QEMU is 8.1 or newer, else single
 	TCGThreadMulti  TCGThread = "multi"  // a thread for each CPU
@@ -44,7 +44,7 @@ const (
 	DefaultTimeout = 5 * time.Minute
 )
 
-// File is a file or folder of the host that goes into the guest.
+// File is a file or folder of the host that is copied into the guest.
 type File struct {
 	Host string
 	// Guest is the path in the guest, relative to the program's working
@@ -52,20 +52,21 @@ type File struct {
 	Guest string
 }
 
-// Output is a file or folder of the guest that comes back to the host when the
-// program has ended, whatever its exit status.
+// Output is a file or folder of the guest that is copied to the host after the program has
+// ended, whatever its exit status.
 type Output struct {
-	// Guest is an absolute path in the guest. If it ends in a slash, it is a
-	// folder that exists before the program runs, else only its parent does.
-	// What the program did not write does not come back, and is no error.
+	// Guest is an absolute path in the guest. If it ends in a slash, it is a folder
+	// that exists before the program runs, else only its parent does. It is no error
+	// if the program writes nothing there.
 	Guest string
-	// Host is where it goes. What is there already is overwritten, not removed.
+	// Host is the path on the host. Files that are there already are overwritten, not
+	// removed.
 	Host string
 }
 
-// Config is one run of a program in a virtual machine. Only Program is needed.
+// Config has the parameters of a run in a virtual machine. Only Program is required.
 type Config struct {
-	// Kernel is the series of the kernel, 7.3 say. Default: [DefaultSeries].
+	// Kernel is the series of the kernel, for instance 7.3. Default: [DefaultSeries].
 	Kernel string
 	// Update asks the archive for a newer patch release of a cached series.
 	Update bool
@@ -74,16 +75,16 @@ type Config struct {
 	Program string
 	// Args are its arguments, without its name.
 	Args []string
-	// Env are additions to its environment, KEY=VALUE. The guest itself sets
-	// PATH, HOME, TMPDIR and USER; nothing is taken from the host.
+	// Env are additions to its environment, KEY=VALUE. Without them it has PATH, HOME,
+	// TMPDIR and USER only, and nothing of the host's environment.
 	Env []string
 	// UID is the user and group id of the program. Default: 0, root.
 	UID int
 
-	// Files go into the guest before the program starts; they take up as much
-	// of its memory as they are large.
+	// Files are copied into the guest before the program starts. They lie in the guest's
+	// memory.
 	Files []File
-	// Outputs come back after it.
+	// Outputs are copied to the host after the program has ended.
 	Outputs []Output
 	// Sysctls are set before the program starts, KEY=VALUE, in order.
 	Sysctls []string
@@ -99,22 +100,22 @@ type Config struct {
 	Accel Accel
 	// TCGThread matters under TCG only. Default: [TCGThreadAuto].
 	TCGThread TCGThread
-	// Append are more kernel parameters, "loglevel=7" say.
+	// Append are additional kernel parameters, for instance "loglevel=7".
 	Append string
-	// Timeout bounds the whole run, boot included, download of the kernel
-	// excluded. Default: [DefaultTimeout].
+	// Timeout is the longest time from the boot to the end of the program.
+	// Default: [DefaultTimeout].
 	Timeout time.Duration
 	// Quit, when it is closed, ends the run as the timeout does.
 	Quit <-chan struct{}
 
-	// Stdout and Stderr take what the program prints, as it prints it. Nil
-	// discards.
+	// Stdout and Stderr receive what the program prints, as it prints it. Nil
+	// discards it.
 	Stdout, Stderr io.Writer
-	// Console takes what the kernel and QEMU print. Nil hides it, and then the
-	// error of a guest that died has the last lines.
+	// Console receives what the kernel and QEMU print. If it is nil, the last lines are
+	// in the error of a guest that died.
 	Console io.Writer
-	// Notices takes what vm itself remarks, rarely, a line each: that it fetches
-	// a kernel, that KVM does not work, that the guest's kernel warned.
+	// Notices receives remarks of this package, a line each: that it fetches a kernel,
+	// that KVM does not work, that the guest's kernel has printed a warning.
 	Notices io.Writer
 
 	// Init is a statically linked executable whose main function calls
@@ -122,7 +123,7 @@ type Config struct {
 	Init string
 }
 
-// withDefaults returns a complete and checked copy.
+// withDefaults returns a copy with all defaults set, or an error for a bad value.
 func (c Config) withDefaults() (Config, error) {
 	if c.Program == "" {
 		return c, errors.New("no program to run")
@@ -139,7 +140,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.CPUs == 0 {
 		c.CPUs = DefaultCPUs
 	}
-	// 255 is what the q35 machine takes without an interrupt remapper.
+	// The q35 machine allows 255 without an interrupt remapper.
 	if c.CPUs < 1 || c.CPUs > 255 {
 		return c, fmt.Errorf("%d cpus: want 1 to 255", c.CPUs)
 	}
@@ -190,8 +191,8 @@ func orDiscard(w io.Writer) io.Writer {
 	return w
 }
 
-// job returns what the guest is told, and all files it gets, with absolute
-// guest paths: those of the user, the program and the modules.
+// job returns the job for the guest, and all files to copy (the program, the modules and the
+// user's files) with absolute paths in the guest.
 func (c Config) job() (wire.Job, []File) {
 	job := wire.Job{
 		Path:    path.Join("/bin", filepath.Base(c.Program)),
@@ -221,8 +222,8 @@ func (c Config) job() (wire.Job, []File) {
 	return job, files
 }
 
-// environment returns the guest's own settings and the user's; of a key that
-// occurs twice the last one counts.
+// environment returns the program's environment: the defaults, and then the user's variables,
+// which replace those with the same key.
 func (c Config) environment() []string {
 	home, user := "/root", "root"
 	if c.UID != 0 {

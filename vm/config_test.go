@@ -64,27 +64,3 @@ func TestJob(t *testing.T) {
 		{"h", "/etc/h"},
 	}, files)
 }
-
-func TestThreadsWell(t *testing.T) {
-	for text, want := range map[string]bool{
-		"QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)": false,
-		"QEMU emulator version 8.0.5":                                 false,
-		"QEMU emulator version 8.1.0":                                 true,
-		"QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)":         true,
-		"nonsense": false,
-	} {
-		assert.Equal(t, want, threadsWell(text), text)
-	}
-}
-
-func TestArguments(t *testing.T) {
-	args := spec{accel: AccelTCG, thread: TCGThreadSingle, cpus: 3, memory: "2G", extra: "loglevel=7"}.arguments()
-	assert.Contains(t, args, "tcg,thread=single")
-	assert.Contains(t, args, "max,-cx16")
-	assert.Contains(t, args, "3")
-	last := args[len(args)-1]
-	assert.Regexp(t, `^console=ttyS0 .* loglevel=7 -- vmrun-guest$`, last)
-	args = spec{accel: AccelKVM, thread: TCGThreadAuto}.arguments()
-	assert.Contains(t, args, "kvm")
-	assert.Contains(t, args, "max")
-}

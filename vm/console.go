@@ -8,22 +8,22 @@ import (
 	"sync"
 )
 
-// tailLines is how many of the console's last lines an error shows: enough for
-// a panic with its stack.
+// tailLines is how many of the console's last lines an error shows. A panic with its stack
+// has fewer.
 const tailLines = 60
 
-// console takes what comes from the guest's serial line, hands it on without
-// carriage returns and keeps the last lines.
+// console receives the output of the guest's serial line, writes it to w without carriage
+// returns, and keeps the last lines.
 type console struct {
 	mu      sync.Mutex
-	w       io.Writer // nil: nobody sees it
+	w       io.Writer // nil: the output is only kept
 	lines   []string  // whole lines, at most tailLines
 	partial []byte    // the line being written
 }
 
 func newConsole(w io.Writer) *console { return &console{w: w} }
 
-// Write never fails: a broken display must not end the guest.
+// Write ignores errors of w and returns none: these must not end the guest.
 func (c *console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -45,11 +45,11 @@ func (c *console) Write(p []byte) (int, error) {
 	}
 }
 
-// tail returns the last lines, as the end of an error's text, unless somebody
-// has seen them already.
+// tail returns words to end an error with: the last lines, or if they have been written to w
+// a reference to them.
 func (c *console) tail() string {
 	if c.w != nil {
-		return " (the console says more)"
+		return " (see the console)"
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -63,7 +63,7 @@ func (c *console) tail() string {
 	return "; its console's last lines:\n  " + strings.Join(lines, "\n  ")
 }
 
-// contains tells whether one of the last lines contains text.
+// contains reports whether one of the last lines contains text.
 func (c *console) contains(text string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,24 +1,22 @@
-// Package vm boots a Debian kernel under QEMU around one static program and
-// returns how the program ended. It is for tests that need a kernel other than
-// the one they are started on: go test -exec, a kernel module, a sysctl, root.
-//
-// The guest has nothing but that program, the files given to it, and an init
-// that is the calling executable itself (see [Config].Init). Kernels come from the
-// Debian archive and are cached below the user's cache folder. Everything between
-// host and guest goes through one virtio-serial port; the serial console only
-// carries what the kernel prints.
-//
-// It is not a manager of virtual machines: there is no distribution, no shell, no
-// disk, no network but lo, and the machine ends with the program. The host is a
-// Debian machine for x86-64 with the packages qemu-system-x86 and
-// debian-archive-keyring; KVM is used where it works.
+// Package vm runs one statically linked program on a Debian kernel in a QEMU virtual machine
+// and returns the program's exit status. It is for tests that need another kernel than the
+// host's, a kernel module, a sysctl, or root.
 //
 // Start with the command vmrun beside this package, which needs no Go code:
 //
 //	CGO_ENABLED=0 go build -o vmrun ./vmrun
 //	CGO_ENABLED=0 go test -exec "$PWD/vmrun --kernel 6.18" PACKAGE
 //
-// In Go, [Run] with a [Config] is the whole of it; the main function of a program
-// that calls it begins with [GuestInit]. [FetchKernel] downloads a kernel ahead of
-// its first run.
+// In Go, call [Run] with a [Config]. The main function of a program that does so begins with
+// [GuestInit]. [FetchKernel] downloads a kernel before its first run.
+//
+// The guest has only the program, the files that the Config names, and an init process,
+// which is the calling executable itself (see [Config].Init). Kernels come from the Debian
+// archive and are kept in the user's cache folder. Host and guest communicate over one
+// virtio-serial port; the serial console has only what the kernel prints.
+//
+// It does not manage virtual machines: there is no distribution, no shell, no disk, and no
+// network but lo, and the machine ends with the program. The host must be a Debian machine
+// for x86-64 with the packages qemu-system-x86 and debian-archive-keyring. KVM is used if
+// it works.
 package vm

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// checkStatic returns an error, with the remedy, if path is not an executable
-// that runs in a guest without libraries.
+// checkStatic returns an error if path is not an executable for x86-64, or is linked
+// dynamically, since the guest has no libraries. remedy ends the text of the latter.
 func checkStatic(path, remedy string) error {
 	file, err := elf.Open(path)
 	if err != nil {
@@ -17,7 +17,7 @@ func checkStatic(path, remedy string) error {
 		return fmt.Errorf("%s is built for %v; the guest is x86-64: build it with GOOS=linux GOARCH=amd64", path, file.Machine)
 	}
 	if file.Type != elf.ET_EXEC && file.Type != elf.ET_DYN {
-		return fmt.Errorf("%s is no executable but an ELF file of type %v", path, file.Type)
+		return fmt.Errorf("%s is not an executable but an ELF file of type %v", path, file.Type)
 	}
 	for _, segment := range file.Progs {
 		if segment.Type == elf.PT_INTERP {

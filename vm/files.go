@@ -15,7 +15,7 @@ import (
 	"github.com/zcrx-go/zcrx/vm/internal/wire"
 )
 
-// sendJob writes what the guest waits for: the job and an archive of the files.
+// sendJob writes the job and an archive of the files to the guest.
 func sendJob(w io.Writer, job wire.Job, files []File) error {
 	line, err := json.Marshal(job)
 	if err != nil {
@@ -35,7 +35,7 @@ func sendJob(w io.Writer, job wire.Job, files []File) error {
 
 // addTree adds a file, or a folder with everything in it.
 func addTree(archive *tar.Writer, file File) error {
-	// The root itself is followed if it is a symbolic link, links below are kept.
+	// A symbolic link as the root is followed; links below it are copied as links.
 	root, err := filepath.EvalSymlinks(file.Host)
 	if err != nil {
 		return err
@@ -67,7 +67,7 @@ func addOne(archive *tar.Writer, host, guest string, entry fs.DirEntry) error {
 	if err != nil {
 		return fmt.Errorf("%s: cannot be put into the guest: %w", host, err)
 	}
-	// Everything belongs to root there; names of host users mean nothing.
+	// All files belong to root in the guest, which does not know the host's users.
 	header.Name, header.Uid, header.Gid, header.Uname, header.Gname = guest, 0, 0, "", ""
 	if err := archive.WriteHeader(header); err != nil {
 		return err
@@ -84,7 +84,7 @@ func addOne(archive *tar.Writer, host, guest string, entry fs.DirEntry) error {
 	return err
 }
 
-// receiveOutputs unpacks the archive that comes back from the guest.
+// receiveOutputs unpacks the archive of the outputs that the guest sends.
 func receiveOutputs(r io.Reader, outputs []Output) error {
 	archive := tar.NewReader(r)
 	for {
@@ -101,8 +101,8 @@ func receiveOutputs(r io.Reader, outputs []Output) error {
 	}
 }
 
-// receiveOne writes one entry where its output goes. A guest is not trusted:
-// os.Root keeps names and symbolic links from leading elsewhere.
+// receiveOne writes one entry of the archive below the Host of its output. The guest is not
+// trusted: os.Root refuses names and symbolic links that lead out of that folder.
 func receiveOne(header *tar.Header, content io.Reader, outputs []Output) error {
 	guest := path.Join("/", header.Name)
 	output, below, ok := owner(guest, outputs)
@@ -144,7 +144,7 @@ func receiveOne(header *tar.Header, content io.Reader, outputs []Output) error {
 	}
 }
 
-// owner returns the output that a guest path belongs to, and its path below.
+// owner returns the output that a path in the guest belongs to, and the path relative to it.
 func owner(guest string, outputs []Output) (Output, string, bool) {
 	for _, output := range outputs {
 		root := path.Clean(output.Guest)

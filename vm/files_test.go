@@ -70,7 +70,7 @@ func TestSendJobOfMissingFile(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// archive makes what a guest sends.
+// archive returns an archive as a guest sends it.
 func archive(t *testing.T, headers ...tar.Header) io.Reader {
 	t.Helper()
 	var b bytes.Buffer

@@ -15,10 +15,10 @@ import (
 	"github.com/zcrx-go/zcrx/vm/internal/wire"
 )
 
-// writeInitramfs makes the initramfs at path: init as /init and the modules, in
-// their order, in [wire.ModuleDir]. Everything else, which may be big, reaches
-// the guest through the port: the kernel holds an initramfs twice while it
-// unpacks it. It is not compressed, because unpacking costs more than loading.
+// writeInitramfs writes an initramfs to the file name: init as /init, and the modules, in
+// their order, in [wire.ModuleDir]. All other files, which may be large, go through the
+// port, because the kernel needs memory for an initramfs twice while it unpacks it. The
+// initramfs is not compressed, because that would make the boot slower.
 func writeInitramfs(name, init string, modules []string) (err error) {
 	file, err := os.Create(name)
 	if err != nil {
@@ -37,7 +37,7 @@ func writeArchive(w io.Writer, init string, modules []string) error {
 	dir := strings.TrimPrefix(wire.ModuleDir, "/")
 	records := []cpio.Record{
 		cpio.Directory("dev", 0o755),
-		// The kernel opens it for init before init can mount anything.
+		// The kernel opens this for init before init can mount /dev.
 		cpio.CharDev("dev/console", 0o600, 5, 1),
 		cpio.Directory(dir, 0o755),
 	}
@@ -48,7 +48,7 @@ func writeArchive(w io.Writer, init string, modules []string) error {
 		return err
 	}
 	for i, module := range modules {
-		// The number keeps the order when init sorts by name.
+		// init loads the modules in the order of their names.
 		guest := path.Join(dir, fmt.Sprintf("%02d-%s", i, filepath.Base(module)))
 		if err := writeRecord(archive, guest, 0o644, module); err != nil {
 			return err

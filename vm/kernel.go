@@ -16,19 +16,20 @@ import (
 	"github.com/zcrx-go/zcrx/tools/debian"
 )
 
-// Kernel is a Debian kernel in the cache, which is below [os.UserCacheDir].
+// Kernel is a Debian kernel in the cache folder, which is below [os.UserCacheDir].
 type Kernel struct {
 	Series  string // 7.3
-	Release string // what uname -r says: 7.3.4+deb13-cloud-amd64
+	Release string // as uname -r prints it: 7.3.4+deb13-cloud-amd64
 	Version string // of the Debian package: 7.3.4-1~bpo13+1
 	Image   string // path of the bootable image
-	Package string // path of the .deb that it came in
-	// Modules are the paths of the modules that the guest needs for its port to
-	// the host, in the order of loading. Kernels from 6.12 on need none.
+	Package string // path of the .deb
+	// Modules are the paths of the modules that the guest needs for its port to the
+	// host, in the order in which they are loaded. Kernels from 6.12 on need none.
 	Modules []string
 }
 
-// portModules lists what the port needs, each after what it depends on.
+// portModules returns the names of the modules that the port needs, each after those that it
+// depends on.
 func portModules() []string {
 	return []string{
 		"virtio.ko", "virtio_ring.ko", "virtio_pci_modern_dev.ko",
@@ -36,13 +37,13 @@ func portModules() []string {
 	}
 }
 
-// infoName is the file that makes a folder of the cache complete.
+// infoName is the file with the Kernel of a folder of the cache.
 const infoName = "kernel.json"
 
-// FetchKernel returns the newest patch release of a series, "7.3" say. It is
-// taken from the cache if one is there, without touching the network, unless
-// update asks the Debian archive for a newer one. Concurrent calls, also of
-// other processes, fetch it once.
+// FetchKernel returns a kernel of a series, for instance "7.3". If the cache has one,
+// FetchKernel returns the newest of these without using the network, unless update is true.
+// Otherwise it downloads the newest patch release from the Debian archive, if the cache does
+// not have that. Concurrent calls, also in other processes, download it only once.
 func FetchKernel(ctx context.Context, series string, update bool) (Kernel, error) {
 	return fetchKernel(ctx, series, update, io.Discard)
 }
@@ -88,8 +89,8 @@ func fetchKernel(ctx context.Context, series string, update bool, notices io.Wri
 	return install(ctx, dir, kernel)
 }
 
-// downloadKernel downloads the package of the newest patch release into a new
-// folder, which remove removes. No file means that have is the newest.
+// downloadKernel downloads the package of the newest patch release into a new folder, which
+// remove removes. file is empty if have is the newest patch release.
 func downloadKernel(ctx context.Context, dir, suite, series string, have Kernel, notices io.Writer) (
 	found debian.Package, file string, remove func(), err error,
 ) {
@@ -103,8 +104,8 @@ func downloadKernel(ctx context.Context, dir, suite, series string, have Kernel,
 			remove()
 		}
 	}()
-	// Twice, because the archive may have replaced a patch release since the
-	// lists were fetched; a failed download makes the next search renew them.
+	// Try twice: the archive may have replaced the patch release since the package lists
+	// were fetched. After a failed download the next search fetches the lists anew.
 	for attempt := range 2 {
 		var all []debian.Package
 		if all, err = debian.Search(ctx, suite, cloudKernels); err != nil {
@@ -126,8 +127,8 @@ func downloadKernel(ctx context.Context, dir, suite, series string, have Kernel,
 	return found, "", remove, err
 }
 
-// install unpacks what is needed beside the package and moves the folder into
-// its place, where other processes see it whole or not at all.
+// install unpacks the image and the modules beside the package, and renames the folder into
+// the cache, so that other processes see all of it or nothing.
 func install(ctx context.Context, dir string, kernel Kernel) (Kernel, error) {
 	part := filepath.Dir(kernel.Package)
 	if err := unpackPackage(ctx, &kernel, part); err != nil {
@@ -140,12 +141,12 @@ func install(ctx context.Context, dir string, kernel Kernel) (Kernel, error) {
 	if err := os.WriteFile(filepath.Join(part, infoName), info, 0o644); err != nil {
 		return Kernel{}, err
 	}
-	// Temporary folders are private, caches need not be.
+	// os.MkdirTemp made the folder private, which the cache need not be.
 	if err := os.Chmod(part, 0o755); err != nil {
 		return Kernel{}, err
 	}
 	home := filepath.Join(dir, kernel.Release)
-	// There can only be something broken, or an older build of this release.
+	// What is there is damaged, or an older build of this release.
 	if err := os.RemoveAll(home); err != nil {
 		return Kernel{}, err
 	}
@@ -157,7 +158,7 @@ func install(ctx context.Context, dir string, kernel Kernel) (Kernel, error) {
 	}), nil
 }
 
-// rebase returns a copy with all paths changed.
+// rebase returns a copy of k in which change has been applied to all paths.
 func (k Kernel) rebase(change func(string) string) Kernel {
 	k.Image, k.Package = change(k.Image), change(k.Package)
 	modules := make([]string, 0, len(k.Modules))
@@ -168,7 +169,8 @@ func (k Kernel) rebase(change func(string) string) Kernel {
 	return k
 }
 
-// unpackPackage takes the image and the modules out of kernel.Package.
+// unpackPackage unpacks the image and the modules of kernel.Package into dir and sets their
+// paths in kernel.
 func unpackPackage(ctx context.Context, kernel *Kernel, dir string) error {
 	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", kernel.Package)
 	out, err := cmd.StdoutPipe()
@@ -179,7 +181,7 @@ func unpackPackage(ctx context.Context, kernel *Kernel, dir string) error {
 		return fmt.Errorf("%w (dpkg-deb is in the package dpkg)", err)
 	}
 	err = pickFiles(tar.NewReader(out), kernel, dir)
-	// The rest of the archive is read, lest dpkg-deb complains of a closed pipe.
+	// Read the rest of the archive: dpkg-deb fails if its pipe is closed early.
 	_, copyErr := io.Copy(io.Discard, out)
 	return errors.Join(err, copyErr, cmd.Wait())
 }
@@ -256,7 +258,7 @@ func cachedKernel(dir, series string) (best Kernel, found bool, err error) {
 func readKernel(info string) (Kernel, error) {
 	text, err := os.ReadFile(info)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Kernel{}, nil // replaced at this moment: belongs to no series
+		return Kernel{}, nil // being replaced: return a kernel of no series
 	}
 	if err != nil {
 		return Kernel{}, err

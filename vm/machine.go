@@ -18,16 +18,16 @@ import (
 // qemuName is the emulator, of the Debian package qemu-system-x86.
 const qemuName = "qemu-system-x86_64"
 
-// spec is what a machine is made of.
+// spec has the parameters of a machine.
 type spec struct {
-	qemu      string // path
-	image     string // kernel
-	initramfs string
-	accel     Accel     // never AccelAuto
-	thread    TCGThread // never TCGThreadAuto if accel is AccelTCG
+	qemu      string    // path of the emulator
+	image     string    // path of the kernel
+	initramfs string    // path of the initramfs
+	accel     Accel     // not AccelAuto, except in arguments of chooseAccel
+	thread    TCGThread // not TCGThreadAuto if accel is AccelTCG and the machine starts
 	memory    string
 	cpus      int
-	extra     string // kernel parameters
+	extra     string // more kernel parameters
 }
 
 // machine is a running QEMU.
@@ -52,15 +52,15 @@ func (s spec) arguments() []string {
 	if s.accel == AccelTCG {
 		accel += ",thread=" + string(s.thread)
 		if s.thread == TCGThreadSingle {
-			// QEMU 7.2 emulates cmpxchg16b differently with one thread, and leaves
-			// rubbish in the flags: every fourth boot of 6.12, whose allocator uses
-			// it, died of that. Kernels do without it if they must.
+			// With one thread, QEMU 7.2 leaves wrong flags after cmpxchg16b. Every
+			// fourth boot of 6.12, whose allocator uses it, died of that. Kernels
+			// work without this instruction.
 			cpu += ",-cx16"
 		}
 	}
-	// An oops is a failed run, not a line in a log: it panics. A panic reboots at
-	// once, and -no-reboot makes that the end of QEMU.
-	// The timer check takes a busy host for a broken timer.
+	// An oops panics, so that it fails the run. A panic reboots at once (panic=-1), and
+	// with -no-reboot that ends QEMU. The kernel's timer check (no_timer_check) may fail
+	// on a busy host.
 	parameters := "console=ttyS0 panic=-1 oops=panic quiet no_timer_check"
 	if s.extra != "" {
 		parameters += " " + s.extra
@@ -69,14 +69,14 @@ func (s spec) arguments() []string {
 		"-no-user-config", "-nodefaults",
 		"-machine", "q35", "-accel", accel, "-cpu", cpu,
 		"-smp", strconv.Itoa(s.cpus), "-m", s.memory,
-		// Without a network card there is no boot ROM to wait for.
+		// No network card, because its boot ROM would delay the boot.
 		"-nic", "none", "-display", "none", "-monitor", "none", "-no-reboot",
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
 		"-chardev", "socket,id=port,fd=3",
 		"-device", "virtio-serial-pci",
 		"-device", "virtserialport,chardev=port,name=" + wire.PortName,
 		"-kernel", s.image, "-initrd", s.initramfs,
-		// The kernel hands what follows the dashes to init.
+		// The kernel passes the arguments after the dashes to init.
 		"-append", parameters + " -- " + wire.GuestArgument,
 	}
 }
@@ -89,7 +89,7 @@ func (s spec) start(console *console) (_ *machine, err error) {
 	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "port"), os.NewFile(uintptr(pair[1]), "port")
 	defer theirs.Close()
-	port, err := net.FileConn(ours) // a copy, which Go's poller watches
+	port, err := net.FileConn(ours) // duplicates the descriptor
 	ours.Close()
 	if err != nil {
 		return nil, fmt.Errorf("making the guest's port: %w", err)
@@ -98,7 +98,8 @@ func (s spec) start(console *console) (_ *machine, err error) {
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Stdout, cmd.Stderr = console, console
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		// A Ctrl-C is for us; we end QEMU then. If we are killed, it goes with us.
+		// A Ctrl-C must not reach QEMU: Run ends it. If this process is killed, the
+		// kernel kills QEMU.
 		Setpgid:   true,
 		Pdeathsig: syscall.SIGKILL,
 	}
@@ -109,19 +110,19 @@ func (s spec) start(console *console) (_ *machine, err error) {
 	return &machine{cmd: cmd, port: port, console: console}, nil
 }
 
-// kill ends QEMU at once; whoever reads from the port sees its end.
+// kill ends QEMU at once. Reads from the port then return an error.
 func (m *machine) kill() { _ = m.cmd.Process.Kill() }
 
 // stop ends QEMU, if it still runs, and frees everything.
 func (m *machine) stop() {
 	m.kill()
 	_ = m.port.Close()
-	_ = m.cmd.Wait() // that it was killed is no news
+	_ = m.cmd.Wait() // returns an error because QEMU was killed
 }
 
-// died returns the error for a guest that went away without a last frame.
+// died returns the error for a guest that ended without its last frame.
 func (m *machine) died() error {
-	_ = m.cmd.Wait() // the console is complete after that
+	_ = m.cmd.Wait() // then the console is complete
 	if m.console.contains("Kernel panic") {
 		return fmt.Errorf("the guest's kernel panicked%s", m.console.tail())
 	}

@@ -10,12 +10,12 @@ import (
 	"github.com/zcrx-go/zcrx/tools/debian"
 )
 
-// cloudKernels matches the packages of Debian's cloud flavour: small, and with
-// all that a virtual machine needs. From 6.19 on the image is in linux-binary
-// and linux-image is an empty package that depends on it.
+// cloudKernels matches the packages of Debian's cloud kernels, which are small and have what
+// a virtual machine needs. From 6.19 on the image is in linux-binary, and linux-image is an
+// empty package that depends on it.
 const cloudKernels = `^linux-(image|binary)-[0-9].*-cloud-amd64$`
 
-// suiteOf returns the Debian suite that carries a series.
+// suiteOf returns the Debian suite that has a series.
 func suiteOf(series string) (string, error) {
 	if !regexp.MustCompile(`^[0-9]+\.[0-9]+$`).MatchString(series) {
 		return "", fmt.Errorf("kernel series %q: want two numbers, such as %s", series, DefaultSeries)
@@ -30,8 +30,8 @@ func suiteOf(series string) (string, error) {
 	}
 }
 
-// seriesOf returns the series of a Debian version: 7.3 of 7.3.4-1~bpo13+1. The
-// name of a package does not tell: that of every 6.1.x is linux-image-6.1.0-N.
+// seriesOf returns the series of a Debian version, 7.3 for 7.3.4-1~bpo13+1. The names of
+// packages do not have the patch release: for every 6.1.x they are linux-image-6.1.0-N.
 func seriesOf(version string) string {
 	parts := strings.SplitN(debian.Upstream(version), ".", 3)
 	if len(parts) < 2 {
@@ -40,13 +40,13 @@ func seriesOf(version string) string {
 	return parts[0] + "." + parts[1]
 }
 
-// releaseOf returns what uname -r says under the kernel of a package.
+// releaseOf returns the release (uname -r) of the kernel in the package name.
 func releaseOf(name string) string {
 	name = strings.TrimPrefix(name, "linux-image-")
 	return strings.TrimPrefix(name, "linux-binary-")
 }
 
-// newest picks the newest patch release of a series.
+// newest returns the package of the newest patch release of a series.
 func newest(packages []debian.Package, suite, series string) (debian.Package, error) {
 	var best debian.Package
 	seen := make(map[string]bool)
@@ -63,6 +63,7 @@ func newest(packages []debian.Package, suite, series string) (debian.Package, er
 	return best, nil
 }
 
+// newer reports whether a is to be preferred to b, which may be the zero Package.
 func newer(a, b debian.Package) bool {
 	if b.Name == "" {
 		return true
@@ -70,8 +71,8 @@ func newer(a, b debian.Package) bool {
 	if c := debian.CompareVersions(a.Version, b.Version); c != 0 {
 		return c > 0
 	}
-	// Two builds of one version: Debian counts the interface in the name up. The
-	// same release twice: the package with the image in it.
+	// Debian may build one version several times, with a higher ABI number in the name
+	// each time. Of two packages of one release, linux-binary has the image.
 	if c := debian.CompareVersions(releaseOf(a.Name), releaseOf(b.Name)); c != 0 {
 		return c > 0
 	}

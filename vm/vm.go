@@ -18,25 +18,25 @@ import (
 
 // Errors of runs that did not end by themselves.
 var (
-	// ErrTimeout is that of a run that took longer than [Config].Timeout.
+	// ErrTimeout matches the error of a run that took longer than [Config].Timeout.
 	ErrTimeout = errors.New("timeout")
-	// ErrQuit is that of a run that [Config].Quit ended.
+	// ErrQuit matches the error of a run that [Config].Quit ended.
 	ErrQuit = errors.New("asked to quit")
 )
 
-// staticRemedy says how to link a program for the guest.
+// staticRemedy tells how to link a program for the guest.
 const staticRemedy = "link it statically (CGO_ENABLED=0, or with cgo " +
 	"-tags netgo,osusergo -ldflags '-linkmode external -extldflags -static')"
 
-// Run runs a program in a new virtual machine and returns its exit status, 128
-// plus the signal's number if a signal ended it. An error means that the status
-// is not known: the program could not be run, the guest's kernel died, the
-// timeout ([ErrTimeout]), c.Quit ([ErrQuit]) or ctx ended it. Run may be called by
-// several goroutines at once. It leaves no process behind.
+// Run runs a program in a new virtual machine and returns its exit status, or 128 plus the
+// signal's number if a signal ended it. It returns an error if the exit status is not known:
+// the program could not be started, the guest's kernel died, or the timeout ([ErrTimeout]),
+// c.Quit ([ErrQuit]) or ctx ended the run. Run may be called by several goroutines at once.
+// When it returns, all its processes have ended.
 //
-// At the timeout and on c.Quit the guest is first asked where the program hangs.
-// What it tells comes out on c.Stderr: what each thread waits for in the kernel,
-// the blocked tasks, and, if the program is a Go program, its goroutines.
+// At the timeout and on c.Quit the guest first writes to c.Stderr where the program hangs:
+// what each thread waits for in the kernel, the blocked tasks and, of a Go program, the
+// goroutines.
 func Run(ctx context.Context, c Config) (exitCode int, err error) {
 	c, err = c.withDefaults()
 	if err != nil {
@@ -47,7 +47,7 @@ func Run(ctx context.Context, c Config) (exitCode int, err error) {
 			return 0, err
 		}
 	}
-	// Whatever can be found wrong is found before the boot.
+	// Check as much as possible before the boot.
 	if err := checkStatic(c.Program, staticRemedy); err != nil {
 		return 0, err
 	}
@@ -72,8 +72,8 @@ func Run(ctx context.Context, c Config) (exitCode int, err error) {
 	return boot(ctx, c, s, job, files)
 }
 
-// prepare finds and fetches what a machine is made of, with its files in dir. There
-// is no guest to ask yet: c.Quit ends it at once.
+// prepare finds QEMU, fetches the kernel and writes the initramfs to dir. c.Quit ends it at
+// once, because there is no guest yet.
 func prepare(ctx context.Context, c Config, dir string) (s spec, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -113,7 +113,7 @@ func prepare(ctx context.Context, c Config, dir string) (s spec, err error) {
 	return s, err
 }
 
-// boot is one run of a machine.
+// boot runs a machine to its end and returns the program's exit status.
 func boot(ctx context.Context, c Config, s spec, job wire.Job, files []File) (int, error) {
 	m, err := s.start(newConsole(c.Console))
 	if err != nil {
@@ -122,20 +122,20 @@ func boot(ctx context.Context, c Config, s spec, job wire.Job, files []File) (in
 	defer m.stop()
 	defer context.AfterFunc(ctx, m.kill)()
 
-	var sendErr error // to be read after sent
+	var sendErr error // may be read after sent is closed
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
 		sendErr = sendJob(m.port, job, files)
 		if errors.Is(sendErr, syscall.EPIPE) || errors.Is(sendErr, syscall.ECONNRESET) || errors.Is(sendErr, net.ErrClosed) {
-			sendErr = nil // the guest has gone, which others report
+			sendErr = nil // the guest has ended, which follow reports
 		}
 		if sendErr != nil {
-			m.kill() // the guest would wait for the rest for ever
+			m.kill() // else the guest would wait for the rest
 		}
 	}()
 	followed := make(chan struct{})
-	asked := make(chan error, 1) // why, before the guest is asked where it hangs
+	asked := make(chan error, 1) // gets the reason before the guest is asked where it hangs
 	go m.askWhenLate(c, sent, followed, asked)
 	exit, err := follow(m.port, c)
 	close(followed)
@@ -156,7 +156,7 @@ func boot(ctx context.Context, c Config, s spec, job wire.Job, files []File) (in
 	case !errors.Is(err, errGone):
 		return 0, err
 	}
-	// Either a file could not be read here, or the guest died by itself.
+	// Either a file could not be read on the host, or the guest died by itself.
 	<-sent
 	if sendErr != nil {
 		return 0, fmt.Errorf("sending the files to the guest: %w", sendErr)
@@ -164,10 +164,10 @@ func boot(ctx context.Context, c Config, s spec, job wire.Job, files []File) (in
 	return 0, m.died()
 }
 
-// askWhenLate waits for the timeout or for c.Quit and then asks the guest where the
-// program hangs, which ends the program. If that ends nothing the guest is dead, and
-// the machine is ended. It is to be run in the background until followed is closed;
-// only one of it and the sender of the job writes to the port at a time.
+// askWhenLate waits for the timeout or for c.Quit. Then it asks the guest where the program
+// hangs, after which the guest ends the program. If the guest does not end within
+// wire.WherePatience, it kills QEMU. It returns when followed is closed. It writes to the
+// port only after sent is closed.
 func (m *machine) askWhenLate(c Config, sent, followed <-chan struct{}, asked chan<- error) {
 	timeout := time.NewTimer(c.Timeout)
 	defer timeout.Stop()
@@ -179,15 +179,15 @@ func (m *machine) askWhenLate(c Config, sent, followed <-chan struct{}, asked ch
 	case <-followed:
 		return
 	}
-	// The end of the machine ends both waits and the write.
+	// The end of QEMU ends both waits and the write.
 	defer time.AfterFunc(wire.WherePatience, m.kill).Stop()
 	<-sent
-	_, _ = io.WriteString(m.port, wire.Where) // a guest that has gone is what follow sees
+	_, _ = io.WriteString(m.port, wire.Where) // if the guest has ended, follow reports it
 	<-followed
 }
 
-// late returns the error of a run that was ended. The console only helps with a
-// guest that did not react to the question.
+// late returns the error of a run that the timeout or c.Quit ended. It has the console's last
+// lines if the guest did not react.
 func late(c Config, why error, console *console, reacted bool) error {
 	what := "the guest was ended"
 	if errors.Is(why, ErrTimeout) {
@@ -199,14 +199,14 @@ func late(c Config, why error, console *console, reacted bool) error {
 	return fmt.Errorf("%s, and it did not react when it was asked where it hangs: %w%s", what, why, console.tail())
 }
 
-// errGone is the end of the port before the last frame.
+// errGone is the error of follow if the port ended before the last frame.
 var errGone = errors.New("the guest has gone")
 
-// follow reads frames until the last one.
+// follow reads the guest's frames until the last one, and returns what that has.
 func follow(port io.Reader, c Config) (exit wire.Exit, err error) {
 	outputs, done := receiveInBackground(c.Outputs)
 	defer func() {
-		// Without the last frame the archive is cut off, which is no news.
+		// Without the last frame the archive is cut off: then err says why.
 		_ = outputs.CloseWithError(io.EOF)
 		if received := <-done; err == nil && exit.Error == "" {
 			err = received
@@ -241,14 +241,15 @@ func follow(port io.Reader, c Config) (exit wire.Exit, err error) {
 	}
 }
 
-// receiveInBackground unpacks what is written to the pipe.
+// receiveInBackground unpacks the archive that is written to the pipe, and sends the result
+// to the channel after the pipe is closed.
 func receiveInBackground(outputs []Output) (*io.PipeWriter, <-chan error) {
 	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
 		err := receiveOutputs(r, outputs)
 		if err == nil {
-			// The padding after the archive must go somewhere too.
+			// Read the padding after the archive, so that its writer does not block.
 			_, err = io.Copy(io.Discard, r)
 		}
 		_ = r.CloseWithError(err)
@@ -257,11 +258,11 @@ func receiveInBackground(outputs []Output) (*io.PipeWriter, <-chan error) {
 	return w, done
 }
 
-// warn remarks that the guest's kernel complained of itself. The program's
-// status stands: it may have nothing to do with it.
+// warn prints a notice if the guest's kernel has printed a warning or died. That does not
+// change the program's exit status, because the program need not be the cause.
 func warn(notices io.Writer, taint uint64, console *console) {
-	// Documentation/admin-guide/tainted-kernels.rst. A soft lock-up does not
-	// count: a busy host makes them.
+	// Documentation/admin-guide/tainted-kernels.rst. A soft lock-up is left out, because
+	// a busy host causes them.
 	const died, warned = 1 << 7, 1 << 9
 	if taint&(died|warned) != 0 {
 		fmt.Fprintf(notices, "the guest's kernel reported a fault of its own (taint %d)%s\n",

@@ -1,5 +1,5 @@
-// Command echo sends back what each connection brings, from the very buffers that
-// it was received into.
+// Command echo sends back what it receives on each connection. It writes from the receive
+// buffers, without copying to memory of its own.
 package main
 
 import (
@@ -52,8 +52,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 }
 
-// echo serves a connection. A connection takes no more than its share of the pool:
-// a peer that sends and does not read is stopped by TCP's window.
+// echo serves a connection. If the peer sends and does not read, Write blocks, the connection
+// uses up its share of the pool, and TCP's flow control stops the peer.
 func echo(ctx context.Context, conn *zcnet.Conn) error {
 	defer conn.Close()
 	for buf, err := range conn.Buffers(ctx) {
@@ -65,11 +65,11 @@ func echo(ctx context.Context, conn *zcnet.Conn) error {
 			return err
 		}
 	}
-	return nil // the peer ended its stream
+	return nil // the peer has ended its stream
 }
 
-// shutDown gives the connections five seconds to end, if it is ctx that ended the
-// listener.
+// shutDown closes the listener after AcceptConn returned err. If that is because ctx ended, it
+// gives the connections five seconds to end.
 func shutDown(ctx context.Context, ln *zcnet.Listener, err error) error {
 	if ctx.Err() == nil {
 		return errors.Join(err, ln.Close())

@@ -1,6 +1,6 @@
-// Command echohandler is echo without a goroutine for each connection: a Handler
-// takes the buffers on the loop that received them, and writes there what the
-// socket takes at once. Only what it does not take costs a goroutine, for a while.
+// Command echohandler does what echo does, without a goroutine for each connection. A Handler
+// gets the buffers on the loop that received them, and writes as much as the socket takes
+// without waiting. Only if that is not all, it starts a goroutine for the rest.
 package main
 
 import (
@@ -48,30 +48,30 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	for {
 		conn, err := ln.AcceptConn(ctx)
 		if ctx.Err() != nil {
-			return engine.Close() // with its connections
+			return engine.Close() // closes the connections too
 		}
 		if err != nil {
 			return errors.Join(err, engine.Close())
 		}
 		if err := conn.Handle(new(echo).handle); err != nil {
 			slog.Warn("connection", "peer", conn.RemoteAddr(), "error", err)
-			_ = conn.Close() // it failed already
+			_ = conn.Close() // the error of Handle says more
 		}
 	}
 }
 
-// echo is one connection's state.
+// echo is the state of a connection.
 type echo struct {
-	mu      sync.Mutex
-	waiting []zcrx.Buffer // guarded by mu: what the socket has not taken yet
-	done    int           // guarded by mu: bytes of the first that it has
-	writing bool          // guarded by mu: a goroutine writes what waits
-	ended   bool          // guarded by mu: nothing more will come
+	mu      sync.Mutex    // guards the fields below
+	waiting []zcrx.Buffer // buffers that are not yet written
+	done    int           // bytes of the first of these that are written
+	writing bool          // writeRest runs
+	ended   bool          // no more buffers will come
 }
 
-// handle is the zcnet.Handler: it runs on the loop and must not wait. Buffers that
-// wait count for the connection's share of the pool, so a peer that does not read is
-// stopped by TCP's window.
+// handle is the zcnet.Handler. It runs on the loop and must not wait. Waiting buffers count
+// towards the connection's share of the pool, so TCP's flow control stops a peer that does
+// not read.
 func (e *echo) handle(conn *zcnet.Conn, buffers []zcrx.Buffer, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -80,7 +80,7 @@ func (e *echo) handle(conn *zcnet.Conn, buffers []zcrx.Buffer, err error) {
 		e.ended = true
 	}
 	if e.writing {
-		return // it goes on with these
+		return // writeRest will write these too
 	}
 	if werr := e.write(conn); errors.Is(werr, zcnet.ErrWouldBlock) {
 		e.writing = true
@@ -95,8 +95,8 @@ func (e *echo) handle(conn *zcnet.Conn, buffers []zcrx.Buffer, err error) {
 	}
 }
 
-// write writes what waits, as far as the socket takes it without waiting on a loop.
-// It is called with mu held.
+// write writes the waiting buffers. On a loop Write does not wait, and returns ErrWouldBlock
+// if the socket is full. It is called with mu held.
 func (e *echo) write(conn *zcnet.Conn) error {
 	for len(e.waiting) > 0 {
 		n, err := conn.Write(e.waiting[0].Bytes()[e.done:])
@@ -112,8 +112,8 @@ func (e *echo) write(conn *zcnet.Conn) error {
 	return nil
 }
 
-// writeRest runs on a goroutine, where Write and Close wait, for the loop too: never
-// with mu held, which the handler takes on the loop.
+// writeRest writes the waiting buffers on a goroutine. There, Write and Close may wait for the
+// loop. They must not be called with mu held, because handle locks mu on the loop.
 func (e *echo) writeRest(conn *zcnet.Conn) {
 	e.mu.Lock()
 	for len(e.waiting) > 0 {
@@ -125,7 +125,7 @@ func (e *echo) writeRest(conn *zcnet.Conn) {
 			e.ended = true
 			break
 		}
-		_ = first.Release() // nobody else does
+		_ = first.Release() // cannot fail: this is the only Release
 		e.waiting, e.done = e.waiting[1:], 0
 	}
 	e.writing = false
@@ -139,8 +139,8 @@ func (e *echo) writeRest(conn *zcnet.Conn) {
 	}
 }
 
-// drop gives back what could not be written. It is called with mu held.
+// drop releases the waiting buffers without writing them. It is called with mu held.
 func (e *echo) drop() {
-	_ = zcrx.ReleaseAll(e.waiting) // nobody else does
+	_ = zcrx.ReleaseAll(e.waiting) // cannot fail: this is the only Release
 	e.waiting = nil
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/zcrx-go/zcrx/examples/internal/exampletest"
 )
 
-// TestEcho has some connections send more than sockets hold before they read
-// anything, so that the handler's writes would block.
+// TestEcho lets some connections send more than sockets hold before they read anything, so
+// that the handler cannot write all of it at once.
 func TestEcho(t *testing.T) {
 	address := exampletest.Serve(t, run)
 	want := exampletest.Bytes(16 << 20)
@@ -42,8 +42,8 @@ func TestEcho(t *testing.T) {
 	all.Wait()
 }
 
-// TestPeerGoes: connections that break off leave the server working.
-func TestPeerGoes(t *testing.T) {
+// TestPeersReset checks that the server still works after connections were reset.
+func TestPeersReset(t *testing.T) {
 	address := exampletest.Serve(t, run)
 	for range 10 {
 		conn, err := net.Dial("tcp", address)

@@ -1,5 +1,5 @@
-// Command filereceiver stores what each connection brings in a file of its own. The
-// bytes go from the receive buffers to the file, many buffers with one system call.
+// Command filereceiver writes what it receives on each connection to a file of its own. It
+// writes from the receive buffers, many of them with one system call.
 package main
 
 import (
@@ -61,8 +61,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 }
 
-// receive closes the connection when the file is complete: the sender can wait for
-// that.
+// receive writes the connection's bytes to a file. It closes the connection when the file is
+// complete, which tells the sender so.
 func receive(conn *zcnet.Conn, name string) (n int64, err error) {
 	defer conn.Close()
 	file, err := os.Create(name)

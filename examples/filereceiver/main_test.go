@@ -25,7 +25,7 @@ func TestReceive(t *testing.T) {
 		_, err = conn.Write(part)
 		require.NoError(t, err)
 		require.NoError(t, conn.(*net.TCPConn).CloseWrite())
-		_, err = io.ReadAll(conn) // until the file is complete
+		_, err = io.ReadAll(conn) // wait until the file is complete
 		require.NoError(t, err)
 		require.NoError(t, conn.Close())
 		got, err := os.ReadFile(filepath.Join(dir, name))

@@ -1,5 +1,6 @@
-// Command framed parses a protocol without copying. A message is its length, four bytes, the
-// highest first, and so many bytes; the answer to it is its CRC-32 (IEEE), four bytes.
+// Command framed parses a length-prefixed protocol without copying. A message is its length
+// in four bytes, big-endian, and that many bytes. The reply is the CRC-32 (IEEE) of these
+// bytes, in four bytes, big-endian.
 package main
 
 import (
@@ -59,18 +60,19 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 
 const (
 	headerSize = 4
-	maxMessage = 64 << 20 // bytes that a peer may announce
+	maxMessage = 64 << 20 // longest message that is allowed, in bytes
 )
 
+// serve replies to the messages of a connection until the peer ends the stream.
 func serve(ctx context.Context, conn *zcnet.Conn) error {
 	defer conn.Close()
 	for {
 		header, err := conn.Peek(ctx, headerSize)
 		if errors.Is(err, io.EOF) && len(header) == 0 {
-			return nil // between two messages: that is in order
+			return nil // the stream ended between two messages
 		}
 		if err != nil {
-			return fmt.Errorf("within a header: %w", err)
+			return fmt.Errorf("in a header: %w", err)
 		}
 		size := binary.BigEndian.Uint32(header)
 		if size > maxMessage {
@@ -81,7 +83,7 @@ func serve(ctx context.Context, conn *zcnet.Conn) error {
 		}
 		sum, err := checksum(ctx, conn, int(size))
 		if err != nil {
-			return fmt.Errorf("within a message of %d bytes: %w", size, err)
+			return fmt.Errorf("in a message of %d bytes: %w", size, err)
 		}
 		if _, err := conn.Write(binary.BigEndian.AppendUint32(nil, sum)); err != nil {
 			return err
@@ -89,8 +91,8 @@ func serve(ctx context.Context, conn *zcnet.Conn) error {
 	}
 }
 
-// checksum takes a message. Its pieces lie in the receive buffers, wherever TCP has
-// cut it: a message may be larger than all buffers together.
+// checksum reads a message and returns its CRC-32. It gets the message in chunks, each in one
+// receive buffer, so a message may be larger than all buffers together.
 func checksum(ctx context.Context, conn *zcnet.Conn, size int) (sum uint32, err error) {
 	for chunk, err := range conn.Chunks(ctx, size) {
 		if err != nil {

@@ -21,7 +21,7 @@ func dial(t *testing.T) net.Conn {
 	return conn
 }
 
-// TestMessages sends messages of all sizes behind each other, cut anywhere.
+// TestMessages sends messages of many sizes in one stream, whose writes end anywhere.
 func TestMessages(t *testing.T) {
 	conn := dial(t)
 	data := exampletest.Bytes(8 << 20)
@@ -32,7 +32,7 @@ func TestMessages(t *testing.T) {
 		stream = append(stream, data[:size]...)
 	}
 	go func() {
-		for _, b := range stream[:100] { // headers in pieces, too
+		for _, b := range stream[:100] { // so that headers arrive in pieces too
 			_, err := conn.Write([]byte{b})
 			assert.NoError(t, err)
 		}
@@ -51,7 +51,8 @@ func TestMessages(t *testing.T) {
 	assert.Empty(t, rest)
 }
 
-// TestTooLarge: a size that no message may have ends the connection.
+// TestTooLarge checks that the server closes a connection that announces a message longer
+// than maxMessage.
 func TestTooLarge(t *testing.T) {
 	conn := dial(t)
 	_, err := conn.Write(binary.BigEndian.AppendUint32(nil, maxMessage+1))

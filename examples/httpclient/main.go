@@ -1,5 +1,5 @@
-// Command httpclient prints what a URL answers, through net/http's client over the library's
-// connections.
+// Command httpclient gets a URL with net/http's client over the library's connections, and
+// prints the body of the response.
 package main
 
 import (
@@ -54,7 +54,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s", *url, answer.Status)
+		return fmt.Errorf("GET %s: %s", *url, answer.Status)
 	}
 	_, err = io.Copy(out, answer.Body)
 	return err

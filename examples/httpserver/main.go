@@ -1,6 +1,6 @@
-// Command httpserver is net/http's server over the library's connections: PUT stores nothing,
-// but returns the length and the SHA-256 of what it got. It speaks HTTP/1.1, and HTTP/2
-// without TLS.
+// Command httpserver is net/http's server over the library's connections, for HTTP/1.1 and for
+// HTTP/2 without TLS. PUT returns the length and the SHA-256 of the body, which the server
+// does not keep.
 package main
 
 import (

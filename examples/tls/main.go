@@ -1,6 +1,6 @@
-// Command tls is an echo server over TLS: crypto/tls takes the connections as net.Conns.
-// Decrypting copies, and so does Read before it. Kernel TLS is no way around that:
-// zero-copy receive needs plain TCP sockets.
+// Command tls is an echo server over TLS. crypto/tls uses the library's connections as
+// net.Conns, so each byte is copied by Read and then by decryption. Kernel TLS does not avoid
+// that, because zero-copy receive needs plain TCP sockets.
 package main
 
 import (
@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	defer ln.Close()
 	fmt.Fprintf(out, "listening on %v, mode %v\n", ln.Addr(), ln.Engine().Mode())
-	defer context.AfterFunc(ctx, func() { _ = ln.Close() })() // which ends Accept
+	defer context.AfterFunc(ctx, func() { _ = ln.Close() })() // ends Accept
 	secured := tls.NewListener(ln, &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate}})
 	for {
 		conn, err := secured.Accept()

@@ -22,7 +22,8 @@ import (
 	"github.com/zcrx-go/zcrx/examples/internal/exampletest"
 )
 
-// certificate makes one for 127.0.0.1, in files.
+// certificate writes a certificate for 127.0.0.1 and its key to files, and returns their names
+// and a pool with the certificate.
 func certificate(t *testing.T) (cert, key string, roots *x509.CertPool) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

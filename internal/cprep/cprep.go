@@ -1,8 +1,8 @@
 //go:build linux && cgo
 
-// Package cprep prepares submission queue entries with liburing's own
-// functions, so that tests can hold ours against them. cgo cannot stand in test
-// files, hence the package.
+// Package cprep prepares submission queue entries with liburing's own functions, so
+// that tests can compare the entries of package uring with them. It is a package
+// because test files cannot use cgo; programs do not import it. Start with Prep.
 package cprep
 
 /*
@@ -40,7 +40,7 @@ static void prep(int which, struct io_uring_sqe *s)
 	case 15: io_uring_prep_close(s, 7); break;
 	case 16: io_uring_prep_msg_ring(s, 7, 33, 44, 1); break;
 	case 17:
-		// liburing 2.15 has no function for it: as its zcrx example does.
+		// liburing 2.15 has no function for this; its zcrx example does the same.
 		io_uring_prep_rw(IORING_OP_RECV_ZC, s, 7, NULL, 4096, 0);
 		s->ioprio |= IORING_RECV_MULTISHOT;
 		s->zcrx_ifq_idx = 3;
@@ -59,12 +59,12 @@ import "C"
 import (
 	"unsafe"
 
-	_ "github.com/zcrx-go/zcrx/csrc" // compiled anew with its headers
+	_ "github.com/zcrx-go/zcrx/csrc" // so that a changed header recompiles this
 )
 
-// The entries that Prep knows, with the arguments that it fills in: fd 7, a
-// buffer of 64 bytes at Buffer, a time-out at Timespec, group 9, MSG flags 0x40
-// for receiving and 0x4000 for sending.
+// The requests that Prep prepares. Their arguments are fd 7, a buffer of 64 bytes at
+// Buffer, a timeout at Timespec, group 9, and the MSG flags 0x40 for receiving and
+// 0x4000 for sending.
 const (
 	Nop = iota
 	Accept
@@ -90,7 +90,7 @@ const (
 	Timespec = 0x2000
 )
 
-// Prep returns the 64 bytes that liburing prepares.
+// Prep returns the entry that liburing prepares for one of the requests above.
 func Prep(which int) [64]byte {
 	var s C.struct_io_uring_sqe
 	C.prep(C.int(which), &s)

@@ -12,27 +12,27 @@ const (
 	attrTypeMask   = 0x3fff // NLA_TYPE_MASK: without the nested and byte order flags
 )
 
-// Attrs are the attributes of one message or nest. What is absent reads as zero;
-// what has a wrong size does too, and Err returns it in the end.
+// Attrs are the attributes of one message or nest. An attribute that is absent reads as
+// zero. So does one of a wrong size, and then Err returns an error.
 type Attrs struct {
 	values map[uint16][]byte
 	err    error
 }
 
-// ParseAttrs returns the attributes that follow a family's own header of skip
-// bytes. Of an attribute that comes twice the last counts.
+// ParseAttrs returns the attributes in b after a header of skip bytes. If there are two
+// of a kind, the last one counts.
 func ParseAttrs(b []byte, skip int) (*Attrs, error) {
 	if len(b) < skip {
-		return nil, fmt.Errorf("%w: %d bytes, a header has %d", ErrMalformed, len(b), skip)
+		return nil, fmt.Errorf("%w: %d bytes, the header alone has %d", ErrMalformed, len(b), skip)
 	}
 	a := &Attrs{values: map[uint16][]byte{}}
 	for b = b[skip:]; len(b) > 0; {
 		if len(b) < attrHeaderSize {
-			return nil, fmt.Errorf("%w: %d bytes behind the last attribute", ErrMalformed, len(b))
+			return nil, fmt.Errorf("%w: %d bytes after the last attribute", ErrMalformed, len(b))
 		}
 		size := int(binary.NativeEndian.Uint16(b))
 		if size < attrHeaderSize || size > len(b) {
-			return nil, fmt.Errorf("%w: attribute of %d bytes in %d", ErrMalformed, size, len(b))
+			return nil, fmt.Errorf("%w: attribute of %d bytes in %d remaining bytes", ErrMalformed, size, len(b))
 		}
 		a.values[binary.NativeEndian.Uint16(b[2:])&attrTypeMask] = b[attrHeaderSize:size]
 		b = b[min((size+3)&^3, len(b)):]
@@ -40,13 +40,14 @@ func ParseAttrs(b []byte, skip int) (*Attrs, error) {
 	return a, nil
 }
 
-// Err returns the last error of reading an attribute, nil if there was none.
+// Err returns the last error of Uint or Nest, nil if there was none.
 func (a *Attrs) Err() error { return a.err }
 
-// Has reports whether there is such an attribute.
+// Has reports whether there is an attribute of that kind.
 func (a *Attrs) Has(kind uint16) bool { _, ok := a.values[kind]; return ok }
 
-// Uint returns an unsigned number of size 1, 2 or 4 bytes.
+// Uint returns the attribute of that kind as an unsigned number of size bytes, which is
+// 1, 2 or 4.
 func (a *Attrs) Uint(kind uint16, size int) uint32 {
 	b, ok := a.values[kind]
 	if !ok {
@@ -66,10 +67,10 @@ func (a *Attrs) Uint(kind uint16, size int) uint32 {
 	}
 }
 
-// Text returns a string up to its NUL.
+// Text returns the attribute of that kind as a string, up to its first NUL.
 func (a *Attrs) Text(kind uint16) string { return unix.ByteSliceToString(a.values[kind]) }
 
-// Nest returns the attributes within an attribute; an absent one has none.
+// Nest returns the attributes inside the attribute of that kind.
 func (a *Attrs) Nest(kind uint16) *Attrs {
 	inner, err := ParseAttrs(a.values[kind], 0)
 	if err != nil {

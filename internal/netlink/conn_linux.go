@@ -13,8 +13,8 @@ import (
 
 const (
 	timeout = 2 * time.Second
-	// maxReply bounds a reply: the kernel makes a single one with room for a page
-	// (NLMSG_GOODSIZE), for a link some more.
+	// maxReply is the largest reply that can be received, in bytes. The kernel makes a
+	// single reply of about a page (NLMSG_GOODSIZE), and larger ones for a link.
 	maxReply = 64 << 10
 )
 
@@ -25,11 +25,11 @@ const (
 	GenericHeaderSize = 4 // struct genlmsghdr
 )
 
-// ErrMalformed matches the error for a message that is not what netlink prescribes.
+// ErrMalformed matches the error for a message that netlink does not allow.
 var ErrMalformed = errors.New("malformed netlink message")
 
-// Conn is a netlink socket, for one goroutine at a time. It belongs to the network
-// namespace of the thread that opened it.
+// Conn is a netlink socket in the network namespace of the thread that opened it. Only
+// one goroutine may use it at a time.
 type Conn struct {
 	fd  int
 	seq uint32
@@ -41,8 +41,8 @@ func Dial(protocol int) (*Conn, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	// The kernel replies within the sending call; the timeout is for the case that
-	// it does not.
+	// The kernel replies before sendto returns. The timeout ends the wait if it does
+	// not reply.
 	wait := unix.NsecToTimeval(timeout.Nanoseconds())
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
 		_ = unix.Close(fd)
@@ -52,11 +52,11 @@ func Dial(protocol int) (*Conn, error) {
 }
 
 // Close closes the socket.
-func (c *Conn) Close() { _ = unix.Close(c.fd) } // nothing waits to be written
+func (c *Conn) Close() { _ = unix.Close(c.fd) } // no data is lost if it fails
 
-// Request sends one request of the given kind and returns the payload of the
-// message of kind want that comes back. An errno that the kernel reports instead
-// is the error.
+// Request sends one request of the given kind and returns the payload of the reply,
+// which must be of kind want. If the kernel replies with an error, Request returns its
+// syscall.Errno.
 func (c *Conn) Request(kind, want uint16, payload []byte) ([]byte, error) {
 	c.seq++
 	msg := Message(kind, unix.NLM_F_REQUEST, c.seq, payload)
@@ -66,8 +66,8 @@ func (c *Conn) Request(kind, want uint16, payload []byte) ([]byte, error) {
 	reply := make([]byte, maxReply)
 	for start := time.Now(); ; {
 		n, _, flags, from, err := unix.Recvmsg(c.fd, reply, nil, 0)
-		// A socket with a timeout is interrupted by any signal, and the Go
-		// runtime sends some.
+		// SA_RESTART does not apply to a socket with a timeout, and the Go runtime
+		// sends signals to its threads.
 		if errors.Is(err, unix.EINTR) && time.Since(start) < timeout {
 			continue
 		}
@@ -111,7 +111,7 @@ func (c *Conn) RequestGeneric(family uint16, payload []byte) (*Attrs, error) {
 // GenericHeader returns the header of a request to a generic family.
 func GenericHeader(command byte) []byte { return []byte{command, 1, 0, 0} } // version 1
 
-// Message returns the payload with a message's header before it.
+// Message returns a message with that payload.
 func Message(kind, flags uint16, seq uint32, payload []byte) []byte {
 	b := make([]byte, 0, HeaderSize+len(payload))
 	b = binary.NativeEndian.AppendUint32(b, uint32(HeaderSize+len(payload)))
@@ -122,8 +122,8 @@ func Message(kind, flags uint16, seq uint32, payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// ParseReply returns the payload of a datagram that replies to request seq with a
-// message of kind want. If the kernel reports an error, that errno is the error.
+// ParseReply returns the payload of b, the reply to request seq, which must be of kind
+// want. If b is an error message, ParseReply returns its syscall.Errno.
 func ParseReply(b []byte, want uint16, seq uint32) ([]byte, error) {
 	if len(b) < HeaderSize {
 		return nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(b))
@@ -133,7 +133,7 @@ func ParseReply(b []byte, want uint16, seq uint32) ([]byte, error) {
 		return nil, fmt.Errorf("%w: length %d in %d bytes", ErrMalformed, size, len(b))
 	}
 	if got := binary.NativeEndian.Uint32(b[8:]); got != seq {
-		return nil, fmt.Errorf("%w: sequence number %d, asked was %d", ErrMalformed, got, seq)
+		return nil, fmt.Errorf("%w: sequence number %d, want %d", ErrMalformed, got, seq)
 	}
 	payload := b[HeaderSize:size]
 	switch kind := binary.NativeEndian.Uint16(b[4:]); {
@@ -146,6 +146,6 @@ func ParseReply(b []byte, want uint16, seq uint32) ([]byte, error) {
 		}
 		return nil, fmt.Errorf("%w: error %d", ErrMalformed, errno)
 	default:
-		return nil, fmt.Errorf("%w: type %d, wanted %d", ErrMalformed, kind, want)
+		return nil, fmt.Errorf("%w: type %d, want %d", ErrMalformed, kind, want)
 	}
 }

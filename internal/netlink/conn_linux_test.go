@@ -39,7 +39,7 @@ func TestParseReply(t *testing.T) {
 	}
 }
 
-// TestFamily asks the kernel.
+// TestFamily asks the kernel for a family that it has, and for one that it has not.
 func TestFamily(t *testing.T) {
 	c, err := Dial(unix.NETLINK_GENERIC)
 	require.NoError(t, err)
@@ -53,8 +53,8 @@ func TestFamily(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.EBADF)
 }
 
-// FuzzMessages gives the parsers arbitrary messages: each is read or refused, and what
-// is read lies within.
+// FuzzMessages gives the parsers arbitrary messages. Each is parsed or refused with
+// ErrMalformed, and what is parsed lies inside the message.
 func FuzzMessages(f *testing.F) {
 	nest := AppendAttr(nil, 8, AppendAttr(nil, 2, AppendUint32(nil, 1, 1)))
 	f.Add(Message(16, 0, 1, append(make([]byte, unix.SizeofIfInfomsg), AppendAttr(nil, unix.IFLA_IFNAME, []byte("lo\x00"))...)))

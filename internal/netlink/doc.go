@@ -1,8 +1,8 @@
-// Package netlink asks the Linux kernel single questions over netlink: one request,
-// one reply. It does no dumps, follows no notifications and changes nothing, and it
-// needs no privilege. Start with Dial, then Conn.Request for rtnetlink, or
-// Conn.Family and Conn.RequestGeneric for a generic family; Attrs reads the reply.
+// Package netlink makes single netlink requests to the Linux kernel, each with one
+// reply. Start with Dial, then call Conn.Request for rtnetlink, or Conn.Family and
+// Conn.RequestGeneric for a generic family, and read the reply with Attrs.
 //
-// Replies are checked, not trusted: whatever arrives is read or refused with
+// It makes no dumps, receives no notifications and changes nothing, and it needs no
+// privilege. Replies are checked: a malformed one is an error that matches
 // ErrMalformed.
 package netlink

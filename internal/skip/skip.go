@@ -1,6 +1,6 @@
-// Package skip is the only way for a test of this project to be skipped. A skip
-// names the feature that is missing; on a kernel that must have it, the test
-// fails instead.
+// Package skip skips tests that need a feature of a newer kernel. Start with Unless. No
+// test of this project skips itself in another way, so that each skip names the missing
+// feature, and a test fails on a kernel that must have it.
 package skip
 
 import (
@@ -10,21 +10,21 @@ import (
 	"testing"
 )
 
-// Unless skips the test if err says that the feature is missing here. It fails
-// the test instead where the kernel is minKernel or newer and the test runs as
-// root: there the feature must be found. minKernel is a release such as "7.1".
+// Unless skips the test if err, from the use of a feature, is not nil. It fails the test
+// instead if the kernel is minKernel or newer and the test runs as root, because the
+// feature must work then. minKernel is a release such as "7.1".
 func Unless(t testing.TB, feature, minKernel string, err error) {
 	t.Helper()
 	if err == nil {
 		return
 	}
 	if os.Geteuid() == 0 && !Older(release(), minKernel) {
-		t.Fatalf("%s must be here: Linux %s has it since %s: %v", feature, release(), minKernel, err)
+		t.Fatalf("%s must work on Linux %s, which has it since %s: %v", feature, release(), minKernel, err)
 	}
 	t.Skipf("needs %s (Linux %s, root): %v", feature, minKernel, err)
 }
 
-// Older tells whether the kernel release is before minKernel.
+// Older reports whether the kernel release is older than minKernel.
 func Older(release, minKernel string) bool {
 	var major, minor, wantMajor, wantMinor int
 	_, _ = fmt.Sscanf(release, "%d.%d", &major, &minor)
@@ -32,7 +32,7 @@ func Older(release, minKernel string) bool {
 	return major < wantMajor || (major == wantMajor && minor < wantMinor)
 }
 
-// release is the running kernel's, empty where there is none.
+// release returns the release of the running kernel, empty off Linux.
 func release() string {
 	b, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {

@@ -7,8 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DropUrgent has the kernel drop every packet of a TCP socket that has the URG flag, if
-// the socket has no filter of its own. Accepted sockets inherit it.
+// DropUrgent attaches a filter to a TCP socket that drops every packet with the URG flag.
+// Sockets that it accepts inherit the filter. If the socket has a filter already,
+// DropUrgent does nothing.
 func DropUrgent(fd int) error {
 	if HasFilter(fd) {
 		return nil
@@ -24,17 +25,17 @@ func DropUrgent(fd int) error {
 	return os.NewSyscallError("setsockopt", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program))
 }
 
-// HasFilter tells whether the socket has a classic filter. The length of this option
-// counts instructions, not bytes: with 0 the kernel tells how many there are, and copies
-// none.
+// HasFilter reports whether the socket has a classic BPF filter.
 func HasFilter(fd int) bool {
+	// The length of this option counts instructions, not bytes. If it is 0, the kernel
+	// sets it to their number and copies none.
 	n := uint32(0)
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_GET_FILTER, 0, uintptr(unsafe.Pointer(&n)), 0)
 	return errno == 0 && n > 0
 }
 
-// IncomingNAPI returns the number of the NAPI instance that the packets of the socket fd
-// come through (SO_INCOMING_NAPI_ID), 0 if it has none or that is not known.
+// IncomingNAPI returns the number of the NAPI instance that received the socket's last
+// packets (SO_INCOMING_NAPI_ID), 0 if it is not known.
 func IncomingNAPI(fd int) uint32 {
 	id, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_INCOMING_NAPI_ID)
 	return uint32(id)

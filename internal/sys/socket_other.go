@@ -2,8 +2,8 @@
 
 package sys
 
-// DropUrgent is for sockets that receive with zero copy: off Linux there are none.
+// DropUrgent returns ErrNotLinux.
 func DropUrgent(int) error { return ErrNotLinux }
 
-// IncomingNAPI returns 0: off Linux that is not known.
+// IncomingNAPI returns 0 off Linux.
 func IncomingNAPI(int) uint32 { return 0 }

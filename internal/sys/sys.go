@@ -1,7 +1,3 @@
-// Package sys has the system calls and the facts about kernel and process that
-// the packages of this module need below their own subject: memory, eventfds,
-// limits, namespaces, versions, sockets. Nothing here is about io_uring's rings. Off Linux everything builds, and what cannot work there
-// returns ErrNotLinux.
 package sys
 
 import (
@@ -10,14 +6,14 @@ import (
 	"os"
 )
 
-// ErrNotLinux is what Linux's system calls return on other systems.
+// ErrNotLinux is the error of the functions that need Linux, on other systems.
 var ErrNotLinux = errors.New("zcrx: io_uring needs Linux")
 
 // PageSize returns the size of a page in bytes.
 func PageSize() uintptr { return uintptr(os.Getpagesize()) }
 
-// PollMask returns POLL* events as the kernel reads them from an SQE: their two
-// halves are swapped on big-endian machines.
+// PollMask returns POLL* events as they stand in an SQE. On big-endian machines the
+// kernel expects the two 16-bit halves swapped.
 func PollMask(events uint32) uint32 {
 	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 {
 		return events<<16 | events>>16

@@ -12,18 +12,18 @@ import (
 
 // Errnos that not every system has.
 const (
-	ETIME   = unix.ETIME   // a wait's time-out has passed
-	ENODATA = unix.ENODATA // a driver ignored a registration
+	ETIME   = unix.ETIME   // the timeout of a wait has passed
+	ENODATA = unix.ENODATA // the driver ignored a registration
 )
 
 // ErrnoName returns the errno's name, empty if it has none.
 func ErrnoName(e syscall.Errno) string { return unix.ErrnoName(e) }
 
-// ThreadID returns the kernel's number of the calling thread.
+// ThreadID returns the kernel's id of the calling thread.
 func ThreadID() int { return unix.Gettid() }
 
-// NewEventFD returns a blocking eventfd: a read of it on a ring completes when
-// somebody writes.
+// NewEventFD returns a blocking eventfd, on which a ring's read completes only after
+// SignalEventFD.
 func NewEventFD() (int, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 	return fd, os.NewSyscallError("eventfd", err)
@@ -47,7 +47,7 @@ func MapAnonymous(size, align uintptr) ([]byte, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("mmap", err)
 	}
-	// Cut off what lies before and behind the aligned part.
+	// Unmap what lies before and after the aligned part.
 	skip := (align - uintptr(mem)&(align-1)) & (align - 1)
 	if skip > 0 {
 		if err := unix.MunmapPtr(mem, skip); err != nil {
@@ -63,14 +63,14 @@ func MapAnonymous(size, align uintptr) ([]byte, error) {
 	return unsafe.Slice((*byte)(start), size), nil
 }
 
-// Unmap gives mem back; it must be a whole mapping.
+// Unmap unmaps mem, which MapAnonymous returned.
 func Unmap(mem []byte) error {
 	return os.NewSyscallError("munmap", unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(mem)), uintptr(len(mem))))
 }
 
-// AdviseReceive keeps received bytes out of core dumps and of child processes
-// (whose copy-on-write would take the pages away from the kernel), and asks for
-// huge pages. All three are advice: a kernel without them still works.
+// AdviseReceive advises the kernel to leave mem out of core dumps and child processes,
+// and to use huge pages for it. After a fork, copy-on-write could give this process other
+// pages than those that the kernel writes received bytes to. Errors are ignored.
 func AdviseReceive(mem []byte) {
 	for _, advice := range []int{unix.MADV_DONTDUMP, unix.MADV_DONTFORK, unix.MADV_HUGEPAGE} {
 		_ = unix.Madvise(mem, advice)
@@ -100,15 +100,15 @@ func IOUringDisabled() int {
 	return int(b[0] - '0')
 }
 
-// SeccompFiltered reports whether a seccomp filter is in force: then a system call
-// that is missing may just be hidden.
+// SeccompFiltered reports whether the thread has a seccomp filter. Then ENOSYS may come
+// from the filter, and the kernel have the call.
 func SeccompFiltered() bool {
 	b, err := os.ReadFile("/proc/thread-self/status")
 	return err == nil && strings.Contains(string(b), "\nSeccomp:\t2\n")
 }
 
-// MemlockLimit returns RLIMIT_MEMLOCK in bytes. limited is false where the process may
-// pin as much as it likes.
+// MemlockLimit returns RLIMIT_MEMLOCK in bytes. limited is false if the limit is infinite
+// or does not apply to the process (CAP_IPC_LOCK).
 func MemlockLimit() (limit uint64, limited bool) {
 	var r unix.Rlimit
 	if haveCapability(unix.CAP_IPC_LOCK) || unix.Getrlimit(unix.RLIMIT_MEMLOCK, &r) != nil {

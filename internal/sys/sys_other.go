@@ -7,15 +7,13 @@ import (
 	"syscall"
 )
 
-// Off Linux no ring can be made, so most of this is never called.
-
-// These stand for errnos that not every system has. Nothing returns them here.
+// Errnos that not every system has. No system call off Linux returns these values.
 const (
 	ETIME   = syscall.Errno(0x7fff)
 	ENODATA = syscall.Errno(0x7ffe)
 )
 
-// ErrnoName returns nothing off Linux.
+// ErrnoName returns "" off Linux.
 func ErrnoName(syscall.Errno) string { return "" }
 
 // ThreadID returns 0 off Linux.

@@ -6,14 +6,15 @@ import (
 	"time"
 )
 
-// Measurement is one side of a comparison: it does n operations and returns how
-// long these took, without what only prepares them.
+// Measurement is one side of a comparison. It does n operations and returns how long
+// they took, without their preparation.
 type Measurement func(n int) (time.Duration, error)
 
-// BenchmarkInTurns runs both sides in turns: a slow moment of the machine is one of
-// both. A turn is n operations; where that is less than a time slice, most turns
-// are not interrupted on a busy machine either. It reports the median of the turns'
-// ratios, and of each side's nanoseconds. An operation is one turn.
+// BenchmarkInTurns measures two sides alternately, n operations at a time, so that a slow
+// moment of the machine slows both. If n operations take less than a time slice of the
+// scheduler, most measurements are not interrupted even on a busy machine. It reports the
+// median of the ratios and, for each side, the median of the nanoseconds for one
+// operation. An iteration of the benchmark is one measurement of each side.
 func BenchmarkInTurns(b *testing.B, n int, name string, measure Measurement, otherName string, measureOther Measurement) {
 	b.Helper()
 	var ratios, times, otherTimes []float64
@@ -30,13 +31,13 @@ func BenchmarkInTurns(b *testing.B, n int, name string, measure Measurement, oth
 		times = append(times, float64(took.Nanoseconds())/float64(n))
 		otherTimes = append(otherTimes, float64(otherTook.Nanoseconds())/float64(n))
 	}
-	b.ReportMetric(0, "ns/op") // of a turn: says nothing
+	b.ReportMetric(0, "ns/op") // hides the time of an iteration, which means nothing
 	b.ReportMetric(Median(ratios), name+"/"+otherName)
 	b.ReportMetric(Median(times), name+"-ns")
 	b.ReportMetric(Median(otherTimes), otherName+"-ns")
 }
 
-// Median sorts x, which is not empty.
+// Median sorts x and returns its median, the upper one of two. x must not be empty.
 func Median(x []float64) float64 {
 	slices.Sort(x)
 	return x[len(x)/2]

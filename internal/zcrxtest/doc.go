@@ -1,5 +1,5 @@
-// Package zcrxtest is what the tests of this module's packages share: streams of
-// bytes that are checked, connections over loopback, waiting for what nobody signals,
-// looking for what leaks, and benchmarks in turns. It imports none of these packages,
-// so that the tests inside each of them can use it.
+// Package zcrxtest has helpers that the tests of several packages share: streams whose
+// bytes are checked, connections over loopback, waiting by polling, checks for leaks, and
+// benchmarks that compare two things. It imports none of these packages, so that the
+// tests inside each of them can use it. Start with TCPPair and Stream.
 package zcrxtest

@@ -14,10 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Patience bounds what must come, and comes at once unless something is broken.
+// Patience is how long a test waits for something that happens at once unless something
+// is broken.
 const Patience = 20 * time.Second
 
-// Eventually waits for something that nobody signals.
+// Eventually calls done every millisecond until it returns true. It fails the test with
+// what after Patience.
 func Eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(Patience); !done(); time.Sleep(time.Millisecond) {
@@ -25,7 +27,8 @@ func Eventually(t testing.TB, what string, done func() bool) {
 	}
 }
 
-// TCPPair is a connection over loopback.
+// TCPPair returns both ends of a connection over loopback. It closes the sender when the
+// test ends; the caller must close the receiver.
 func TCPPair(t testing.TB) (sender, receiver *net.TCPConn) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -39,7 +42,7 @@ func TCPPair(t testing.TB) (sender, receiver *net.TCPConn) {
 	return c.(*net.TCPConn), s.(*net.TCPConn)
 }
 
-// OpenFDs counts this process's file descriptors.
+// OpenFDs returns the number of file descriptors that this process has open.
 func OpenFDs(t testing.TB) int {
 	t.Helper()
 	startPoller()
@@ -48,15 +51,16 @@ func OpenFDs(t testing.TB) int {
 	return len(entries)
 }
 
-// startPoller opens what the Go runtime keeps open from the first socket on.
+// startPoller has the Go runtime open the file descriptors of its poller, which it keeps
+// open from the first socket on.
 var startPoller = sync.OnceFunc(func() {
 	if ln, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
 		ln.Close()
 	}
 })
 
-// Settled waits until fds and goroutines are back to what they were: a ring's
-// memory and threads go a moment after its Close.
+// Settled waits until this process has no more file descriptors and goroutines than
+// given. It waits because a ring's memory and threads end a moment after its Close.
 func Settled(t testing.TB, fds, goroutines int) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
@@ -70,7 +74,7 @@ func Settled(t testing.TB, fds, goroutines int) {
 	}
 }
 
-// Mappings counts this process's memory mappings.
+// Mappings returns the number of memory mappings of this process.
 func Mappings(t testing.TB) int {
 	t.Helper()
 	b, err := os.ReadFile("/proc/self/maps")
@@ -78,16 +82,16 @@ func Mappings(t testing.TB) int {
 	return bytes.Count(b, []byte("\n"))
 }
 
-// Heap is the number of bytes of the objects that are in use.
+// Heap returns the number of bytes of the objects in use on the heap.
 func Heap() uint64 {
 	runtime.GC()
-	runtime.GC() // what finalizers kept alive
+	runtime.GC() // frees what finalizers kept alive
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
 
-// Amount is the number in an environment variable, usual if it is not set.
+// Amount returns the number in an environment variable, usual if it is not set.
 func Amount(t testing.TB, variable string, usual int) int {
 	t.Helper()
 	value := os.Getenv(variable)
@@ -99,7 +103,8 @@ func Amount(t testing.TB, variable string, usual int) int {
 	return n
 }
 
-// Child is this test binary with one test and some variables.
+// Child returns a command that runs one test of this test binary with additional
+// environment variables.
 func Child(test string, env ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], "-test.run=^"+test+"$", "-test.v", "-test.timeout=1h")
 	cmd.Env = append(os.Environ(), env...)

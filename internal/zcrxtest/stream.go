@@ -12,29 +12,29 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// Pattern makes n bytes that are the same for the same seed.
+// Pattern returns n random bytes that depend on the seed only.
 func Pattern(seed int64, n int) []byte {
 	b := make([]byte, n)
 	_, _ = rand.New(rand.NewSource(seed)).Read(b) // never fails
 	return b
 }
 
-// Stream is an endless run of bytes whose period goes with no buffer size: bytes
-// that are lost, doubled or out of place differ.
+// Stream is an endless sequence of bytes with a period that is no multiple of a buffer
+// size, so that a reader notices bytes that are lost, doubled or out of place.
 type Stream []byte
 
 const streamPeriod = 1<<20 + 7
 
-// NewStream makes a Stream that is the same for the same seed.
+// NewStream returns a Stream that depends on the seed only.
 func NewStream(seed int64) Stream {
 	p := Pattern(seed, streamPeriod)
 	return append(p, p...)
 }
 
-// At is the n bytes, at most a period, at an offset.
+// At returns n bytes, at most streamPeriod, from an offset on.
 func (s Stream) At(offset, n int) []byte { return s[offset%streamPeriod:][:n] }
 
-// Write sends the bytes from offset on up to end, and returns how far it came.
+// Write writes the bytes from offset to end to w, and returns the offset that it reached.
 func (s Stream) Write(w io.Writer, offset, end int) (int, error) {
 	for offset < end {
 		n, err := w.Write(s.At(offset, min(end-offset, 1<<18)))
@@ -46,7 +46,7 @@ func (s Stream) Write(w io.Writer, offset, end int) (int, error) {
 	return offset, nil
 }
 
-// Send writes n bytes in the background, then ends the stream.
+// Send writes n bytes to c in the background, then closes its write side.
 func (s Stream) Send(t testing.TB, c *net.TCPConn, n int) {
 	go func() {
 		_, err := s.Write(c, 0, n)
@@ -55,7 +55,8 @@ func (s Stream) Send(t testing.TB, c *net.TCPConn, n int) {
 	}()
 }
 
-// Flood writes until the connection ends, which it must.
+// Flood writes to c in the background until the connection ends, and then closes ended.
+// The test fails if it does not end within twice Patience.
 func (s Stream) Flood(t testing.TB, c *net.TCPConn) (ended chan struct{}) {
 	ended = make(chan struct{})
 	assert.NoError(t, c.SetWriteDeadline(time.Now().Add(2*Patience)))
@@ -67,7 +68,7 @@ func (s Stream) Flood(t testing.TB, c *net.TCPConn) (ended chan struct{}) {
 	return ended
 }
 
-// AssertRead reads exactly total bytes of the stream from r, and the end.
+// AssertRead asserts that r returns exactly total bytes of the stream and then io.EOF.
 func (s Stream) AssertRead(t testing.TB, r io.Reader, total int) {
 	t.Helper()
 	got := 0
@@ -86,7 +87,7 @@ func (s Stream) AssertRead(t testing.TB, r io.Reader, total int) {
 	}
 }
 
-// Send writes b in the background, then ends the stream.
+// Send writes b to c in the background, then closes its write side.
 func Send(t testing.TB, c *net.TCPConn, b []byte) {
 	go func() {
 		_, err := c.Write(b)

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// tlsConfigs makes a certificate for 127.0.0.1, and what server and client need for
-// it.
+// tlsConfigs returns configurations of a server with a new certificate for 127.0.0.1, and of
+// a client that trusts it.
 func tlsConfigs(t *testing.T) (server, client *tls.Config) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -1,6 +1,6 @@
-// Package conn tests connections with what is written against package net: the
-// conformance test of net.Conn, net/http, crypto/tls and gRPC. It is a module of
-// its own, so that none of these enters a user's module graph.
+// Package conn tests connections with programs and libraries that use package net: the
+// conformance test of net.Conn, net/http, crypto/tls and gRPC. It is a module of its own, so
+// that the library's module does not depend on these. There is nothing to import here.
 package conn
 
 import (
@@ -28,8 +28,8 @@ func inEachMode(t *testing.T, test func(t *testing.T, e *zcnet.Engine)) {
 	}
 }
 
-// inMode runs the test with an engine. What that leaves behind, fds and goroutines,
-// is the test's failure.
+// inMode runs the test with an engine of that mode. The test fails if file descriptors or
+// goroutines are left after the engine is closed.
 func inMode(t *testing.T, mode zcrx.Mode, test func(t *testing.T, e *zcnet.Engine)) {
 	t.Run(mode.String(), func(t *testing.T) {
 		needMode(t, mode)
@@ -43,8 +43,8 @@ func inMode(t *testing.T, mode zcrx.Mode, test func(t *testing.T, e *zcnet.Engin
 		assert.Zero(t, s.Connections)
 		assert.Zero(t, s.Group.Total.Outstanding)
 		assert.Positive(t, s.Group.Total.Bytes, "the bytes came through the engine")
-		settle(t, "fds", fds, func() int { return openFDs(t) })
-		settle(t, "goroutines", goroutines, runtime.NumGoroutine)
+		awaitCount(t, "fds", fds, func() int { return openFDs(t) })
+		awaitCount(t, "goroutines", goroutines, runtime.NumGoroutine)
 	})
 }
 
@@ -59,16 +59,16 @@ func needMode(t *testing.T, mode zcrx.Mode) {
 	skip.Unless(t, f.String(), f.MinKernel(), features.Have(f))
 }
 
-// startPoller has Go's poller open the fds that it keeps for good.
+// startPoller has Go's poller open the file descriptors that it keeps open.
 func startPoller(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, ln.Close())
 }
 
-// settle waits until count is back at most at its value before the test: what ends
-// in the background needs a moment.
-func settle(t *testing.T, what string, before int, count func() int) {
+// awaitCount waits until count is not more than it was before the test, because some things
+// end in the background.
+func awaitCount(t *testing.T, what string, before int, count func() int) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); count() > before; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -84,7 +84,8 @@ func openFDs(t *testing.T) int {
 	return len(entries)
 }
 
-// listen listens on a free port. Whoever serves on it closes it.
+// listen listens on a free port. The caller, or the server that it passes the listener to,
+// must close it.
 func listen(t *testing.T, e *zcnet.Engine) *zcnet.Listener {
 	t.Helper()
 	ln, err := e.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -92,7 +93,7 @@ func listen(t *testing.T, e *zcnet.Engine) *zcnet.Listener {
 	return ln
 }
 
-// pattern is n bytes that a shift or a swap would show.
+// pattern returns n random bytes that depend on the seed only.
 func pattern(seed uint64, n int) []byte {
 	p := make([]byte, n)
 	source := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
@@ -100,10 +101,11 @@ func pattern(seed uint64, n int) []byte {
 	return p
 }
 
-// dialFunc connects as net.Dialer.DialContext does.
+// dialFunc is a function like net.Dialer.DialContext.
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-// pairing is who serves the two ends of a connection: the engine or package net.
+// pairing makes connections of which one or both ends are the engine's, and the others those
+// of package net.
 type pairing struct {
 	name   string
 	dial   dialFunc
@@ -122,7 +124,7 @@ func pairings(e *zcnet.Engine) []pairing {
 	}
 }
 
-// pipe makes one connection. stop closes both ends.
+// pipe makes a connection. stop closes both ends.
 func (p pairing) pipe() (client, server net.Conn, stop func(), err error) {
 	ln, err := p.listen()
 	if err != nil {
@@ -138,7 +140,7 @@ func (p pairing) pipe() (client, server net.Conn, stop func(), err error) {
 		return nil, nil, nil, errors.Join(err, client.Close())
 	}
 	return client, server, func() {
-		_ = client.Close() // the test may have closed them
+		_ = client.Close() // the test may have closed it
 		_ = server.Close()
 	}, nil
 }

@@ -23,8 +23,8 @@ import (
 // maxMessage is the size limit of a message in bytes; gRPC has 4 MiB by default.
 const maxMessage = 8 << 20
 
-// inEachGRPC runs the test for each mode, without TLS and with it. The calls go
-// through the engine at both ends.
+// inEachGRPC runs the test in each mode, with and without TLS. Both ends use the engine's
+// connections.
 func inEachGRPC(t *testing.T, service testpb.TestServiceServer, test func(t *testing.T, conn *grpc.ClientConn)) {
 	inEachMode(t, func(t *testing.T, e *zcnet.Engine) {
 		tlsServer, tlsClient := tlsConfigs(t)
@@ -57,9 +57,9 @@ func inEachGRPC(t *testing.T, service testpb.TestServiceServer, test func(t *tes
 	})
 }
 
-// TestGRPCInterop runs the calls of gRPC's interoperability test that need no
-// account: unary and streamed in each direction, cancelled, timed out, with
-// metadata and with errors. A call that fails there ends the test binary.
+// TestGRPCInterop makes the calls of gRPC's interoperability test that need no account:
+// unary and streamed in each direction, cancelled, timed out, with metadata and with errors.
+// Package interop ends the test binary if one fails.
 func TestGRPCInterop(t *testing.T) {
 	inEachGRPC(t, interop.NewTestServer(), func(t *testing.T, conn *grpc.ClientConn) {
 		ctx, client := t.Context(), testpb.NewTestServiceClient(conn)
@@ -80,7 +80,7 @@ func TestGRPCInterop(t *testing.T) {
 	})
 }
 
-// echoService answers what it was sent.
+// echoService replies with what it receives.
 type echoService struct {
 	testpb.UnimplementedTestServiceServer
 }
@@ -117,8 +117,8 @@ func TestGRPCBigMessages(t *testing.T) {
 	})
 }
 
-// TestGRPCManyStreams has 32 streams at once share a connection, some of which are
-// cancelled half way: the others get every byte.
+// TestGRPCManyStreams runs 32 streams at once on a connection and cancels some of them half
+// way. The others must get every byte.
 func TestGRPCManyStreams(t *testing.T) {
 	inEachGRPC(t, echoService{}, func(t *testing.T, conn *grpc.ClientConn) {
 		client := testpb.NewTestServiceClient(conn)
@@ -137,7 +137,7 @@ func TestGRPCManyStreams(t *testing.T) {
 						return
 					}
 					if i%8 == 7 && round == 4 {
-						return // the answer is under way
+						return // cancels the stream before the reply has come
 					}
 					out, err := stream.Recv()
 					if !assert.NoError(t, err) || !assert.True(t, bytes.Equal(want, out.GetPayload().GetBody())) {

@@ -18,11 +18,11 @@ import (
 	"github.com/zcrx-go/zcrx/zcnet"
 )
 
-// webKind is what net/http speaks over the engine's connections.
+// webKind is a protocol that net/http uses over the engine's connections.
 type webKind struct {
 	name   string
-	proto  string // as a request tells it
-	secure bool
+	proto  string // http.Request.Proto
+	secure bool   // over TLS
 }
 
 var webKinds = []webKind{
@@ -45,7 +45,7 @@ func (k webKind) protocols() *http.Protocols {
 	return p
 }
 
-// web is a server of net/http behind an engine's listener, and a client of it.
+// web is a server of net/http and a client for it.
 type web struct {
 	url    string
 	client *http.Client
@@ -53,7 +53,7 @@ type web struct {
 	served chan error
 }
 
-// startWeb serves handler on ln; dial is the client's.
+// startWeb serves handler on ln. The client connects with dial.
 func startWeb(t *testing.T, k webKind, ln net.Listener, dial dialFunc, handler http.Handler) *web {
 	t.Helper()
 	transport := &http.Transport{DialContext: dial, Protocols: k.protocols(), MaxIdleConnsPerHost: 64}
@@ -76,7 +76,7 @@ func startWeb(t *testing.T, k webKind, ln net.Listener, dial dialFunc, handler h
 	return w
 }
 
-// stop shuts the server down in order: no request may be left.
+// stop shuts the server down, which must have no request left.
 func (w *web) stop(t *testing.T) {
 	t.Helper()
 	w.client.CloseIdleConnections()
@@ -86,7 +86,7 @@ func (w *web) stop(t *testing.T) {
 	assert.ErrorIs(t, <-w.served, http.ErrServerClosed)
 }
 
-// inEachWeb runs the test for each mode and each protocol.
+// inEachWeb runs the test in each mode and with each protocol.
 func inEachWeb(t *testing.T, handler http.Handler, test func(t *testing.T, k webKind, w *web)) {
 	inEachMode(t, func(t *testing.T, e *zcnet.Engine) {
 		for _, k := range webKinds {
@@ -101,8 +101,8 @@ func inEachWeb(t *testing.T, handler http.Handler, test func(t *testing.T, k web
 
 func echoBody(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Proto", r.Proto)
-	_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/2 always is
-	_, _ = io.Copy(w, r.Body)                            // the client notices what is missing
+	_ = http.NewResponseController(w).EnableFullDuplex() // not needed, and fails, with HTTP/2
+	_, _ = io.Copy(w, r.Body)                            // if it fails, the client notices
 }
 
 // TestHTTPEcho posts bodies of many sizes, from many goroutines.
@@ -129,8 +129,8 @@ func TestHTTPEcho(t *testing.T) {
 	})
 }
 
-// TestHTTPFile serves from an io.ReadSeeker, in ranges and as a whole: net/http
-// then has the connection's ReadFrom send it.
+// TestHTTPFile serves the content of an io.ReadSeeker, in ranges and as a whole. net/http
+// sends it with the connection's ReadFrom.
 func TestHTTPFile(t *testing.T) {
 	want := pattern(2, 1<<20)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -156,9 +156,9 @@ func TestHTTPFile(t *testing.T) {
 	})
 }
 
-// TestHTTPCalledOff ends requests from the client's side while the handler waits:
-// the handler's context ends, and the next request is served.
-func TestHTTPCalledOff(t *testing.T) {
+// TestHTTPCancelledByClient cancels requests of the client while the handler waits. The
+// handler's context must end, and the next request be served.
+func TestHTTPCancelledByClient(t *testing.T) {
 	begun, ended := make(chan struct{}), make(chan struct{})
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/wait" {
@@ -196,8 +196,8 @@ func TestHTTPCalledOff(t *testing.T) {
 	})
 }
 
-// TestHTTPHijack takes the connection out of net/http, as WebSocket servers do. The
-// server reads ahead in the background until then.
+// TestHTTPHijack takes the connection over from net/http, as WebSocket servers do. Until
+// then the server has a read in progress in the background.
 func TestHTTPHijack(t *testing.T) {
 	inEachMode(t, func(t *testing.T, e *zcnet.Engine) {
 		handled := make(chan struct{})
@@ -223,7 +223,7 @@ func TestHTTPHijack(t *testing.T) {
 		request.Header.Set("Upgrade", "echo")
 		answer, err := w.client.Do(request)
 		require.NoError(t, err)
-		defer answer.Body.Close() // again, if all goes well
+		defer answer.Body.Close() // a second time if the test succeeds
 		require.Equal(t, http.StatusSwitchingProtocols, answer.StatusCode)
 		duplex, ok := answer.Body.(io.ReadWriteCloser)
 		require.True(t, ok)
@@ -237,6 +237,6 @@ func TestHTTPHijack(t *testing.T) {
 			require.Equal(t, want, got)
 		}
 		require.NoError(t, duplex.Close())
-		<-handled // Shutdown does not know of it
+		<-handled // Shutdown does not wait for hijacked connections
 	})
 }

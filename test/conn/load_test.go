@@ -25,12 +25,12 @@ import (
 	"github.com/zcrx-go/zcrx/zcnet"
 )
 
-// TestHTTPUnderLoad posts as fast as it goes to net/http's server behind an
-// engine's listener, in each mode, and behind package net's for comparison: no
-// request may fail. It tells the rates, and asks nothing of them.
+// TestHTTPUnderLoad posts as fast as it can to net/http's server, on a listener of package net
+// and on an engine's in each mode. No request may fail. It logs the rates and does not check
+// them.
 //
-// ZCRX_LOAD is how long each takes, by default 1s. ZCRX_H2LOAD is the command to
-// run h2load with, which then makes the load instead of net/http's client.
+// ZCRX_LOAD is how long each takes, by default 1s. If ZCRX_H2LOAD is set, it is the command
+// that runs h2load, which then makes the requests instead of net/http's client.
 func TestHTTPUnderLoad(t *testing.T) {
 	duration := time.Second
 	if s := os.Getenv("ZCRX_LOAD"); s != "" {
@@ -76,8 +76,8 @@ func TestHTTPUnderLoad(t *testing.T) {
 	})
 }
 
-// clientLoad posts with net/http's client over package net's connections, and
-// returns how often.
+// clientLoad makes requests with net/http's client over package net's connections, and returns
+// their number.
 func clientLoad(t *testing.T, k webKind, url string, body []byte, duration time.Duration) uint64 {
 	transport := &http.Transport{Protocols: k.protocols(), MaxIdleConnsPerHost: 16}
 	defer transport.CloseIdleConnections()
@@ -106,7 +106,7 @@ func clientLoad(t *testing.T, k webKind, url string, body []byte, duration time.
 	return posted.Load()
 }
 
-// h2load runs the program of nghttp2, and returns the number of requests.
+// h2load makes requests with nghttp2's program h2load, and returns their number.
 func h2load(t *testing.T, command []string, k webKind, url string, body []byte, duration time.Duration) uint64 {
 	file := filepath.Join(t.TempDir(), "body")
 	require.NoError(t, os.WriteFile(file, body, 0o600))

@@ -10,9 +10,9 @@ import (
 	"github.com/zcrx-go/zcrx/zcnet"
 )
 
-// TestNettest is what golang.org/x/net asks of a net.Conn: data both ways, racing
-// readers and writers, deadlines that pass, have passed and are moved, Close during
-// each of these, and all methods at once.
+// TestNettest runs golang.org/x/net's conformance test of a net.Conn: data both ways, racing
+// readers and writers, deadlines of all kinds, Close during each of these, and all methods at
+// once.
 func TestNettest(t *testing.T) {
 	inEachMode(t, func(t *testing.T, e *zcnet.Engine) {
 		for _, p := range pairings(e) {

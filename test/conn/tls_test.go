@@ -12,8 +12,8 @@ import (
 	"github.com/zcrx-go/zcrx/zcnet"
 )
 
-// TestTLS has crypto/tls at both ends: 1 MiB there and back, and an end that is
-// told apart from a connection that was cut.
+// TestTLS sends 1 MiB there and back with crypto/tls at both ends, and then ends the stream
+// with TLS's close_notify.
 func TestTLS(t *testing.T) {
 	inEachMode(t, func(t *testing.T, e *zcnet.Engine) {
 		forServer, forClient := tlsConfigs(t)
@@ -48,8 +48,8 @@ func TestTLS(t *testing.T) {
 	})
 }
 
-// TestTLSCutShort: a connection that ends within a record does not look like its
-// end.
+// TestTLSCutShort checks that a connection that ends in the middle of a record returns
+// io.ErrUnexpectedEOF, not io.EOF.
 func TestTLSCutShort(t *testing.T) {
 	inEachMode(t, func(t *testing.T, e *zcnet.Engine) {
 		forServer, forClient := tlsConfigs(t)

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The network device: its making, opening and stopping, and sending. */
+/* The network device: allocation, open and stop, and sending. */
 #include <linux/etherdevice.h>
 #include <net/netdev_lock.h>
 #include <net/netdev_rx_queue.h>
 
 #include "zcnic.h"
 
-/* What one device sends goes onto the wire of the peer's receive queue. The
- * sender is stopped while that is full: nothing gets lost on the way.
+/* A sent packet goes onto the wire of the peer's receive queue. The sender is
+ * stopped while the wire is full, so that no packet is lost.
  */
 static netdev_tx_t zcnic_xmit(struct sk_buff *skb, struct net_device *dev)
 {

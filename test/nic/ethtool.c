@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What ethtool shows and sets: rings with header split, channels, counters. */
+/* ethtool operations: rings with header split, channels, counters. */
 #include <net/netdev_lock.h>
 #include <net/netdev_queues.h>
 #include <net/netdev_rx_queue.h>
@@ -66,8 +66,8 @@ static int zcnic_set_ringparam(struct net_device *dev,
 			return err;
 		}
 	}
-	/* The core's own copy must not be read on the data path: it is replaced
-	 * and freed at once.
+	/* The data path must not read the core's own copy, which is replaced and
+	 * freed at once.
 	 */
 	WRITE_ONCE(zn->split_on, kernel_rings->tcp_data_split ==
 				 ETHTOOL_TCP_DATA_SPLIT_ENABLED);
@@ -148,7 +148,7 @@ static void zcnic_get_ethtool_stats(struct net_device *dev,
 const struct ethtool_ops zcnic_ethtool_ops = {
 	.supported_ring_params	= ETHTOOL_RING_USE_TCP_DATA_SPLIT |
 				  ETHTOOL_RING_USE_HDS_THRS,
-	/* Setting the number of queues wants rtnl beside the instance lock. */
+	/* Setting the number of queues needs rtnl and the instance lock. */
 	.op_needs_rtnl		= ETHTOOL_OP_NEEDS_RTNL_SCHANNELS,
 	.rxfh_per_ctx_key	= 1,
 	.rxfh_indir_space	= ZCNIC_INDIR,

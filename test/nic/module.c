@@ -51,7 +51,7 @@ MODULE_PARM_DESC(late_nth, "leave 64 bytes of payload with the headers of every 
 module_param_named(reorder_nth, zcnic_options.reorder_nth, uint, 0644);
 MODULE_PARM_DESC(reorder_nth, "swap every n-th packet with payload and the next one");
 
-/* Gives the parents a driver, whose name tools find in sysfs. */
+/* The driver of the parent devices, so that sysfs shows its name. */
 static struct platform_driver zcnic_driver = {
 	.driver.name = KBUILD_MODNAME,
 };
@@ -59,8 +59,8 @@ static struct platform_driver zcnic_driver = {
 static struct platform_device *zcnic_parents[2 * ZCNIC_MAX_PAIRS];
 static struct zcnic_dev *zcnic_devices[2 * ZCNIC_MAX_PAIRS];
 
-/* The device reaches payload buffers by their DMA address, as hardware would,
- * but through the kernel's own mapping of physical memory.
+/* The device writes to the DMA addresses of payload buffers, as hardware would,
+ * but through the kernel's mapping of physical memory.
  */
 static int zcnic_check_dma(struct device *dma)
 {
@@ -115,8 +115,8 @@ static void zcnic_exit(void)
 {
 	int i;
 
-	/* A device's transmit function uses the data of its peer: all of them have
-	 * to be gone before any is freed.
+	/* A device's transmit function uses the data of its peer, so all devices
+	 * must be unregistered before any is freed.
 	 */
 	for (i = 0; i < ARRAY_SIZE(zcnic_devices); i++)
 		if (zcnic_devices[i] && zcnic_devices[i]->dev->reg_state == NETREG_REGISTERED)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Payload buffers: a ring of them, filled from a page pool, which a memory
- * provider may stand behind.
+/* Payload buffers: a ring of them, filled from a page pool, whose memory may be
+ * that of a memory provider.
  */
 #include <linux/dma-direct.h>
 #include <net/page_pool/helpers.h>
@@ -9,8 +9,9 @@
 
 #define ZCNIC_ALIGN 64U	/* of a packet's payload inside a buffer */
 
-/* Posts buffers until the ring is full; false: the pool has no more. Softirqs
- * must be off, and only one context at a time may allocate from the pool.
+/* Posts buffers until the ring is full. Returns false if the pool has no more.
+ * Softirqs must be off, and only one context at a time may allocate from the
+ * pool.
  */
 bool zcnic_buffers_fill(struct zcnic_buffers *b)
 {
@@ -60,7 +61,7 @@ int zcnic_buffers_init(struct zcnic_dev *zn, int index,
 		.max_len	= len,
 		.netdev		= zn->dev,
 		.queue_idx	= index,
-		/* Without the flag for syncing providers refuse the pool. */
+		/* Providers refuse a pool without PP_FLAG_DMA_SYNC_DEV. */
 		.flags		= PP_FLAG_DMA_MAP | PP_FLAG_DMA_SYNC_DEV |
 				  PP_FLAG_ALLOW_UNREADABLE_NETMEM,
 	};
@@ -79,15 +80,15 @@ int zcnic_buffers_init(struct zcnic_dev *zn, int index,
 		memset(b, 0, sizeof(*b));
 		return err;
 	}
-	/* A small area does not fill the ring: NAPI goes on trying. */
+	/* A small area may not fill the ring: NAPI tries again. */
 	local_bh_disable();
 	zcnic_buffers_fill(b);
 	local_bh_enable();
 	return 0;
 }
 
-/* Where hardware would write: the page behind the DMA address. A provider's
- * buffer has no other address in the kernel.
+/* Returns where hardware would write: the memory at the DMA address. A
+ * provider's buffer has no other address in the kernel.
  */
 static void *zcnic_buffer_address(const struct zcnic_dev *zn, netmem_ref buffer)
 {
@@ -106,7 +107,7 @@ static void zcnic_add_fragment(struct zcnic_rxq *rxq, struct sk_buff *rx, u32 n)
 
 	if (READ_ONCE(zcnic_options.pack))
 		next = min(ALIGN(offset + n, ZCNIC_ALIGN), b->len);
-	/* Each fragment owns a reference; the last one gets that of the ring. */
+	/* Each fragment holds a reference; the last one takes over the ring's. */
 	if (next < b->len) {
 		page_pool_ref_netmem(buffer);
 		b->offset = next;
@@ -124,8 +125,9 @@ static void zcnic_add_fragment(struct zcnic_rxq *rxq, struct sk_buff *rx, u32 n)
 	}
 }
 
-/* Puts len bytes at offset of tx into buffers and adds them to rx as fragments.
- * False: no room for all of them. rx is unchanged then, unless it is full.
+/* Copies len bytes at offset of tx into buffers and adds these to rx as
+ * fragments. Returns false if there is no room for all of them. rx is unchanged
+ * then, unless it is full.
  */
 bool zcnic_buffers_place(struct zcnic_rxq *rxq, struct sk_buff *rx,
 			 const struct sk_buff *tx, u32 offset, u32 len)

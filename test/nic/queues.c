@@ -16,7 +16,7 @@ void zcnic_wake_peer(struct zcnic_rxq *rxq)
 	bitmap_zero(rxq->stopped, ZCNIC_MAX_QUEUES);
 }
 
-/* Plug the wire in, or out: what is on it then is lost. */
+/* Connects the wire, or disconnects it, which drops the packets on it. */
 void zcnic_queue_connect(struct zcnic_rxq *rxq, bool open)
 {
 	struct sk_buff_head lost;
@@ -36,7 +36,7 @@ void zcnic_queue_run(struct zcnic_rxq *rxq)
 {
 	page_pool_enable_direct_recycling(rxq->buffers.pool, &rxq->napi);
 	napi_enable_locked(&rxq->napi);
-	/* Packets that came while NAPI was off scheduled nothing. */
+	/* Packets that arrived while NAPI was off did not schedule it. */
 	local_bh_disable();
 	napi_schedule(&rxq->napi);
 	local_bh_enable();
@@ -99,7 +99,7 @@ static int zcnic_validate_qcfg(struct net_device *dev,
 	return -EINVAL;
 }
 
-/* The index comes from user space unchecked: it must not be used here. */
+/* Must not use the index, which comes from user space unchecked. */
 static struct device *zcnic_queue_dma_dev(struct net_device *dev, int index)
 {
 	struct zcnic_dev *zn = netdev_priv(dev);
@@ -126,7 +126,7 @@ static const struct netdev_queue_mgmt_ops zcnic_queue_mgmt_ops_small = {
 	ZCNIC_QUEUE_MGMT_OPS,
 };
 
-/* How the core wants a queue to be set up. */
+/* Sets qcfg to the configuration that the core wants for a queue. */
 void zcnic_queue_config(struct net_device *dev, int index,
 			struct netdev_queue_config *qcfg)
 {
@@ -196,7 +196,7 @@ static const struct netdev_stat_ops zcnic_stat_ops = {
 void zcnic_queues_setup(struct net_device *dev)
 {
 	dev->stat_ops = &zcnic_stat_ops;
-	/* Queue management brings the instance lock along. */
+	/* With queue management the core uses the instance lock. */
 	dev->request_ops_lock = true;
 	if (!zcnic_options.queue_mgmt)
 		return;

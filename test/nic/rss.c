@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* RSS: the Toeplitz hash over the 4-tuple, its table and key, and further ones
- * (contexts), which ntuple rules lead to.
+/* RSS: the Toeplitz hash over the 4-tuple, its table and key, and additional
+ * tables and keys (contexts) for ntuple rules.
  */
 #include <linux/unaligned.h>
 
@@ -93,8 +93,8 @@ int zcnic_set_rxfh(struct net_device *dev, struct ethtool_rxfh_param *param,
 	return zcnic_rss_change(&zn->rss[0], param);
 }
 
-/* A new context starts with the device's key and all its queues; the core is to
- * be told of what it did not set itself.
+/* A new context has the device's key and all its queues. What the core did not
+ * set itself must be returned to it.
  */
 int zcnic_create_rxfh_context(struct net_device *dev,
 			      struct ethtool_rxfh_context *ctx,
@@ -128,7 +128,7 @@ int zcnic_modify_rxfh_context(struct net_device *dev,
 	return zcnic_rss_change(&zn->rss[param->rss_context], param);
 }
 
-/* Rules that lead to the context keep its last table. */
+/* Rules of the context keep its last table. */
 int zcnic_remove_rxfh_context(struct net_device *dev,
 			      struct ethtool_rxfh_context *ctx, u32 context,
 			      struct netlink_ext_ack *extack)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Receiving: a packet from the wire becomes one of the stack. With header split
- * its headers go into the sk_buff and its payload into the queue's buffers.
+/* Receiving: makes an sk_buff for the stack of a packet from the wire. With
+ * header split the headers go into the sk_buff's own memory and the payload into
+ * the queue's buffers.
  */
 #include <linux/etherdevice.h>
 #include <linux/bpf.h>
@@ -8,17 +9,17 @@
 
 #include "zcnic.h"
 
-/* Of a packet that is not split, so much goes beside the headers, the rest into
- * pages: as drivers do that copy small packets.
+/* Of a packet that is not split, this much of the payload goes beside the
+ * headers and the rest into pages, as with drivers that copy small packets.
  */
 #define ZCNIC_COPYBREAK 256U
 
-/* Of a packet that is split too late, so much of the payload stays beside the
- * headers: such a packet can neither be copied nor read as a whole.
+/* Of a packet that is split too late, this much of the payload stays beside the
+ * headers. Neither the kernel nor recv can read such a packet as a whole.
  */
 #define ZCNIC_LATE 64U
 
-/* True for every n-th packet; n 0: for none. */
+/* Returns true for every n-th packet, for none if n is 0. */
 static bool zcnic_is_nth(u32 sequence, unsigned int n)
 {
 	return n && sequence % n == 0;
@@ -53,7 +54,7 @@ static struct sk_buff *zcnic_receive_split(struct zcnic_rxq *rxq,
 		return NULL;
 	skb_mark_for_recycle(rx);
 	if (!zcnic_buffers_place(rxq, rx, tx, header_len, payload)) {
-		/* Buffers may have come back since the poll began. */
+		/* Buffers may have been returned since the poll began. */
 		zcnic_buffers_fill(&rxq->buffers);
 		if (skb_shinfo(rx)->nr_frags ||
 		    !zcnic_buffers_place(rxq, rx, tx, header_len, payload)) {
@@ -108,7 +109,7 @@ static struct sk_buff *zcnic_receive_whole(struct zcnic_rxq *rxq,
 	return rx;
 }
 
-/* An XDP program sees the whole packet in one piece. */
+/* An XDP program gets the whole packet in one piece. */
 static struct sk_buff *zcnic_receive_xdp(struct zcnic_rxq *rxq,
 					 struct sk_buff *tx, u32 header_len,
 					 struct bpf_prog *prog)
@@ -128,7 +129,7 @@ static struct sk_buff *zcnic_receive_xdp(struct zcnic_rxq *rxq,
 	return rx;
 }
 
-/* Faults hit packets with payload only: acknowledgements stay what they are. */
+/* Faults apply to packets with payload only, not to acknowledgements. */
 static void zcnic_receive(struct zcnic_rxq *rxq, struct sk_buff *tx)
 {
 	struct zcnic_dev *zn = rxq->zn;
@@ -178,8 +179,8 @@ static void zcnic_receive(struct zcnic_rxq *rxq, struct sk_buff *tx)
 	dev_dstats_rx_add(zn->dev, rx->len);
 
 	rx->protocol = eth_type_trans(rx, zn->dev);
-	/* Nothing gets damaged on the wire, and unreadable payload cannot be
-	 * summed up.
+	/* The wire damages no packet, and the kernel cannot sum up payload that it
+	 * cannot read.
 	 */
 	rx->ip_summed = CHECKSUM_UNNECESSARY;
 	if (cb->hash)
@@ -191,7 +192,9 @@ drop:
 	dev_dstats_rx_dropped(zn->dev);
 }
 
-/* Takes the next packet off the batch: the second if the first shall be late. */
+/* Takes the next packet off the batch, or the second if the first is to be
+ * reordered.
+ */
 static struct sk_buff *zcnic_next(struct zcnic_rxq *rxq, struct sk_buff_head *batch)
 {
 	struct sk_buff *tx = skb_peek(batch);

@@ -8,9 +8,9 @@
 
 #include "zcnic.h"
 
-/* Reads the addresses of a TCP packet. Answers where its TCP header starts; 0 if
- * it is no whole TCP packet, or of a kind that this device does not take apart:
- * with a VLAN tag or IPv6 extension headers, or trailing bytes.
+/* Reads the addresses of a TCP packet. Returns the offset of its TCP header, or 0
+ * if it is not a whole TCP packet or one that this device does not split: with a
+ * VLAN tag, IPv6 extension headers, or trailing bytes.
  */
 static u32 zcnic_parse_ip(const struct sk_buff *skb, struct zcnic_tuple *tuple)
 {
@@ -49,11 +49,12 @@ static u32 zcnic_parse_ip(const struct sk_buff *skb, struct zcnic_tuple *tuple)
 	return 0;
 }
 
-/* Finds the receive queue of zn for a packet, and fills in its zcnic_cb.
- * Negative: a rule says to drop it. What is not TCP goes to queue 0.
+/* Returns the receive queue of zn for a packet, and fills in its zcnic_cb.
+ * Returns a negative number if a rule says to drop it. What is not TCP goes to
+ * queue 0.
  *
- * The hash is the device's own, not skb->hash: TCP draws another one whenever it
- * sends again, and the flow would change its queue just when that had no buffers.
+ * The hash is the device's own, not skb->hash: TCP chooses a new one when it
+ * retransmits, and the flow would change its queue just when that had no buffers.
  */
 int zcnic_steer(struct zcnic_dev *zn, struct sk_buff *skb)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* XDP: programs that pass or drop. While one is attached, packets arrive in one
- * piece, unsplit. The core itself keeps programs away from memory providers, and
- * those that take no fragments from header split.
+ * piece, unsplit. The core itself refuses programs on a device with a memory
+ * provider, and programs without fragment support while header split is on.
  */
 #include <linux/bpf.h>
 #include <linux/filter.h>
@@ -11,8 +11,8 @@
 
 #include "zcnic.h"
 
-/* As in drivers with a page per packet: what does not fit wants a program that
- * takes fragments.
+/* As in drivers with a page per packet, a larger MTU needs a program that supports
+ * fragments.
  */
 #define ZCNIC_XDP_MTU (PAGE_SIZE - XDP_PACKET_HEADROOM - ETH_HLEN - \
 		       SKB_DATA_ALIGN(sizeof(struct skb_shared_info)))

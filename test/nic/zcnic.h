@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * zcnic: a pair of Ethernet devices, linked to each other in software, whose
- * receive queues take a memory provider: io_uring zero-copy receive works on
- * them as on hardware with header split. A test device. README.md says more.
+ * receive queues support memory providers: io_uring zero-copy receive works on
+ * them as on hardware with header split. A test device. See README.md.
  *
- * Which lock guards what:
- *  - the netdev instance lock (netdev_lock): open and stop, queue operations,
- *    ethtool operations, and so every table that they write;
- *  - struct zcnic_rxq.lock: what the sending side and the receiving side share;
- *  - everything else of a queue belongs to its NAPI while that is enabled.
+ * Locks:
+ *  - the netdev instance lock (netdev_lock) guards open and stop, queue
+ *    operations, ethtool operations, and the tables that these write;
+ *  - struct zcnic_rxq.lock guards what the sending and the receiving side share;
+ *  - only a queue's NAPI uses the rest of the queue while it is enabled.
  */
 #ifndef ZCNIC_H
 #define ZCNIC_H
@@ -56,7 +56,7 @@ struct zcnic_options {
 
 extern struct zcnic_options zcnic_options;
 
-/* The payload buffers of a receive queue: what restarting the queue replaces. */
+/* The payload buffers of a receive queue, which restarting the queue replaces. */
 struct zcnic_buffers {
 	struct page_pool *pool;
 	netmem_ref *ring;	/* posted buffers: count of size, from head on */
@@ -68,8 +68,8 @@ struct zcnic_buffers {
 	u32 len;		/* bytes of a buffer */
 };
 
-/* Counters of a receive queue, written by its NAPI alone. ethtool.c names them,
- * in this order.
+/* Counters of a receive queue, written by its NAPI only. ethtool.c has their
+ * names, in this order.
  */
 struct zcnic_rx_stats {
 	u64 packets;
@@ -80,14 +80,14 @@ struct zcnic_rx_stats {
 	u64 page_fragments;	/* payload in ordinary pages */
 	u64 page_bytes;
 	u64 linear_bytes;	/* payload beside the headers */
-	u64 no_buffer;		/* packets dropped for want of a payload buffer */
+	u64 no_buffer;		/* packets dropped: no payload buffer */
 	u64 refill_failures;	/* polls that could not fill the ring */
 	u64 lost;		/* packets, on purpose */
 	u64 unsplit;
-	u64 late;		/* packets split behind the first payload */
+	u64 late;		/* packets split too late */
 	u64 reordered;
 	u64 xdp_drops;
-	u64 no_memory;		/* packets dropped for want of an sk_buff or page */
+	u64 no_memory;		/* packets dropped: no sk_buff or page */
 };
 
 /* Counters of a transmit queue, written under its transmit lock. */
@@ -105,7 +105,7 @@ struct zcnic_rxq {
 	struct zcnic_buffers buffers;
 	struct zcnic_rx_stats stats;
 
-	spinlock_t lock;	/* of what follows */
+	spinlock_t lock;	/* guards the fields below */
 	bool open;
 	struct sk_buff_head wire;	/* packets that the peer has sent */
 	DECLARE_BITMAP(stopped, ZCNIC_MAX_QUEUES);	/* the peer's TX queues */
@@ -122,7 +122,7 @@ struct zcnic_rss {
 /* An ntuple rule: a packet matches if its tuple, under mask, is value. */
 struct zcnic_rule {
 	struct rcu_head rcu;
-	struct ethtool_rx_flow_spec spec;	/* as it was given */
+	struct ethtool_rx_flow_spec spec;	/* as ethtool set it */
 	u32 context;		/* RSS context, if spec has FLOW_RSS */
 	u32 len;		/* of the tuple */
 	u8 value[ZCNIC_TUPLE];
@@ -152,7 +152,7 @@ struct zcnic_dev {
 	struct zcnic_rxq rxq[ZCNIC_MAX_QUEUES];
 };
 
-/* What the sending side found out about a packet, in skb->cb. */
+/* What the sending side has found out about a packet, in skb->cb. */
 struct zcnic_cb {
 	u32 hash;
 	u16 header_len;		/* up to the TCP payload; 0: cannot be split */

@@ -14,9 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRecvTellsPlacement runs "zcrx recv" on the device, which counts what it
-// placed: the report says so.
-func TestRecvTellsPlacement(t *testing.T) {
+// TestRecvReportsPlacement runs "zcrx recv" on the device. Its report must have the device's
+// counts of bytes that it placed into buffers.
+func TestRecvReportsPlacement(t *testing.T) {
 	const size = 1 << 20
 	for name, unsplit := range map[string]int{"all placed": 0, "none placed": 1} {
 		t.Run(name, func(t *testing.T) {

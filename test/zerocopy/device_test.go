@@ -22,10 +22,10 @@ import (
 
 const (
 	moduleName = "zcnic"
-	moduleFile = "zcnic.ko" // in the working directory: the lane puts it there
+	moduleFile = "zcnic.ko" // in the working directory, into which make test-nic copies it
 
-	// The receiving device stays where the test is; the other one goes into a
-	// network namespace of its own, so that packets really take the wire.
+	// The sending device is moved to another network namespace, because the kernel
+	// delivers packets within a namespace without sending them.
 	device = "zc0"
 	sender = "zc1"
 )
@@ -62,16 +62,16 @@ func moduleLoaded() bool {
 	return err == nil
 }
 
-// awaitUnbound waits until io_uring has given up every queue of the device, which
-// it does some time after a ring is closed. A device that goes away at that very
-// moment makes Linux 7.3.4 warn (netif_mp_close_rxq).
+// awaitUnbound waits until io_uring uses no queue of the device, which is some time after the
+// rings are closed. Linux 7.3.4 prints a warning if the device is removed just then
+// (netif_mp_close_rxq).
 func awaitUnbound(t testing.TB) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		for queue := 0; ; queue++ {
 			facts, err := readQueue(queue)
 			if err != nil {
-				return true // there are no more, or the device is down
+				return true // no more queues, or the device is down
 			}
 			if facts.ioUring {
 				return false
@@ -94,7 +94,8 @@ func setOption(t testing.TB, name string, value any) {
 	})
 }
 
-// wire is the loaded module: two devices with addresses, up, header split on.
+// wire is the loaded module. Its two devices are up and have addresses, and header split is
+// on.
 type wire struct {
 	t    testing.TB
 	peer netns.NsHandle // the sender's network namespace
@@ -122,7 +123,7 @@ func newWire(t testing.TB, options ...string) *wire {
 	return w
 }
 
-// close unloads the module, unless that is done. It is idempotent.
+// close unloads the module. A second call does nothing.
 func (w *wire) close() {
 	w.t.Helper()
 	if !w.peer.IsOpen() {
@@ -142,14 +143,14 @@ func bringUp(t testing.TB, h *netlink.Handle, name string, addr4, addr6 netip.Ad
 	for addr, bits := range map[netip.Addr]int{addr4: 24, addr6: 64} {
 		a := &netlink.Addr{
 			IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(bits, addr.BitLen())},
-			Flags: unix.IFA_F_NODAD, // IPv6 would look for a double first
+			Flags: unix.IFA_F_NODAD, // no wait for duplicate address detection
 		}
 		require.NoError(t, h.AddrAdd(link, a))
 	}
 	require.NoError(t, h.LinkSetUp(link))
 }
 
-// newNamespace makes a network namespace.
+// newNamespace returns a new network namespace.
 func newNamespace(t testing.TB) netns.NsHandle {
 	t.Helper()
 	made := make(chan netns.NsHandle)
@@ -200,7 +201,7 @@ func (w *wire) setPeerSysctl(name, value string) {
 	}))
 }
 
-// info is what the sender's TCP knows.
+// info returns the TCP_INFO of the sender's end.
 func (c connection) info(t testing.TB) *unix.TCPInfo {
 	t.Helper()
 	raw, err := c.out.SyscallConn()
@@ -213,7 +214,7 @@ func (c connection) info(t testing.TB) *unix.TCPInfo {
 	return info
 }
 
-// resent returns how many bytes of payload the sender has sent again.
+// resent returns the number of bytes of payload that the sender has retransmitted.
 func (c connection) resent(t testing.TB) int64 {
 	t.Helper()
 	return int64(c.info(t).Bytes_retrans)
@@ -241,7 +242,7 @@ func (w *wire) dial(l *net.TCPListener) connection {
 	require.NoError(w.t, err)
 	c.in = in
 	w.t.Cleanup(func() {
-		_ = c.out.Close() // a test may have done that
+		_ = c.out.Close() // the test may have closed it
 		_ = c.in.Close()
 	})
 	return c

@@ -18,7 +18,7 @@ import (
 	"github.com/zcrx-go/zcrx/zcnet"
 )
 
-// newEngine serves connections on two queues with three loops.
+// newEngine returns an engine of two queues and three loops.
 func newEngine(t *testing.T) *zcnet.Engine {
 	t.Helper()
 	e, err := zcnet.NewEngine(t.Context(), zcnet.Config{
@@ -34,7 +34,7 @@ func newEngine(t *testing.T) *zcnet.Engine {
 	return e
 }
 
-// takeStream ranges over a connection's buffers to the end.
+// takeStream receives a stream of size bytes with Conn.Buffers, checks it and closes c.
 func takeStream(t *testing.T, c *zcnet.Conn, size int64) error {
 	var s stream
 	for b, err := range c.Buffers(t.Context()) {
@@ -48,7 +48,8 @@ func takeStream(t *testing.T, c *zcnet.Conn, size int64) error {
 	return errors.Join(s.end(size), c.Close())
 }
 
-// orClose closes the sender's end if the receiver's failed: it may be waiting.
+// orClose closes the sender's end if the receiver's failed, because the sender may be waiting
+// for it.
 func orClose(out *net.TCPConn, err error) error {
 	if err != nil {
 		_ = out.Close()
@@ -57,8 +58,8 @@ func orClose(out *net.TCPConn, err error) error {
 	return err
 }
 
-// TestAcceptedConnections come on two queues, and each goes to a loop that serves
-// its own: else the kernel would end it with EFAULT.
+// TestAcceptedConnections accepts connections that arrive on two queues. The engine must hand
+// each to a loop of its queue; on another one the kernel would end it with EFAULT.
 func TestAcceptedConnections(t *testing.T) {
 	const size, each = 1 << 20, 6
 	w := newWire(t)
@@ -80,7 +81,7 @@ func TestAcceptedConnections(t *testing.T) {
 			conns = append(conns, c)
 			in, err := l.AcceptConn(t.Context())
 			require.NoError(t, err)
-			go func() { _ = send(c.out, size) }() // what is missing is missed at the other end
+			go func() { _ = send(c.out, size) }() // if it fails, the receiver does too
 			all.Go(func() error { return orClose(c.out, takeStream(t, in, size)) })
 		}
 		require.NoError(t, l.Close())
@@ -99,8 +100,8 @@ func TestAcceptedConnections(t *testing.T) {
 	}
 }
 
-// TestConnIsANetConn holds connections that are received without a copy against
-// what net.Conn promises. The other end is an ordinary connection.
+// TestConnIsANetConn runs the conformance test of a net.Conn on connections of a zero-copy
+// engine. Their other end is an ordinary connection.
 func TestConnIsANetConn(t *testing.T) {
 	w := newWire(t)
 	e := newEngine(t)
@@ -123,14 +124,14 @@ func TestConnIsANetConn(t *testing.T) {
 			return nil, nil, nil, errors.Join(err, out.Close())
 		}
 		return in, out, func() {
-			_ = in.Close() // the test may have done either
+			_ = in.Close() // the test may have closed one or both
 			_ = out.Close()
 		}, nil
 	})
 }
 
-// TestDialledConnections leave from ports for which RSS, which spreads over four
-// queues, leads the answers to the engine's two.
+// TestDialledConnections dials connections. RSS spreads flows over four queues; the engine
+// must choose source ports for which packets arrive on its two.
 func TestDialledConnections(t *testing.T) {
 	const size, count = 1 << 20, 12
 	w := newWire(t)
@@ -156,7 +157,7 @@ func TestDialledConnections(t *testing.T) {
 			if _, err := io.ReadFull(out, make([]byte, 2)); err != nil {
 				return err
 			}
-			_ = send(out, size) // what is missing is missed at the other end
+			_ = send(out, size) // if it fails, the receiver does too
 			return nil
 		})
 		all.Go(func() error { return orClose(out, takeStream(t, in, size)) })

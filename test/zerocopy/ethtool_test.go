@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ETHTOOL_TCP_DATA_SPLIT_*.
+// ETHTOOL_TCP_DATA_SPLIT_* of uapi linux/ethtool.h.
 const (
 	splitOff = 1
 	splitOn  = 2
@@ -59,8 +59,7 @@ func changeRings(change func(*netlink.AttributeEncoder)) error {
 	return err
 }
 
-// askFamily sends a request to a generic netlink family and returns what comes
-// back.
+// askFamily sends a request to a generic netlink family and returns the reply.
 func askFamily(name string, command uint8, flags netlink.HeaderFlags, payload []byte) ([]genetlink.Message, error) {
 	c, err := genetlink.Dial(nil)
 	if err != nil {
@@ -97,12 +96,12 @@ func ethtoolCall[T any](request *T) error {
 	return nil
 }
 
-// rule steers a flow: addresses and ports that are set must match.
+// rule is an ntuple rule. Packets match if they have the addresses and ports that are set.
 type rule struct {
 	from, to netip.AddrPort
-	queue    int
-	drop     bool
-	context  uint32 // RSS context instead of queue, if not 0
+	queue    int    // where they go
+	drop     bool   // drop them instead
+	context  uint32 // if not 0, spread them with this RSS context instead
 }
 
 // rxnfc is struct ethtool_rxnfc.
@@ -195,8 +194,7 @@ type rxfh struct {
 	key                                  [keySize]byte
 }
 
-// addContext makes an RSS context whose table is full of one queue, until the test
-// ends.
+// addContext makes an RSS context that leads to one queue, until the test ends.
 func addContext(t testing.TB, queue int) uint32 {
 	t.Helper()
 	request := rxfh{
@@ -212,14 +210,14 @@ func addContext(t testing.TB, queue int) uint32 {
 	require.NoError(t, ethtoolCall(&request))
 	require.NotZero(t, request.context)
 	t.Cleanup(func() {
-		// Without a table it is deleted.
+		// A request without a table deletes the context.
 		remove := rxfh{command: setRSS, context: request.context, function: noFuncChange, xfrm: noXfrmChange}
 		assert.NoError(t, ethtoolCall(&remove))
 	})
 	return request.context
 }
 
-// counters are those of the receiving device, by name: "rx0_packets".
+// counters are the counters of the receiving device by name, such as "rx0_packets".
 type counters map[string]uint64
 
 // maxCounters is more than a device of four queues has.
@@ -227,8 +225,8 @@ const maxCounters = 256
 
 func readCounters(t testing.TB) counters {
 	t.Helper()
-	// Structs ethtool_gstrings and ethtool_stats. The kernel answers nothing if a
-	// length is neither 0 nor right.
+	// Structs ethtool_gstrings and ethtool_stats. The kernel returns nothing if their
+	// length is neither 0 nor the right one.
 	names := struct {
 		command, set, n uint32
 		text            [maxCounters][32]byte
@@ -257,7 +255,7 @@ func (c counters) since(before counters) counters {
 	return grown
 }
 
-// sum adds a counter up over queues, all if none is named.
+// sum returns the sum of a counter over these queues, or over all if none is given.
 func (c counters) sum(name string, queues ...int) uint64 {
 	if len(queues) == 0 {
 		for i := 0; ; i++ {

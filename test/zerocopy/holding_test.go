@@ -20,10 +20,10 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// TestHolding receives on two queues for ten seconds, or ZCRX_NIC_HOLDING; four
-// goroutines keep leases for random times and give them back in random order. The
-// pools are small and grow when the device found no buffer.
-func TestHolding(t *testing.T) {
+// TestLeasesHeldAtRandom receives on two queues for ten seconds, or ZCRX_NIC_HOLDING. Four
+// goroutines keep leases for random times and release them in random order. The pools are
+// small, and grow after the device had no buffer.
+func TestLeasesHeldAtRandom(t *testing.T) {
 	duration := 10 * time.Second
 	if s := os.Getenv("ZCRX_NIC_HOLDING"); s != "" {
 		var err error
@@ -78,7 +78,7 @@ func sendUntil(ctx context.Context, conn *net.TCPConn) error {
 	return conn.CloseWrite()
 }
 
-// passOn receives a stream to its end, checks it and hands the leases on.
+// passOn receives a stream to its end, checks it, and sends the leases to a channel.
 func passOn(t *testing.T, pool *zcrx.Pool, c connection, leases chan<- zcrx.Buffer) (int64, error) {
 	r, err := zcrx.NewReceiver(pool, c.in)
 	if err != nil {
@@ -126,7 +126,8 @@ func growWhenDry(ctx context.Context, pool *zcrx.Pool) error {
 	return nil
 }
 
-// holdAtRandom keeps up to 32 leases, and returns some whenever it has more.
+// holdAtRandom keeps a random number of leases, at most 32, and releases some when it has
+// more.
 func holdAtRandom(t *testing.T, rng *rand.Rand, leases <-chan zcrx.Buffer) {
 	var held []zcrx.Buffer
 	for b := range leases {

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestMain fails a run that made the kernel complain.
+// TestMain fails the run if the kernel has logged a warning or an error.
 func TestMain(m *testing.M) {
 	log, err := openKernelLog()
 	if err != nil {
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// kernelLog reads what the kernel says from now on.
+// kernelLog reads what the kernel logs after openKernelLog.
 type kernelLog struct{ fd int }
 
 func openKernelLog() (*kernelLog, error) {
@@ -48,14 +48,14 @@ func openKernelLog() (*kernelLog, error) {
 
 func (l *kernelLog) close() error { return unix.Close(l.fd) }
 
-// tainted is what every module from outside the kernel's tree causes, once.
+// tainted is the message of the first module from outside the kernel's tree.
 const tainted = ": loading out-of-tree module taints kernel"
 
-// refusedOption is what TestBadOptions causes, and looks at itself.
+// refusedOption matches the messages that TestBadOptions causes and checks.
 var refusedOption = regexp.MustCompile(`^zcnic: .* allowed are `)
 
-// complaints returns what was said since the last call above notice level, but not
-// tainted.
+// complaints returns the messages of a level more severe than notice since the last call,
+// without tainted.
 func (l *kernelLog) complaints() ([]string, error) {
 	const notice = 5
 	var found []string

@@ -14,8 +14,8 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// TestReload loads the module, lets traffic through a pool and unloads it, a
-// hundred times or ZCRX_NIC_RELOADS. TestMain looks into the kernel's log.
+// TestReload loads the module, receives into a pool and unloads the module, a hundred times or
+// ZCRX_NIC_RELOADS. TestMain checks the kernel's log.
 func TestReload(t *testing.T) {
 	n := 100
 	if s := os.Getenv("ZCRX_NIC_RELOADS"); s != "" {
@@ -39,8 +39,8 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// TestBadOptions are refused with a word in the kernel's log, and leave nothing
-// behind.
+// TestBadOptions loads the module with options that it must refuse with a message in the
+// kernel's log.
 func TestBadOptions(t *testing.T) {
 	log, err := openKernelLog()
 	require.NoError(t, err)

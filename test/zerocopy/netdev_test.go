@@ -9,7 +9,7 @@ import (
 	"github.com/mdlayher/netlink"
 )
 
-// Of uapi linux/netdev.h.
+// Commands and attributes of uapi linux/netdev.h.
 const (
 	netdevFamily      = "netdev"
 	netdevPagePoolGet = 5
@@ -27,10 +27,10 @@ const (
 	poolIOUring  = 8
 )
 
-// queueFacts is what the kernel tells of a receive queue of the device.
+// queueFacts is what the kernel reports of a receive queue of the device.
 type queueFacts struct {
 	napi    uint32
-	ioUring bool
+	ioUring bool // io_uring uses the queue
 }
 
 func readQueue(queue int) (queueFacts, error) {
@@ -71,8 +71,8 @@ func readQueue(queue int) (queueFacts, error) {
 	return facts, nil
 }
 
-// poolsOfIOUring counts the device's page pools, in use by a NAPI, that belong to
-// io_uring.
+// poolsOfIOUring returns how many of the page pools that a NAPI instance of the device uses
+// have io_uring's memory.
 func poolsOfIOUring(napi uint32) (int, error) {
 	iface, err := net.InterfaceByName(device)
 	if err != nil {

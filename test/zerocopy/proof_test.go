@@ -13,30 +13,29 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// proof is the claim that bytes received on some queues of the device were put
-// into the pools' buffers by the device. The kernel's own copy statistics prove
-// nothing: they leave out what is copied from beside a packet's headers.
+// proof checks that the device put the bytes received on some queues into the pools' buffers.
+// The kernel's copy statistics are not enough: they leave out bytes that it copies from
+// beside a packet's headers.
 type proof struct {
 	t      *testing.T
 	queues []int
 	before counters
 }
 
-// beginProof starts the claim, before the first byte of payload.
+// beginProof reads the counters. It must be called before the first byte of payload is sent.
 func beginProof(t *testing.T, queues ...int) proof {
 	t.Helper()
 	return proof{t: t, queues: queues, before: readCounters(t)}
 }
 
-// check returns why the claim does not hold for so many bytes over some connections.
-// What their senders sent again may have been placed twice: where packets are
-// dropped, or where the machine is so slow that TCP sends again without need. The
-// pools must still be open.
+// check returns an error if not all of the received bytes, which came over conns, were placed
+// into buffers. Bytes that the senders retransmitted may have been placed twice: TCP does so
+// after packets are dropped, and on a slow machine also without need. The pools must be open.
 func (p proof) check(received int64, conns ...connection) error {
 	p.t.Helper()
 	placed, err := p.checkPlaces()
 	resent := int64(0)
-	for _, c := range conns { // asked last: the placed bytes must not be ahead of it
+	for _, c := range conns { // read after the placed bytes, so that it includes all that these do
 		resent += c.resent(p.t)
 	}
 	if placed < received || placed > received+resent {
@@ -45,8 +44,8 @@ func (p proof) check(received int64, conns ...connection) error {
 	return err
 }
 
-// checkPlaces returns how many bytes the device placed into buffers, and what came
-// elsewhere or belongs to somebody else.
+// checkPlaces returns how many bytes the device has placed into buffers. It returns an error
+// if bytes went to another place, or if a queue is not used by io_uring.
 func (p proof) checkPlaces() (placed int64, err error) {
 	p.t.Helper()
 	grown := readCounters(p.t).since(p.before)
@@ -74,7 +73,7 @@ func (p proof) checkPlaces() (placed int64, err error) {
 	return int64(grown.sum("placed_bytes", p.queues...)), errors.Join(faults...)
 }
 
-// TestProofCanFail runs transfers that are no zero copy past the proof.
+// TestProofCanFail checks that proof returns errors for transfers that are not zero copy.
 func TestProofCanFail(t *testing.T) {
 	const size = 1 << 20
 	t.Run("header split off", func(t *testing.T) {

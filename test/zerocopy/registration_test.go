@@ -24,18 +24,18 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// refusal is what has to be said of a queue that cannot be registered.
+// refusal is the expected error for a queue that cannot be registered.
 type refusal struct {
-	errno       syscall.Errno // 0: the library knows before the kernel
-	unsupported bool          // matches ErrNotSupported
-	seen        string
-	remedy      string
+	errno       syscall.Errno // 0: the library refuses without asking the kernel
+	unsupported bool          // the error matches ErrNotSupported
+	seen        string        // the reason, in the error's text
+	remedy      string        // what to do, in the error's text
 }
 
-// check tries to register a queue, probes it, and asks the command.
+// check checks what NewPool, ProbeQueue and "zcrx probe" return for a queue.
 func (want refusal) check(t *testing.T, queue int) {
 	t.Helper()
-	// Patience is for queues that are being given up.
+	// NewPool waits for a queue that the kernel is about to give up, until ctx ends.
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	_, err := zcrx.NewPool(ctx, newLoop(t), zcrx.Queue{Interface: device, Number: queue}, zcrx.PoolConfig{NumBuffers: 64})
@@ -60,7 +60,7 @@ func (want refusal) checkError(t *testing.T, err error) {
 	assert.ErrorContains(t, err, want.remedy)
 }
 
-// probeCommand is what "zcrx probe" prints of a queue.
+// probeCommand returns what "zcrx probe" prints for a queue.
 func probeCommand(t *testing.T, queue int) string {
 	t.Helper()
 	out, err := exec.Command("./zcrx", "probe", "-i", device, "-q", strconv.Itoa(queue)).CombinedOutput()
@@ -70,8 +70,8 @@ func probeCommand(t *testing.T, queue int) string {
 	return string(out)
 }
 
-// TestRefusals breaks a good device in every way, looks what is said of it, and
-// that it is good again afterwards.
+// TestRefusals makes a good device unusable in many ways, checks the errors, and checks that
+// it is good again afterwards.
 func TestRefusals(t *testing.T) {
 	newWire(t)
 	good := func(t *testing.T) {
@@ -146,7 +146,7 @@ func TestNoQueueManagement(t *testing.T) {
 	w := newWire(t, "queue_mgmt=0")
 	_, err := zcrx.NewPool(t.Context(), newLoop(t), zcrx.Queue{Interface: device, Number: 1}, zcrx.PoolConfig{NumBuffers: 64})
 	refusal{syscall.EOPNOTSUPP, true, "no queue management", "use an interface whose driver can"}.checkError(t, err)
-	// It is a network device all the same.
+	// Other modes work on the device.
 	setRing(t, 128)
 	pool, err := zcrx.OpenPool(t.Context(), newLoop(t), zcrx.Auto, zcrx.Queue{Interface: device, Number: 1}, zcrx.PoolConfig{NumBuffers: 64})
 	require.NoError(t, err)
@@ -155,8 +155,8 @@ func TestNoQueueManagement(t *testing.T) {
 	require.NoError(t, transfer(t, w.connect(1), pool, 1<<20))
 }
 
-// TestRegisterAgainAtOnce registers a queue as soon as its last owner's ring is
-// closed. The kernel has not given it up then; the library waits.
+// TestRegisterAgainAtOnce registers a queue as soon as the ring of its last owner is closed.
+// The kernel has not given the queue up yet, and NewPool must wait.
 func TestRegisterAgainAtOnce(t *testing.T) {
 	w := newWire(t)
 	for range 10 {
@@ -167,8 +167,7 @@ func TestRegisterAgainAtOnce(t *testing.T) {
 		require.NoError(t, transfer(t, w.connect(1), pool, 64<<10))
 		require.NoError(t, loop.Close())
 	}
-	// The way it does that: a pool is opened while the queue is taken, and then
-	// the owner goes.
+	// NewPool also waits while the owner is still open, and succeeds after it is closed.
 	owner, err := zcrx.NewLoop(zcrx.LoopConfig{})
 	require.NoError(t, err)
 	_, err = zcrx.NewPool(t.Context(), owner, zcrx.Queue{Interface: device, Number: 2}, zcrx.PoolConfig{NumBuffers: 64})
@@ -189,19 +188,20 @@ func TestRegisterAgainAtOnce(t *testing.T) {
 	closePool(t, pool)
 }
 
-// What XDP programs answer.
+// Return values of XDP programs.
 const (
 	xdpDrop = 1
 	xdpPass = 2
 )
 
-func tryXDP(t *testing.T, answer int64, mode link.XDPAttachFlags, fragments bool) (detach func(), err error) {
+// tryXDP attaches an XDP program that returns result for every packet.
+func tryXDP(t *testing.T, result int64, mode link.XDPAttachFlags, fragments bool) (detach func(), err error) {
 	t.Helper()
 	iface, err := netlink.LinkByName(device)
 	require.NoError(t, err)
 	spec := &ebpf.ProgramSpec{
 		Type: ebpf.XDP, License: "GPL",
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, int32(answer)), asm.Return()},
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, int32(result)), asm.Return()},
 	}
 	if fragments {
 		spec.Flags = 1 << 5 // BPF_F_XDP_HAS_FRAGS
@@ -216,9 +216,9 @@ func tryXDP(t *testing.T, answer int64, mode link.XDPAttachFlags, fragments bool
 	return func() { assert.NoError(t, l.Close()) }, nil
 }
 
-func attachXDP(t *testing.T, answer int64, mode link.XDPAttachFlags, fragments bool) (detach func()) {
+func attachXDP(t *testing.T, result int64, mode link.XDPAttachFlags, fragments bool) (detach func()) {
 	t.Helper()
-	detach, err := tryXDP(t, answer, mode, fragments)
+	detach, err := tryXDP(t, result, mode, fragments)
 	require.NoError(t, err)
 	return detach
 }

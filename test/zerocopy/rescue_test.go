@@ -18,13 +18,13 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// rescuePatience bounds how long a test waits for bytes that the kernel has no buffer
-// for. They are there within milliseconds, or never.
+// rescuePatience is how long a test waits for bytes that the kernel has no buffer for. They
+// arrive within milliseconds or never.
 const rescuePatience = 30 * time.Second
 
-// TestRescue has the kernel stop a stream for want of a buffer to copy into, in each
-// of the ways that no return of a buffer ends. The library reads what the kernel cannot
-// copy, and the stream goes on.
+// TestRescue makes the kernel stop a stream because it has no buffer to copy into, in each of
+// the ways in which returning buffers does not help. The library must read the bytes that the
+// kernel cannot copy, and the stream must go on.
 func TestRescue(t *testing.T) {
 	t.Run("the ring posts every buffer", func(t *testing.T) {
 		w := newWire(t, "ring=256")
@@ -77,8 +77,8 @@ func TestRescue(t *testing.T) {
 	})
 }
 
-// TestRescueBesideOthers has a connection rescued although buffers come back all the
-// time, none of which help, and although leases are out whose holder waits for more.
+// TestRescueBesideOthers has a connection rescued while another one returns buffers all the
+// time, none of which help, and while a consumer holds leases and waits for more.
 func TestRescueBesideOthers(t *testing.T) {
 	t.Run("a stream", func(t *testing.T) {
 		w := newWire(t, "ring=256", "queues=4")
@@ -127,7 +127,7 @@ func TestRescueBesideOthers(t *testing.T) {
 		}
 		assert.EqualValues(t, 4000, pool.Stats().RescuedBytes)
 		assert.Equal(t, len(held), pool.Stats().Outstanding)
-		var again stream // what was rescued is not written over
+		var again stream // rescued bytes must not have been overwritten
 		for _, b := range held {
 			require.NoError(t, again.check(b.Bytes()))
 		}
@@ -136,9 +136,9 @@ func TestRescueBesideOthers(t *testing.T) {
 	})
 }
 
-// TestPartlyReadablePacket has the device leave payload beside the headers of packets
-// whose rest lies in the pool. Without a free buffer the kernel cannot copy the first
-// part, and recv(2) refuses the second: only new buffers help.
+// TestPartlyReadablePacket receives a packet of which the device left some payload beside the
+// headers and put the rest into the pool. Without a free buffer the kernel cannot copy the
+// first part, and recv(2) refuses the packet because of the second: only new buffers help.
 func TestPartlyReadablePacket(t *testing.T) {
 	const size = 1000
 	begin := func(t *testing.T, cfg zcrx.PoolConfig) (*zcrx.Pool, *zcrx.Receiver) {
@@ -174,7 +174,7 @@ func TestPartlyReadablePacket(t *testing.T) {
 	t.Run("tried again", func(t *testing.T) {
 		pool, r := begin(t, zcrx.PoolConfig{})
 		stalls(t, pool)
-		setRing(t, 16) // gives the others back
+		setRing(t, 16) // returns the other buffers
 		end(t, pool, r)
 	})
 	t.Run("grown", func(t *testing.T) {
@@ -214,7 +214,7 @@ func TestPartlyReadablePacket(t *testing.T) {
 	})
 }
 
-// rescueOne receives one packet that the device does not split, and a stream behind it.
+// rescueOne receives one packet that the device does not split, and then a stream.
 func rescueOne(t *testing.T, w *wire, pool *zcrx.Pool) {
 	t.Helper()
 	const size = 100
@@ -242,10 +242,10 @@ func rescueOne(t *testing.T, w *wire, pool *zcrx.Pool) {
 	assert.Equal(t, uint64(size), after.Bytes-before.Bytes)
 	assert.Zero(t, after.Outstanding)
 
-	// The receive works still.
+	// The receive still works.
 	setOption(t, "unsplit_nth", 0)
 	const more = 64 << 10
-	go func() { _ = sendFrom(c.out, size, size+more) }() // what is missing is missed at the other end
+	go func() { _ = sendFrom(c.out, size, size+more) }() // if it fails, the receiver does too
 	for {
 		b, err := r.Recv(ctx)
 		if errors.Is(err, io.EOF) {
@@ -268,7 +268,7 @@ func setSysctl(t *testing.T, name, value string) {
 	t.Cleanup(func() { assert.NoError(t, os.WriteFile(file, before, 0)) })
 }
 
-// queued is how many bytes the receiver's socket holds.
+// queued returns the number of bytes in the queue of the receiver's socket.
 func queued(t *testing.T, c connection) int {
 	t.Helper()
 	raw, err := c.in.SyscallConn()

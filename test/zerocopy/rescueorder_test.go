@@ -17,8 +17,9 @@ import (
 	"github.com/zcrx-go/zcrx/zcnet"
 )
 
-// TestRescueOrder has connections rescued while they move between two loops, are paused,
-// hang up, and while their consumers hold leases: every byte arrives once, in order.
+// TestRescueOrder has connections rescued while they move between two loops, are paused, have
+// ended their own stream, and while their consumers hold leases. Every byte must arrive once,
+// and in order.
 func TestRescueOrder(t *testing.T) {
 	const size, conns = 2 << 20, 6
 	w := newWire(t, "ring=256", "queues=4")
@@ -36,7 +37,7 @@ func TestRescueOrder(t *testing.T) {
 		in, err := e.NewConn(c.in)
 		require.NoError(t, err)
 		rnd := rand.New(rand.NewSource(int64(i)))
-		if i%2 == 0 { // it hangs up with the end of the stream
+		if i%2 == 0 { // then both directions have ended at the end of the stream
 			require.NoError(t, in.CloseWrite())
 		}
 		all.Go(func() error { return send(c.out, size) })

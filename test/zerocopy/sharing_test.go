@@ -13,8 +13,8 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// TestSharedQueues has two loops own a queue each and two more import from them;
-// flows of both queues are received on all four at once.
+// TestSharedQueues has two loops that own a queue each and two that import from them, and
+// receives flows of both queues on all four loops at once.
 func TestSharedQueues(t *testing.T) {
 	const size = 8 << 20
 	w := newWire(t)
@@ -49,7 +49,8 @@ func TestSharedQueues(t *testing.T) {
 	assert.NoError(t, p.check(int64(len(flows))*size, conns...))
 }
 
-// TestForeignQueue receives a connection of one pool's queue into another pool.
+// TestForeignQueue receives a connection into a pool of another queue than the one that it
+// arrives on.
 func TestForeignQueue(t *testing.T) {
 	w := newWire(t)
 	pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 64})

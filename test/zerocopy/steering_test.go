@@ -80,7 +80,8 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// TestRSS computes the queue of connections from the device's key and table.
+// TestRSS computes the queues of connections from the device's key and table, and compares
+// them with those that they arrive on.
 func TestRSS(t *testing.T) {
 	w := newWire(t)
 	l := w.listen(deviceAddr4)
@@ -108,8 +109,8 @@ func addrPort(c *net.TCPConn) netip.AddrPort {
 	return c.LocalAddr().(*net.TCPAddr).AddrPort()
 }
 
-// toeplitz is the hash of RSS: the sum of the key's 32 bits from every position
-// where the input has a one.
+// toeplitz returns the hash of RSS. For each bit of the input that is 1 it adds (xor) the 32
+// bits of the key that begin at that position.
 func toeplitz(key, input []byte) uint32 {
 	var hash uint32
 	for i := range 8 * len(input) {
@@ -121,7 +122,7 @@ func toeplitz(key, input []byte) uint32 {
 	return hash
 }
 
-// TestXDP attaches programs to the device and looks whether they are obeyed.
+// TestXDP checks that XDP programs pass and drop packets.
 func TestXDP(t *testing.T) {
 	w := newWire(t)
 	l := w.listen(deviceAddr4)
@@ -140,11 +141,11 @@ func TestXDP(t *testing.T) {
 		return readCounters(t).since(before).sum("xdp_drops") > 0
 	}, 10*time.Second, 10*time.Millisecond)
 	detach()
-	_, err = c.in.Read(make([]byte, 1000)) // sent again
+	_, err = c.in.Read(make([]byte, 1000)) // TCP has retransmitted it
 	require.NoError(t, err)
 }
 
-// TestXDPSwitchedOff refuses programs, as drivers without XDP do.
+// TestXDPSwitchedOff checks that the device refuses programs if its option xdp is off.
 func TestXDPSwitchedOff(t *testing.T) {
 	newWire(t, "xdp=0")
 	_, err := tryXDP(t, xdpPass, link.XDPDriverMode, true)

@@ -18,9 +18,8 @@ import (
 	"github.com/zcrx-go/zcrx/zcnet"
 )
 
-// audience is an engine in its default configuration, on one queue, with connections
-// to it.
-type audience struct {
+// server is an engine in its default configuration on one queue, with a listener.
+type server struct {
 	t  testing.TB
 	w  *wire
 	e  *zcnet.Engine
@@ -28,138 +27,138 @@ type audience struct {
 	to *net.TCPAddr
 }
 
-func newAudience(t testing.TB, w *wire) *audience {
+func newServer(t testing.TB, w *wire) *server {
 	t.Helper()
 	e, err := zcnet.NewEngine(t.Context(), zcnet.Config{Mode: zcrx.ZeroCopy, Interface: device, Queues: []int{1}})
 	require.NoError(t, err)
 	l, err := e.Listen(t.Context(), "tcp4", deviceAddr4.String()+":0")
 	require.NoError(t, err)
-	a := &audience{t: t, w: w, e: e, l: l, to: l.Addr().(*net.TCPAddr)}
-	steer(t, rule{to: a.to.AddrPort(), queue: 1})
+	srv := &server{t: t, w: w, e: e, l: l, to: l.Addr().(*net.TCPAddr)}
+	steer(t, rule{to: srv.to.AddrPort(), queue: 1})
 	t.Cleanup(func() {
 		assert.NoError(t, l.Close())
 		assert.NoError(t, e.Close())
 		assert.Zero(t, e.Stats().Group.Total.Outstanding)
 	})
-	return a
+	return srv
 }
 
-// connect returns the sender's end and the engine's.
-func (a *audience) connect() (*net.TCPConn, *zcnet.Conn) {
-	a.t.Helper()
+// connect makes a connection and returns the sender's end and the engine's.
+func (srv *server) connect() (*net.TCPConn, *zcnet.Conn) {
+	srv.t.Helper()
 	var out *net.TCPConn
-	require.NoError(a.t, a.w.inPeer(func() (err error) {
-		out, err = net.DialTCP("tcp", nil, a.to)
+	require.NoError(srv.t, srv.w.inPeer(func() (err error) {
+		out, err = net.DialTCP("tcp", nil, srv.to)
 		return err
 	}))
-	in, err := a.l.AcceptConn(a.t.Context())
-	require.NoError(a.t, err)
+	in, err := srv.l.AcceptConn(srv.t.Context())
+	require.NoError(srv.t, err)
 	return out, in
 }
 
-// unread makes n connections whose peers send all they can, and which nobody reads. It
-// returns when no more comes.
-func (a *audience) unread(n int) (end func()) {
-	a.t.Helper()
+// unread makes n connections that are not read and whose peers send as much as they can. It
+// returns when no more bytes arrive.
+func (srv *server) unread(n int) (end func()) {
+	srv.t.Helper()
 	var sending errgroup.Group
 	var outs []*net.TCPConn
 	var ins []*zcnet.Conn
 	for range n {
-		out, in := a.connect()
+		out, in := srv.connect()
 		outs, ins = append(outs, out), append(ins, in)
-		// What they queue here is the same kernel's memory, of which TCP may not use much.
-		require.NoError(a.t, out.SetWriteBuffer(64<<10))
+		// Both ends use the memory that the kernel allows TCP, which is not much here.
+		require.NoError(srv.t, out.SetWriteBuffer(64<<10))
 		sending.Go(func() error {
 			for err := error(nil); err == nil; {
 				_, err = out.Write(pattern()[:chunkSize])
 			}
-			return nil // it was closed: see end
+			return nil // end has closed the connection
 		})
 	}
 	for was := uint64(0); ; {
 		time.Sleep(200 * time.Millisecond)
-		c := readCounters(a.t).sum("bytes", 1)
-		if c-was < 64<<10 { // probes of closed windows come still
+		c := readCounters(srv.t).sum("bytes", 1)
+		if c-was < 64<<10 { // probes of closed windows still arrive
 			break
 		}
 		was = c
 	}
 	return func() {
 		for i := range outs {
-			assert.NoError(a.t, outs[i].SetLinger(0))
-			assert.NoError(a.t, outs[i].Close())
-			assert.NoError(a.t, ins[i].Close())
+			assert.NoError(srv.t, outs[i].SetLinger(0))
+			assert.NoError(srv.t, outs[i].Close())
+			assert.NoError(srv.t, ins[i].Close())
 		}
-		assert.NoError(a.t, sending.Wait())
+		assert.NoError(srv.t, sending.Wait())
 	}
 }
 
-// read transfers size bytes over a connection of its own, which is read.
-func (a *audience) read(size int64) time.Duration {
-	a.t.Helper()
-	out, in := a.connect()
+// read makes a connection, transfers size bytes over it, and returns how long that took.
+func (srv *server) read(size int64) time.Duration {
+	srv.t.Helper()
+	out, in := srv.connect()
 	start := time.Now()
 	sent := make(chan error, 1)
 	go func() { sent <- send(out, size) }()
 	var s stream
 	buffers := make([]zcrx.Buffer, 256)
 	for {
-		n, err := in.RecvBatch(a.t.Context(), buffers)
+		n, err := in.RecvBatch(srv.t.Context(), buffers)
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		require.NoError(a.t, err)
+		require.NoError(srv.t, err)
 		for _, b := range buffers[:n] {
-			require.NoError(a.t, s.check(b.Bytes()))
+			require.NoError(srv.t, s.check(b.Bytes()))
 		}
-		require.NoError(a.t, zcrx.ReleaseAll(buffers[:n]))
+		require.NoError(srv.t, zcrx.ReleaseAll(buffers[:n]))
 	}
 	took := time.Since(start)
-	require.NoError(a.t, s.end(size))
-	require.NoError(a.t, <-sent)
-	require.NoError(a.t, in.Close())
-	require.NoError(a.t, out.Close())
+	require.NoError(srv.t, s.end(size))
+	require.NoError(srv.t, <-sent)
+	require.NoError(srv.t, in.Close())
+	require.NoError(srv.t, out.Close())
 	return took
 }
 
-// TestUnreadConnections has fifty connections that nobody reads leave most of the pool
+// TestUnreadConnections checks that fifty connections that are not read leave most of the pool
 // to one that is read.
 func TestUnreadConnections(t *testing.T) {
 	w := newWire(t)
-	a := newAudience(t, w)
-	end := a.unread(50)
-	s := a.e.Stats().Group.Total
+	srv := newServer(t, w)
+	end := srv.unread(50)
+	s := srv.e.Stats().Group.Total
 	t.Logf("%d leases out, %d allocations failed, %d pauses", s.Outstanding, s.AllocFailures, s.Paused)
 	before := readCounters(t)
-	a.read(16 << 20)
+	srv.read(16 << 20)
 	assert.Zero(t, readCounters(t).since(before).sum("no_buffer", 1))
-	assert.Zero(t, a.e.Stats().Group.Total.AllocFailures)
-	assert.Less(t, s.Outstanding, zcrx.DefaultNumBuffers, "several leases lie in a buffer")
+	assert.Zero(t, srv.e.Stats().Group.Total.AllocFailures)
+	assert.Less(t, s.Outstanding, zcrx.DefaultNumBuffers, "leases, of which several may be in a buffer")
 	end()
 }
 
-// BenchmarkUnreadConnections is the throughput of a connection that is read beside fifty
-// that are not, against its throughput alone.
+// BenchmarkUnreadConnections compares the throughput of a connection beside fifty that are not
+// read with its throughput alone.
 func BenchmarkUnreadConnections(b *testing.B) {
 	const size, rounds = 16 << 20, 7
 	w := newWire(b)
-	a := newAudience(b, w)
-	a.read(size) // warm
+	srv := newServer(b, w)
+	srv.read(size) // warm up
 	var alone, beside []time.Duration
 	for range rounds {
-		alone = append(alone, a.read(size))
-		end := a.unread(50)
-		beside = append(beside, a.read(size))
+		alone = append(alone, srv.read(size))
+		end := srv.unread(50)
+		beside = append(beside, srv.read(size))
 		end()
 	}
 	b.ReportMetric(size/median(alone)/1e6, "alone-MB/s")
 	b.ReportMetric(size/median(beside)/1e6, "beside-MB/s")
 	b.ReportMetric(median(alone)/median(beside), "beside/alone")
 	b.ReportMetric(0, "ns/op")
-	b.Logf("alone %v, beside %v; %+v", alone, beside, a.e.Stats().Group.Total)
+	b.Logf("alone %v, beside %v; %+v", alone, beside, srv.e.Stats().Group.Total)
 }
 
-// median is in seconds. It sorts d.
+// median sorts d and returns its median in seconds.
 func median(d []time.Duration) float64 {
 	slices.Sort(d)
 	return d[len(d)/2].Seconds()

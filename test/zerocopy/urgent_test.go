@@ -15,9 +15,9 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// TestUrgentPackets would make the kernel panic if they reached TCP with their payload in
-// a pool. They are dropped, and hold up nobody but their sender: on a socket taken over,
-// and on an accepted one before anybody has accepted it.
+// TestUrgentPackets sends packets that make the kernel panic if they reach TCP with their
+// payload in a pool. The library must drop them, on a socket that a receiver has taken over
+// and on one that is not yet accepted, and other connections must not be affected.
 func TestUrgentPackets(t *testing.T) {
 	sendUrgent := func(t *testing.T, out *net.TCPConn) {
 		t.Helper()
@@ -42,17 +42,17 @@ func TestUrgentPackets(t *testing.T) {
 	})
 	t.Run("listener", func(t *testing.T) {
 		w := newWire(t)
-		a := newAudience(t, w)
+		srv := newServer(t, w)
 		var out *net.TCPConn
 		require.NoError(t, w.inPeer(func() (err error) {
-			out, err = net.DialTCP("tcp", nil, a.to)
+			out, err = net.DialTCP("tcp", nil, srv.to)
 			return err
 		}))
 		sendUrgent(t, out)
 		time.Sleep(100 * time.Millisecond)
-		in, err := a.l.AcceptConn(t.Context())
+		in, err := srv.l.AcceptConn(t.Context())
 		require.NoError(t, err)
-		a.read(1 << 20)
+		srv.read(1 << 20)
 		require.NoError(t, in.Close())
 		require.NoError(t, out.SetLinger(0))
 		require.NoError(t, out.Close())

@@ -16,8 +16,8 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// withheld is a transfer whose consumer has kept every buffer until the device
-// dropped packets for want of one.
+// withheld is a transfer whose consumer keeps every buffer. newWithheld returns when the
+// device has dropped packets because it had none.
 type withheld struct {
 	pool *zcrx.Pool
 	conn connection
@@ -39,7 +39,7 @@ func newWithheld(t *testing.T, w *wire, size int64) *withheld {
 	go func() { h.sent <- send(h.conn.out, size) }()
 	before := readCounters(t)
 	for {
-		// Behind a packet that was dropped nothing comes, whatever was placed.
+		// After a dropped packet TCP delivers nothing, even if more was placed.
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		_, err := h.take(ctx)
 		cancel()
@@ -66,7 +66,8 @@ func (h *withheld) take(ctx context.Context) (end bool, err error) {
 	return false, h.s.check(b.Bytes())
 }
 
-// takeAll receives to the stream's end, and keeps at most so many buffers.
+// takeAll receives to the end of the stream. It releases the buffers that it holds when they
+// are more than keep.
 func (h *withheld) takeAll(t *testing.T, keep int) {
 	t.Helper()
 	for {
@@ -87,8 +88,8 @@ func (h *withheld) release(t *testing.T) {
 	h.held = nil
 }
 
-// TestWithheldBuffers keeps every buffer until the device has none, and then gives
-// it some: by returning them, and by growing the pool while all stay out.
+// TestWithheldBuffers keeps every buffer until the device has none, and then gives it new ones
+// by releasing them, and by growing the pool while all are still leased.
 func TestWithheldBuffers(t *testing.T) {
 	const size = 2 << 20
 	t.Run("returned", func(t *testing.T) {
@@ -117,7 +118,7 @@ func TestWithheldBuffers(t *testing.T) {
 		assert.NoError(t, p.check(size, h.conn))
 		assert.Equal(t, len(h.held), h.pool.Stats().Outstanding)
 		h.release(t)
-		// Buffers of both areas are with the kernel again.
+		// The kernel has the buffers of both areas again.
 		require.NoError(t, transfer(t, w.connect(1), h.pool, 4*size))
 	})
 	t.Run("grows by itself", func(t *testing.T) {
@@ -129,7 +130,7 @@ func TestWithheldBuffers(t *testing.T) {
 		r, err := zcrx.NewReceiver(h.pool, h.conn.in)
 		require.NoError(t, err)
 		h.r = r
-		go func() { _ = send(h.conn.out, size) }() // what is missing is missed at the other end
+		go func() { _ = send(h.conn.out, size) }() // if it fails, the receiver does too
 		h.takeAll(t, math.MaxInt)
 		require.NoError(t, h.s.end(size))
 		assert.NoError(t, p.check(size, h.conn))

@@ -1,8 +1,9 @@
 //go:build linux && cgo
 
-// Package cbench is what the benchmarks hold the library against: C over
-// liburing that does the same. Each loop runs in one call, so that crossing into
-// C costs nothing. cgo cannot stand in test files, hence the package.
+// Package cbench is the C side of the benchmarks that compare the library with C: C code
+// over liburing that does the same. Start with NewPool for the return of buffers, and with
+// OpenStream for receiving. Each measured loop runs in one call, so that calling C costs
+// nothing. It is a package because test files cannot use cgo; programs do not import it.
 package cbench
 
 /*
@@ -20,26 +21,27 @@ import (
 	"time"
 	"unsafe"
 
-	_ "github.com/zcrx-go/zcrx/csrc" // compiled anew with its headers
+	_ "github.com/zcrx-go/zcrx/csrc" // so that a changed header recompiles this
 )
 
 // The sizes that both sides of a comparison share.
 const (
-	// Batch is the number of returns under one lock, and of completions after
-	// which the stand-in for the kernel empties the refill queue.
+	// Batch is the number of returns under one lock. The benchmark, in the place of the
+	// kernel, empties the refill queue after as many completions.
 	Batch = C.CBENCH_BATCH
-	// Workers is the number of threads that return at once, and Round the number
-	// of leases that the owner makes for all of them together.
+	// Workers is the number of threads that return buffers at the same time, and Round
+	// the number of leases that the owner makes for all of them together.
 	Workers = C.CBENCH_WORKERS
 	Round   = C.CBENCH_ROUND
 )
 
-// Pool is a buffer pool whose kernel is the benchmark. One goroutine at a time
-// may use it.
+// Pool is a buffer pool without a ring: the benchmark does the kernel's part. Only one
+// goroutine may use it at a time.
 type Pool struct{ c *C.struct_cbench_pool }
 
-// NewPool makes a pool of so many buffers of bufferSize bytes, with a refill
-// queue of as many entries; both are powers of two. The caller must Close it.
+// NewPool makes a pool of buffers of bufferSize bytes, with a refill queue of as many
+// entries as there are buffers. Both numbers must be powers of two. The caller must Close
+// the pool.
 func NewPool(buffers, bufferSize int) (*Pool, error) {
 	p := &Pool{c: (*C.struct_cbench_pool)(C.calloc(1, C.sizeof_struct_cbench_pool))}
 	if ret := C.cbench_pool_open(p.c, C.uint(buffers), C.uint(bufferSize)); ret < 0 {
@@ -49,34 +51,34 @@ func NewPool(buffers, bufferSize int) (*Pool, error) {
 	return p, nil
 }
 
-// Close gives the memory back.
+// Close frees the pool.
 func (p *Pool) Close() {
 	C.cbench_pool_close(p.c)
 	C.free(unsafe.Pointer(p.c))
 	p.c = nil
 }
 
-// Plain lets n completions go by as liburing's zcrx example does: on one thread,
-// without a check of who returns what, the tail published for every entry. It
-// returns how long that took.
+// Plain handles n completions as liburing's zcrx example does: on one thread, without
+// checking who returns a buffer, and with a store of the tail for each entry. It returns
+// how long that took.
 func (p *Pool) Plain(n int) (time.Duration, error) {
 	return elapsed(C.cbench_return_plain(p.c, C.longlong(n)))
 }
 
-// Locked does as the library does: a lock, under it a record's generation compared
-// and counted on, a look for room, an entry, the tail.
+// Locked handles n completions as the library does. Under a lock it compares and increments
+// the record's generation, checks the queue for room, writes an entry and stores the tail.
+// It returns how long that took.
 func (p *Pool) Locked(n int) (time.Duration, error) {
 	return elapsed(C.cbench_return_locked(p.c, C.longlong(n)))
 }
 
-// Batched is Locked with Batch returns under one lock.
+// Batched does what Locked does, with Batch returns under one lock.
 func (p *Pool) Batched(n int) (time.Duration, error) {
 	return elapsed(C.cbench_return_batch(p.c, C.longlong(n)))
 }
 
-// Parallel has Workers threads return what the caller leases, about n in all. It
-// returns how long the returning took, from the start of all to the end of the
-// last.
+// Parallel leases about n buffers, which Workers threads return. It returns how long the
+// returns took, from the start of all threads to the end of the last.
 func (p *Pool) Parallel(n int) (time.Duration, error) {
 	return elapsed(C.cbench_return_parallel(p.c, C.longlong(n)))
 }
@@ -88,7 +90,7 @@ func elapsed(ns C.longlong) (time.Duration, error) {
 	return time.Duration(ns), nil
 }
 
-// Pair is a TCP connection over loopback whose fds are the caller's to close.
+// Pair returns both ends of a TCP connection over loopback. The caller must close them.
 func Pair() (sender, receiver int, err error) {
 	var fds [2]C.int
 	if ret := C.cbench_pair(&fds[0]); ret < 0 {
@@ -97,11 +99,11 @@ func Pair() (sender, receiver int, err error) {
 	return int(fds[0]), int(fds[1]), nil
 }
 
-// Sender is a thread that writes to a connection without end.
+// Sender is a thread that writes to a connection until it is stopped.
 type Sender struct{ c *C.struct_cbench_sender }
 
-// StartSender takes over fd and writes chunks of 256 KiB to it. The caller must
-// Stop it.
+// StartSender starts a Sender that writes chunks of 256 KiB to fd, which it takes over. The
+// caller must Stop it.
 func StartSender(fd int) (*Sender, error) {
 	s := &Sender{c: (*C.struct_cbench_sender)(C.calloc(1, C.sizeof_struct_cbench_sender))}
 	if ret := C.cbench_sender_start(s.c, C.int(fd)); ret < 0 {
@@ -128,7 +130,7 @@ const (
 // goroutine that opens it must be locked to its thread until it has closed it.
 type Stream struct{ c *C.struct_cbench_stream }
 
-// OpenStream receives from fd, which stays the caller's.
+// OpenStream returns a Stream that receives from fd. The caller must Close it, and then fd.
 func OpenStream(fd int, mode uint32) (*Stream, error) {
 	s := &Stream{c: (*C.struct_cbench_stream)(C.calloc(1, C.sizeof_struct_cbench_stream))}
 	if ret := C.cbench_stream_open(s.c, C.int(fd), mode); ret < 0 {
@@ -138,8 +140,8 @@ func OpenStream(fd int, mode uint32) (*Stream, error) {
 	return s, nil
 }
 
-// Run receives so many bytes, and what came along with the last of them. The
-// first byte of every buffer is read, then the buffer is returned.
+// Run receives until it has that many bytes or more. It reads the first byte of each buffer
+// and returns the buffer.
 func (s *Stream) Run(bytes int64) error {
 	if ret := C.cbench_stream_run(s.c, C.longlong(bytes)); ret < 0 {
 		return failure("receive", int64(ret))
@@ -147,7 +149,7 @@ func (s *Stream) Run(bytes int64) error {
 	return nil
 }
 
-// Close ends the receive and gives ring and memory back.
+// Close ends the receive and frees ring and memory.
 func (s *Stream) Close() {
 	C.cbench_stream_close(s.c)
 	C.free(unsafe.Pointer(s.c))

@@ -11,7 +11,7 @@
 
 #include "memory.h"
 
-/* Where Linux 7.3 has them. */
+/* The offsets that Linux 7.3 uses. */
 #define HEAD_AT 0
 #define TAIL_AT 64
 #define ENTRIES_AT 128
@@ -62,8 +62,8 @@ void cbench_pool_close(struct cbench_pool *p)
 }
 
 /*
- * The kernel's part. The barrier keeps the compiler from knowing the fields that
- * it has just seen written, as it would not know the kernel's.
+ * Writes the completion that the kernel would write. After the barrier the compiler must
+ * read the fields again, as it must with the kernel's.
  */
 static inline void next_completion(struct cbench_pool *p, struct cbench_cqe *c, long long i)
 {
@@ -128,7 +128,7 @@ long long cbench_return_plain(struct cbench_pool *p, long long n)
 	return now_ns() - start;
 }
 
-/* Owner only. Answers 0 when no record is left, or for a bad completion. */
+/* For the owner only. Returns 0 if no record is left, or for a bad completion. */
 static inline int take(struct cbench_pool *p, const struct cbench_cqe *c, struct cbench_buffer *b)
 {
 	unsigned char *data = locate(p, c);
@@ -157,8 +157,8 @@ static inline int take(struct cbench_pool *p, const struct cbench_cqe *c, struct
 }
 
 /*
- * Called with the lock held: of any number of calls for the same lease, one wins.
- * touch_lease reads the generation without the lock.
+ * Called with the lock held. Returns 1 in the first call for a lease, 0 in others.
+ * The accesses are atomic because touch_lease reads the generation without the lock.
  */
 static inline int end_lease(const struct cbench_buffer *b)
 {
@@ -168,7 +168,7 @@ static inline int end_lease(const struct cbench_buffer *b)
 	return 1;
 }
 
-/* Called with the lock held. Answers 0 when the queue has no room. */
+/* Called with the lock held. Returns 0 if the queue has no room. */
 static inline int give_back(struct cbench_pool *p, struct cbench_lease *l)
 {
 	struct io_uring_zcrx_rqe *e;
@@ -210,7 +210,7 @@ static inline int release_all(struct cbench_buffer *b, int n)
 	return ok && i == n;
 }
 
-/* As Buffer.Bytes: a lease that ended meanwhile has no bytes. */
+/* Does what Buffer.Bytes does. Returns 0 if the lease has ended. */
 static inline int touch_lease(const struct cbench_buffer *b)
 {
 	if (__atomic_load_n(&b->lease->generation, __ATOMIC_ACQUIRE) != b->generation)
@@ -265,7 +265,7 @@ long long cbench_return_batch(struct cbench_pool *p, long long n)
 struct crew {
 	pthread_barrier_t begin, end;
 	struct cbench_buffer *out;
-	int share; /* of each worker; negative ends them */
+	int share; /* buffers of each worker; negative: end */
 	int failures;
 };
 
@@ -333,7 +333,7 @@ long long cbench_return_parallel(struct cbench_pool *p, long long n)
 	for (i = 0; i < CBENCH_WORKERS; i++) {
 		workers[i].crew = &crew;
 		workers[i].index = i;
-		/* Without all eight, the barriers would never open. */
+		/* The barriers wait for all eight threads. */
 		if (pthread_create(&workers[i].thread, NULL, work, &workers[i]))
 			abort();
 	}

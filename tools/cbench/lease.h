@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The return path of a zcrx buffer, in C over liburing's structs: what the
- * library's own is measured against.
+ * The return path of a zcrx buffer in C, over liburing's structs. The benchmarks
+ * compare the library's with it.
  */
 #ifndef CBENCH_LEASE_H
 #define CBENCH_LEASE_H
@@ -11,7 +11,7 @@
 
 #define CBENCH_BATCH 64
 #define CBENCH_WORKERS 8
-/* Leases that are out at once while the workers release. */
+/* Leases that the workers release in one round. */
 #define CBENCH_ROUND 16384
 
 /* A completion of RECV_ZC as it lies in a ring of 32-byte completions. */
@@ -41,7 +41,7 @@ struct cbench_pool {
 	size_t region_size;
 	struct io_uring_zcrx_rq rq;
 
-	/* The owner's own. */
+	/* For the owner only. */
 	struct cbench_lease *spare;
 	struct cbench_lease *records;
 	__u64 leased, leased_bytes;
@@ -52,23 +52,23 @@ struct cbench_pool {
 	__u64 returns;
 };
 
-/* Answers 0 or a negative errno. entries and buffer_size are powers of two. */
+/* Returns 0 or a negative errno. entries and buffer_size must be powers of two. */
 int cbench_pool_open(struct cbench_pool *p, unsigned entries, unsigned buffer_size);
 void cbench_pool_close(struct cbench_pool *p);
 
 /*
- * Each lets n completions go by: address with bounds check, first byte, return.
- * The kernel's part, to empty the refill queue, is done every 64 completions.
- * They answer a negative errno, or the nanoseconds that count.
+ * Each handles n completions: it computes the address, checks its bounds, reads the
+ * first byte and returns the buffer. Every 64 completions it empties the refill queue,
+ * as the kernel would. It returns the nanoseconds that this took, or a negative errno.
  */
 
-/* As liburing's zcrx example has it: one thread, no check, a tail per entry. */
+/* As liburing's zcrx example: one thread, no check, a store of the tail per entry. */
 long long cbench_return_plain(struct cbench_pool *p, long long n);
-/* As the library: a record with a generation, a lock, room in the queue. */
+/* As the library: a record with a generation, a lock, a check for room. */
 long long cbench_return_locked(struct cbench_pool *p, long long n);
 /* The same, with 64 returns under one lock. */
 long long cbench_return_batch(struct cbench_pool *p, long long n);
-/* One owner leases, eight threads return; only the returning counts. */
+/* One thread leases, eight return; only the time of the returns counts. */
 long long cbench_return_parallel(struct cbench_pool *p, long long n);
 
 #endif

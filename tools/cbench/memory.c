@@ -25,7 +25,7 @@ void *cbench_map(size_t size)
 	mem = mmap(NULL, size + align, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (mem == MAP_FAILED)
 		return NULL;
-	/* Cut off what lies before and behind the aligned part. */
+	/* Unmap what lies before and after the aligned part. */
 	skip = -(uintptr_t)mem & (align - 1);
 	if (skip)
 		munmap(mem, skip);

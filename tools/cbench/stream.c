@@ -16,7 +16,7 @@
 #define AREA_SIZE ((size_t)NR_BUFFERS * BUFFER_SIZE)
 #define SQ_ENTRIES 256
 #define CQ_ENTRIES 4096
-/* With room for the largest header that any kernel puts before the entries. */
+/* 4096 is more than any kernel needs for the header before the entries. */
 #define REGION_SIZE (4096 + NR_BUFFERS * sizeof(struct io_uring_zcrx_rqe))
 #define OFFSET_MASK ((1ULL << IORING_ZCRX_AREA_SHIFT) - 1)
 #define GROUP 0
@@ -88,7 +88,7 @@ void cbench_sender_stop(struct cbench_sender *s)
 
 static struct io_uring_sqe *request(struct cbench_stream *s)
 {
-	/* Two are in flight at most: there is always room. */
+	/* There is always room: at most two requests are in flight. */
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&s->owned->ring);
 
 	memset(sqe, 0, sizeof(*sqe));
@@ -178,7 +178,7 @@ int cbench_stream_open(struct cbench_stream *s, int fd, enum cbench_mode mode)
 	return ret;
 }
 
-/* The completion's first byte, and its buffer back; 0 or a negative errno. */
+/* Reads the completion's first byte and returns its buffer to the kernel. */
 static inline int take_provided(struct cbench_stream *s, const struct io_uring_cqe *cqe)
 {
 	unsigned id = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
@@ -202,7 +202,7 @@ static inline int take_zcrx(struct cbench_stream *s, const struct io_uring_cqe *
 	if (z->off != off || off >= AREA_SIZE || (__u64)cqe->res > AREA_SIZE - off)
 		return -EBADMSG;
 	s->sum += s->area[off];
-	/* As many entries as buffers, each of which is one completion here. */
+	/* There is room: the queue has an entry for each buffer. */
 	e = &s->rq.rqes[s->rq.rq_tail & (s->rq.ring_entries - 1)];
 	e->off = z->off;
 	e->len = (__u32)cqe->res;
@@ -210,6 +210,7 @@ static inline int take_zcrx(struct cbench_stream *s, const struct io_uring_cqe *
 	return 0;
 }
 
+/* Returns 0 if the receive can be armed again after a completion without data. */
 static int no_data(struct cbench_stream *s, int res)
 {
 	switch (res) {
@@ -217,7 +218,7 @@ static int no_data(struct cbench_stream *s, int res)
 		return -ENODATA;
 	case -ENOBUFS:
 	case -ENOMEM:
-		s->flush_now = 1; /* then it is armed again */
+		s->flush_now = 1; /* so that the receive finds buffers */
 		return 0;
 	case -ENOSPC:
 	case -EINTR:
@@ -227,7 +228,7 @@ static int no_data(struct cbench_stream *s, int res)
 	return res;
 }
 
-/* Dispatches what has completed. */
+/* Handles the completions that are there. */
 static int reap(struct cbench_stream *s)
 {
 	struct io_uring *ring = &s->owned->ring;
@@ -258,7 +259,7 @@ static int reap(struct cbench_stream *s)
 	return ret;
 }
 
-/* Nobody but us empties the refill queue of a device-less instance. */
+/* The kernel does not empty the refill queue of a device-less instance unless asked. */
 static int flush(struct cbench_stream *s)
 {
 	__u32 pending = s->rq.rq_tail - io_uring_smp_load_acquire(s->rq.khead);
@@ -298,7 +299,7 @@ int cbench_stream_run(struct cbench_stream *s, long long bytes)
 	return 0;
 }
 
-/* Nothing may write into the area any more when it is unmapped. */
+/* Waits for the end of the receive: the area must not be unmapped before. */
 static void stop_receive(struct cbench_stream *s)
 {
 	if (s->armed) {
@@ -313,7 +314,7 @@ static void stop_receive(struct cbench_stream *s)
 
 		if (ret < 0 && ret != -EINTR)
 			break;
-		(void)reap(s); /* an error is the receive's end, which is wanted */
+		(void)reap(s); /* an error ends the receive too */
 	}
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A receiver in C on a real ring, and a sender that never ends: the other end of
- * what the library's Receiver is measured against.
+ * A receiver in C on a real ring, with which the benchmarks compare the library's
+ * Receiver, and a sender.
  */
 #ifndef CBENCH_STREAM_H
 #define CBENCH_STREAM_H
@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include "zcrx_shim.h"
 
-/* All of them answer 0 or a negative errno. */
+/* Functions return 0 or a negative errno. */
 
 /* A TCP connection over loopback: fds[0] sends, fds[1] receives. */
 int cbench_pair(int fds[2]);
@@ -32,10 +32,10 @@ struct cbench_stream {
 	enum cbench_mode mode;
 	int fd;
 	int armed; /* the receive is in flight */
-	int cancelling; /* so is its cancellation */
+	int cancelling; /* its cancellation is in flight */
 	unsigned char *area;
 	long long received;
-	unsigned long long sum; /* of first bytes, so that they are really read */
+	unsigned long long sum; /* of first bytes, so that the compiler keeps the reads */
 
 	/* CBENCH_PROVIDED */
 	struct io_uring_buf_ring *buffers;
@@ -48,11 +48,11 @@ struct cbench_stream {
 };
 
 /*
- * The thread that opens a stream must also run and close it: it owns the ring.
- * fd stays the caller's. A stream that could not be opened needs no close.
+ * The thread that opens a stream owns its ring, and must also run and close the stream.
+ * The caller still has to close fd. A stream that could not be opened needs no close.
  */
 int cbench_stream_open(struct cbench_stream *s, int fd, enum cbench_mode mode);
-/* Receives at least so many bytes; -ENODATA if the peer ends before. */
+/* Receives at least that many bytes; returns -ENODATA if the peer ends before. */
 int cbench_stream_run(struct cbench_stream *s, long long bytes);
 void cbench_stream_close(struct cbench_stream *s);
 

@@ -1,10 +1,3 @@
-// Package debian downloads packages of any suite of the Debian archive onto a
-// Debian machine of any release, without touching the machine's apt set-up.
-//
-// The work is done by the script "download" beside this file, which can be
-// called on its own. It needs bash, apt and the Debian archive keyring, takes
-// the mirror's address from the machine's own apt sources and keeps its lists
-// below the user's cache folder. Super-user rights are not needed.
 package debian
 
 import (
@@ -27,8 +20,8 @@ type Package struct {
 	Version string // Debian version, see [CompareVersions]
 }
 
-// Search lists the binary packages of suite whose name matches the extended
-// regular expression, the newest version last. No match is an empty list.
+// Search returns the binary packages of suite whose names match the extended regular
+// expression, the newest version last. If none matches, it returns an empty list.
 func Search(ctx context.Context, suite, regex string) ([]Package, error) {
 	out, err := download(ctx, "search", suite, regex)
 	if err != nil {
@@ -38,15 +31,15 @@ func Search(ctx context.Context, suite, regex string) ([]Package, error) {
 }
 
 // Binary downloads the package name of suite into the folder dir and returns
-// the path of the .deb. A file that is already there is kept if its checksum
-// is right.
+// the path of the .deb. If the file is there already with the right checksum, it is not
+// downloaded again.
 func Binary(ctx context.Context, suite, name, dir string) (string, error) {
 	out, err := download(ctx, "binary", suite, name, dir)
 	return strings.TrimSpace(out), err
 }
 
-// Source downloads the files of the source package name of suite, unpacking
-// nothing, into the folder dir.
+// Source downloads the files of the source package name of suite into the folder dir. It
+// does not unpack them.
 func Source(ctx context.Context, suite, name, dir string) error {
 	_, err := download(ctx, "source", suite, name, dir)
 	return err
@@ -64,21 +57,22 @@ func parseSearch(out string) ([]Package, error) {
 	return packages, nil
 }
 
-// lastLine returns the sentence that the script died with; remarks come before.
+// lastLine returns the last line of the script's standard error, which says why it failed.
+// Lines before it are remarks.
 func lastLine(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return strings.TrimPrefix(lines[len(lines)-1], "download: ")
 }
 
-// download runs the script and returns its standard output; its one sentence
-// on standard error becomes the error.
+// download runs the script and returns its standard output. If the script fails, the error
+// is the last line of its standard error.
 func download(ctx context.Context, args ...string) (string, error) {
 	return run(ctx, nil, args...)
 }
 
-// run is download with additions to the environment.
+// run does what download does, with additions to the environment.
 func run(ctx context.Context, env []string, args ...string) (string, error) {
-	// The script goes in as an argument: no temporary file to clean up.
+	// The script is an argument, so there is no temporary file to remove.
 	cmd := exec.CommandContext(ctx, "bash", append([]string{"-c", script, "download"}, args...)...)
 	cmd.Env = append(cmd.Environ(), env...)
 	// bash's children may outlive it when the context ends.

@@ -55,7 +55,7 @@ func TestParseSearch(t *testing.T) {
 
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// candidates runs the script's choice of mirrors on made-up apt sources.
+// candidates returns the mirrors that the script chooses from the given apt sources.
 func candidates(t *testing.T, files map[string]string) []string {
 	t.Helper()
 	etc := t.TempDir()

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// CompareVersions orders two Debian versions, [epoch:]upstream[-revision], as
-// dpkg does (deb-version(7)): negative if a is older than b, positive if it is
-// newer, zero if they are equal.
+// CompareVersions compares two Debian versions, [epoch:]upstream[-revision], as dpkg does
+// (deb-version(7)). It returns a negative number if a is older than b, a positive one if
+// it is newer, and 0 if they are equal.
 func CompareVersions(a, b string) int {
 	epochA, upstreamA, revisionA := splitVersion(a)
 	epochB, upstreamB, revisionB := splitVersion(b)
@@ -19,8 +19,7 @@ func CompareVersions(a, b string) int {
 	)
 }
 
-// Upstream returns the upstream part of a Debian version: 7.3.4 of
-// 7.3.4-1~bpo13+1.
+// Upstream returns the upstream part of a Debian version: 7.3.4 for 7.3.4-1~bpo13+1.
 func Upstream(version string) string {
 	_, upstream, _ := splitVersion(version)
 	return upstream
@@ -31,14 +30,14 @@ func splitVersion(v string) (epoch int, upstream, revision string) {
 		epoch, _ = strconv.Atoi(before)
 		v = after
 	}
-	// The revision begins at the last hyphen: an upstream version may have some.
+	// The revision begins after the last hyphen: an upstream version may contain hyphens.
 	if i := strings.LastIndexByte(v, '-'); i >= 0 {
 		return epoch, v[:i], v[i+1:]
 	}
 	return epoch, v, ""
 }
 
-// comparePart compares stretches of non-digits and of digits in turn.
+// comparePart compares runs of non-digits and runs of digits alternately.
 func comparePart(a, b string) int {
 	for a != "" || b != "" {
 		for !startsWithDigit(a) || !startsWithDigit(b) {
@@ -47,7 +46,7 @@ func comparePart(a, b string) int {
 				return cmp.Compare(weightA, weightB)
 			}
 			if weightA == 0 {
-				break // both at a number or at the end
+				break // both have a number next, or are at their end
 			}
 			a, b = a[1:], b[1:]
 		}

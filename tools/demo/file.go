@@ -11,20 +11,20 @@ import (
 	"strings"
 )
 
-// minDefaultSize is the least that the default file should have: below that a
-// run is over before the pool has gone round a few times.
+// minDefaultSize is the least size of the default file, in bytes. A smaller one does not
+// use each buffer of the pool several times.
 const minDefaultSize = 20_000_000
 
-// Where Debian has the modules of the kernels whose own package is too small:
-// from 6.19 on image and modules are two packages.
+// From Linux 6.19 on, Debian has the image and the modules of a kernel in two packages, of
+// which that of the image is too small.
 const (
 	modulesSuite = "trixie-backports"
 	modulesName  = "linux-modules-%s.*cloud-amd64"
 	download     = "tools/debian/download"
 )
 
-// chooseFile returns the user's file, or the largest package of the kernel: the
-// one that the virtual machine needs anyway, or the one with its modules.
+// chooseFile returns the user's file, or a package of the kernel: the one that the virtual
+// machine boots from, or if that is too small the one with the modules.
 func chooseFile(ctx context.Context, file, vmrun, kernel string) (string, error) {
 	if file != "" {
 		return file, nil
@@ -43,8 +43,8 @@ func chooseFile(ctx context.Context, file, vmrun, kernel string) (string, error)
 	return path, nil
 }
 
-// modules returns the package with the modules of a kernel of the series, from
-// the cache if one is there. Which patch release it is of does not matter.
+// modules returns the path of a package with the modules of a kernel of the series, of any
+// patch release. It downloads one if the cache has none.
 func modules(ctx context.Context, series string) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -85,8 +85,8 @@ func large(path string) bool {
 	return err == nil && info.Size() >= minDefaultSize
 }
 
-// output runs a program that answers on standard output and complains on
-// standard error.
+// output runs a program and returns its standard output, without surrounding blanks. The
+// program's standard error goes to this program's.
 func output(ctx context.Context, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stderr = os.Stderr

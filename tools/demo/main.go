@@ -1,7 +1,9 @@
-// Command demo is `make demo`: it sends one file through `zcrx demo` twice, on
-// this machine's kernel with the best mode that works, and on another kernel in
-// a virtual machine through a device-less zero-copy pool, and ends with a table
-// of both runs. It fails unless every byte arrived and every buffer came back.
+// Command demo is what `make demo` runs. It sends a file with `zcrx demo` twice: on this
+// machine's kernel in the best mode that works, and on another kernel in a virtual machine
+// through a device-less zero-copy pool. Then it prints a table of both runs. It fails
+// unless every byte arrived and every buffer was returned.
+//
+//	demo [-kernel SERIES] [-file FILE] [-bin FOLDER]
 package main
 
 import (
@@ -19,8 +21,8 @@ import (
 	"syscall"
 )
 
-// guestTimeout is for a file as large as a guest can take; without one a guest
-// that hangs would hang the demo.
+// guestTimeout ends a guest that hangs. It is long enough for the largest file that a guest
+// has memory for.
 const guestTimeout = "20m"
 
 func main() {
@@ -55,7 +57,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	fmt.Fprintf(out, "file: %s, %d bytes\n", path, info.Size())
 
-	// vmrun reads a colon as the end of the host's name.
+	// In --file a colon separates the names on host and guest.
 	guestFile := strings.ReplaceAll(filepath.Base(path), ":", "_")
 	runs := []struct {
 		where string
@@ -79,7 +81,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			err = rep.check(info.Size())
 		}
 		if err != nil {
-			// The other run still tells something.
+			// The other run is made all the same.
 			problems = append(problems, fmt.Errorf("%s: %w", r.where, err))
 		}
 		rep.where = r.where
@@ -92,16 +94,16 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return errors.Join(problems...)
 }
 
-// guestMemory is what the guest needs for a file that lies in its memory, once
-// in the archive it boots from and once unpacked.
+// guestMemory returns the size of the guest's memory for a file, which lies in memory there:
+// 1 GiB and twice the size of the file.
 func guestMemory(size int64) string {
 	return fmt.Sprintf("%dM", 1024+2*(size>>20))
 }
 
-// demonstrate runs `zcrx demo --json`, shows its report to a human and returns it.
+// demonstrate runs `zcrx demo --json`, prints its report as text and returns it.
 func demonstrate(ctx context.Context, argv []string, out io.Writer) (report, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	// A virtual machine wants to be told, so that it cleans up behind itself.
+	// An interrupt, unlike the default SIGKILL, lets vmrun clean up.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	var stdout bytes.Buffer
 	cmd.Stdout = &stdout
@@ -109,7 +111,7 @@ func demonstrate(ctx context.Context, argv []string, out io.Writer) (report, err
 	runErr := cmd.Run()
 	rep, err := parseReport(stdout.Bytes())
 	if runErr != nil {
-		// Without a report its output says what went wrong.
+		// If there is no report, the output says what went wrong.
 		if err != nil {
 			fmt.Fprint(out, stdout.String())
 		}

@@ -38,8 +38,8 @@ func parseReport(data []byte) (report, error) {
 	return r, nil
 }
 
-// check judges a report by what a file of size bytes must give. The command's
-// own exit status says the same; two witnesses are better than one.
+// check returns an error if the report is not what a file of size bytes must give. It
+// checks again what the command's exit status says already.
 func (r report) check(size int64) error {
 	var errs []error
 	if r.BytesSent != size || r.BytesReceived != size {
@@ -54,7 +54,7 @@ func (r report) check(size int64) error {
 	return errors.Join(errs...)
 }
 
-// print shows a report in full.
+// print prints the whole report.
 func (r report) print(out io.Writer) {
 	if r.Mode == "" {
 		return
@@ -71,7 +71,7 @@ copied by kernel: %d bytes
 		r.Completions, r.Flushes, r.Rearms, r.CopiedBytes)
 }
 
-// rows are the lines of the table, the label first.
+// rows are the rows of the table.
 var rows = []struct {
 	label string
 	value func(report) string
@@ -96,8 +96,8 @@ var rows = []struct {
 	{"bytes the kernel copied", func(r report) string { return fmt.Sprint(r.CopiedBytes) }},
 }
 
-// printTable prints one column per report. A report without a mode was never
-// made.
+// printTable prints a table with a column for each report. A report without a mode is of a
+// run that failed before it made one: its column has dashes.
 func printTable(out io.Writer, reports []report) error {
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	for i, row := range rows {

@@ -18,25 +18,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// floorRow is a row of the table in docs/architecture.md, floorFile a file in it.
+// floorRow matches a row of the table in docs/architecture.md, floorFile a file in a row.
 var (
 	floorRow  = regexp.MustCompile("(?m)^\\| [a-zA-Z ]+ \\| `.*$")
 	floorFile = regexp.MustCompile("`([a-z_0-9]+\\.go)`")
 )
 
-// hollow imports any package as an empty one: what the declarations of one package name
-// of each other resolves without.
-type hollow struct{}
+// emptyImporter imports each package as an empty one. That is enough to resolve the names
+// that the files of one package use of each other.
+type emptyImporter struct{}
 
-func (hollow) Import(p string) (*types.Package, error) {
+func (emptyImporter) Import(p string) (*types.Package, error) {
 	pkg := types.NewPackage(p, path.Base(p))
 	pkg.MarkComplete()
 	return pkg, nil
 }
 
-// upwardNames holds the package in dir against a table whose rows are floors, the highest
-// first, and returns a line for every name that a file uses of a floor above its own, and
-// for every file that is in no row.
+// upwardNames checks the package in dir against a table whose rows are floors, the highest
+// first. It returns a line for each use of a name that a higher floor declares, and for
+// each file that is in no row.
 func upwardNames(dir, table string) ([]string, error) {
 	floor := map[string]int{} // by file; 0 is the top
 	for i, row := range floorRow.FindAllString(table, -1) {
@@ -64,9 +64,9 @@ func upwardNames(dir, table string) ([]string, error) {
 			}
 			files = append(files, f)
 		}
-		// Names of other packages stay unresolved, which is no error here.
+		// Names of other packages stay unresolved: ignore the errors.
 		info := &types.Info{Uses: map[*ast.Ident]types.Object{}}
-		conf := types.Config{Importer: hollow{}, FakeImportC: true, Error: func(error) {}}
+		conf := types.Config{Importer: emptyImporter{}, FakeImportC: true, Error: func(error) {}}
 		self, _ := conf.Check(pkg.Name, fset, files, info)
 		for id, o := range info.Uses {
 			if o.Pkg() != self || !o.Pos().IsValid() {
@@ -83,7 +83,7 @@ func upwardNames(dir, table string) ([]string, error) {
 	return slices.Compact(found), nil
 }
 
-// TestFloors holds the root package against the table in docs/architecture.md.
+// TestFloors checks the root package against the table in docs/architecture.md.
 func TestFloors(t *testing.T) {
 	table, err := os.ReadFile("../../docs/architecture.md")
 	require.NoError(t, err)
@@ -92,7 +92,7 @@ func TestFloors(t *testing.T) {
 	assert.Empty(t, found)
 }
 
-// TestFloorsFindsUpwardNames: a tree that breaks the rule is found out.
+// TestFloorsFindsUpwardNames checks a package that breaks the rule.
 func TestFloorsFindsUpwardNames(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{

@@ -9,27 +9,27 @@ import (
 	"strings"
 )
 
-// A pkg is what is known of a package: its folder from the top of the repository,
-// and the folders of the packages of this project that it imports.
+// A pkg is a package of this project. Packages are named by their folders, relative to the
+// top of the repository.
 type pkg struct {
 	folder  string
-	imports set
-	tests   set // what only its tests import
+	imports set // packages of this project that it imports
+	tests   set // those that only its tests import
 }
 
 type set = map[string]bool
 
-// A graph has packages by their folders.
+// A graph has the packages by their folders.
 type graph map[string]*pkg
 
-// listed is the part of go list's output that counts here.
+// listed is the part of go list's output that graph uses.
 type listed struct {
 	ImportPath                         string
 	Imports, TestImports, XTestImports []string
 }
 
-// add adds what one build of a package imports to what other builds of it do: no
-// single one has all its files.
+// add adds the imports that a package has in one build. No single build has all files of
+// a package.
 func (g graph) add(l listed) {
 	folder, ours := folderOf(l.ImportPath)
 	if !ours {
@@ -40,23 +40,23 @@ func (g graph) add(l listed) {
 		p = &pkg{folder: folder, imports: set{}, tests: set{}}
 		g[folder] = p
 	}
-	note := func(to set, paths []string) {
+	addImports := func(to set, paths []string) {
 		for _, path := range paths {
-			// A test outside its package imports it.
+			// An external test imports its own package.
 			if f, ours := folderOf(path); ours && f != folder {
 				to[f] = true
 			}
 		}
 	}
-	note(p.imports, l.Imports)
-	note(p.tests, l.TestImports)
-	note(p.tests, l.XTestImports)
+	addImports(p.imports, l.Imports)
+	addImports(p.tests, l.TestImports)
+	addImports(p.tests, l.XTestImports)
 	for f := range p.imports {
 		delete(p.tests, f)
 	}
 }
 
-// folderOf returns the folder of a package of this project.
+// folderOf returns the folder of a package, and whether it is one of this project.
 func folderOf(path string) (folder string, ours bool) {
 	if path == project {
 		return ".", true
@@ -64,8 +64,8 @@ func folderOf(path string) (folder string, ours bool) {
 	return strings.CutPrefix(path, project+"/")
 }
 
-// layerOf returns the index of the layer of a folder: that of the row that names
-// the most of its path.
+// layerOf returns the index of the layer of a folder: the one that has the folder itself,
+// or else the longest path above it.
 func layerOf(table []layer, folder string) (index int, known bool) {
 	longest := 0
 	for i, l := range table {
@@ -78,8 +78,8 @@ func layerOf(table []layer, folder string) (index int, known bool) {
 	return index, known
 }
 
-// faults returns a sentence for each package that is in no layer and for each
-// import that the table forbids.
+// faults returns a sentence for each package that is in no layer and for each import that
+// the layers forbid.
 func (g graph) faults(table []layer) []string {
 	var faults []string
 	for _, folder := range slices.Sorted(maps.Keys(g)) {
@@ -92,7 +92,7 @@ func (g graph) faults(table []layer) []string {
 			for _, f := range slices.Sorted(maps.Keys(imports)) {
 				to, known := layerOf(table, f)
 				switch {
-				case !known: // a fault of its own
+				case !known: // the outer loop reports it
 				case to > at:
 					faults = append(faults, fmt.Sprintf("%s imports %s, which is above it: layer %q is below %q",
 						who, name(f), table[at].name, table[to].name))
@@ -108,7 +108,7 @@ func (g graph) faults(table []layer) []string {
 	return faults
 }
 
-// row returns the entry of a layer that a folder of it belongs to.
+// row returns the entry of l.folders that a folder belongs to.
 func row(l layer, folder string) string {
 	for _, f := range l.folders {
 		if folder == f || strings.HasPrefix(folder, f+"/") {
@@ -118,8 +118,7 @@ func row(l layer, folder string) string {
 	return ""
 }
 
-// print prints the packages, layer by layer from the bottom, each with what it
-// imports.
+// print prints the packages, layer by layer from the bottom, each with its imports.
 func (g graph) print(out io.Writer, table []layer) {
 	width := 0
 	for folder := range g {
@@ -156,7 +155,7 @@ func names(s set) string {
 	return strings.Join(list, " ")
 }
 
-// name returns what readers call the package in a folder.
+// name returns the name that the output uses for the package in a folder.
 func name(folder string) string {
 	if folder == "." {
 		return "zcrx"

@@ -10,10 +10,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// tree writes a module of this project's name: files by path.
+// tree writes a module with this project's path and returns its folder. files has texts by
+// path.
 func tree(t *testing.T, files map[string]string) string {
 	t.Helper()
-	t.Setenv("GOWORK", "off") // a workspace around the folder for temporary files
+	t.Setenv("GOWORK", "off") // in case the folder for temporary files is in a workspace
 	t.Setenv("GOFLAGS", "")
 	dir := t.TempDir()
 	files["go.mod"] = "module " + project + "\n\ngo 1.26\n"
@@ -25,7 +26,7 @@ func tree(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// source returns a file of package p that imports folders.
+// source returns a Go file that imports the packages in these folders.
 func source(folders ...string) string {
 	text := "package p\n"
 	for _, f := range folders {

@@ -1,25 +1,24 @@
 package main
 
-// project is the path that all packages of this project begin with, in whatever
-// module they are.
+// project is the beginning of the paths of all packages of this project, in all modules.
 const project = "github.com/zcrx-go/zcrx"
 
 // A layer is a set of packages that may import those of the layers below.
 type layer struct {
 	name string
-	// folders of packages, from the top of the repository ("." is that package
-	// alone). A folder stands for all below it that no row names.
+	// folders are folders of packages, relative to the top of the repository ("." is
+	// the root package only). A folder includes all folders below it that no layer names.
 	folders []string
-	// apart: the packages of the layer do not import each other.
+	// apart says that the packages of the layer must not import each other.
 	apart bool
 }
 
-// layers are the layers from the bottom. A new package that is in none of these
-// folders gets a row here, and if it is part of the library a rule of depguard in
+// layers are the layers from the bottom. A new package that is in none of these folders
+// must be added here and, if it is part of the library, to the rules of depguard in
 // .golangci.yml.
 //
-// Test files count, so helpers of tests are in the lowest layer whose tests import
-// them, wherever their folder is.
+// Imports of test files count too. So a package that tests import is in the lowest layer
+// whose tests import it.
 var layers = []layer{
 	{name: "ground", folders: []string{"internal/skip", "internal/sys", "internal/netlink", "internal/zcrxtest", "tools/matrix/answers"}},
 	{name: "C", folders: []string{"csrc", "internal/cprep", "tools/cbench"}},

@@ -1,11 +1,11 @@
-// Command graph prints which packages of this project import which, layer by layer
-// from the bottom, and fails on an import that goes upward and on a package that is
-// in no layer. What only tests import is in parentheses.
+// Command graph prints the packages of this project, layer by layer from the bottom, each
+// with the packages that it imports. Imports that only its tests have are in parentheses.
+// It fails if a package imports one of a higher layer, or is in no layer.
 //
 //	graph [-q] [-dir DIR]
 //
-// The layers are in layers.go. Packages are those of all modules of the workspace,
-// as go list finds them for Linux with cgo and for another system without it.
+// The layers are in layers.go. The packages are those of all modules of the workspace, as
+// go list reports them for Linux with cgo and for another system without it.
 package main
 
 import (
@@ -48,13 +48,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return nil
 }
 
-// builds are the environments whose files together are all that matter here.
+// builds are the environments of go list. Together they have the files with cgo, without
+// it, and off Linux.
 var builds = [][]string{
 	{"GOOS=linux", "CGO_ENABLED=1"},
 	{"GOOS=darwin", "CGO_ENABLED=0"},
 }
 
-// load asks go list for the packages of the project.
+// load returns the packages of the project and their imports, from go list.
 func load(ctx context.Context, dir string) (graph, error) {
 	g := graph{}
 	for _, env := range builds {

@@ -32,7 +32,7 @@ type collector struct {
 	wd  string // cut off file names in the skip reasons
 
 	passed, failed, skipped int
-	unexpected              int // skips that are not allowed; they count as failed
+	unexpected              int // skips that are not allowed, which failed includes
 	mayskip                 func(test string) bool
 	packages                map[string]*pkg
 }
@@ -46,9 +46,9 @@ type pkg struct {
 	done   bool
 
 	idle  time.Duration // how long none of its tests has run
-	ended string        // why its processes are being ended, "" if they are not
-	dump  []string      // what they have said since
-	shown bool          // the dump has been printed
+	ended string        // why lane ends its processes, "" if it does not
+	dump  []string      // what the processes have printed since then
+	shown bool          // dump has been printed
 }
 
 // test is one test or subtest.
@@ -59,14 +59,14 @@ type test struct {
 	parent  bool // has subtests
 	output  []string
 
-	paused bool          // waits for its turn: t.Parallel
-	over   bool          // said how it ended, though test2json holds that back
-	own    time.Duration // how long it has run, its subtests' time left out
-	hung   string        // how long was too long, "" if it was not
+	paused bool          // waits for its turn (t.Parallel)
+	over   bool          // has printed its result, which test2json has not reported yet
+	own    time.Duration // how long it has run, not counting its subtests
+	hung   string        // why it is taken to hang, "" if it is not
 }
 
-// jsonLine takes in a line of `go test -json`. One that is no event (go's own
-// complaints) is passed on.
+// jsonLine reads a line of `go test -json`. It prints lines that are no events: messages
+// of the go command itself.
 func (c *collector) jsonLine(line string) {
 	var e event
 	if json.Unmarshal([]byte(line), &e) == nil && e.Action != "" {
@@ -76,13 +76,13 @@ func (c *collector) jsonLine(line string) {
 	}
 }
 
-// scriptLine takes in a line of a script that prints one per check.
+// scriptLine reads a line of a script that prints one line per check.
 func (c *collector) scriptLine(line string) {
 	word, _, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 	switch word {
 	case "ok":
 		c.passed++
-		return // a long list of what is well helps nobody
+		return // not printed: only failures matter
 	case "FAIL":
 		c.failed++
 	case "skip":
@@ -101,7 +101,8 @@ func (c *collector) add(e event) {
 	}
 	p := c.packageOf(e.Package)
 	if e.Action == "output" && p.ended != "" {
-		// Whichever test it is taken for: it is about the one that hung.
+		// test2json may report it as the output of another test than the one that
+		// hung.
 		p.dump = append(p.dump, clean(e.Output))
 		return
 	}
@@ -122,11 +123,11 @@ func (c *collector) add(e event) {
 		t.paused = false
 	case "output":
 		t.output = append(t.output, clean(e.Output))
-		t.over = t.over || reports(e.Output, e.Test)
+		t.over = t.over || isResult(e.Output, e.Test)
 	case actPass, actFail, actSkip:
 		t.result, t.elapsed = e.Action, e.Elapsed
 		if e.Action == actPass {
-			t.output = nil // never shown; a long lane would pile it up
+			t.output = nil // never printed, so do not keep it
 		}
 	}
 }
@@ -143,8 +144,9 @@ func (c *collector) packageOf(name string) *pkg {
 	return p
 }
 
-// testOf finds or adds a test and marks the tests it belongs to as parents.
-// A name seen again after its end (-count, -cpu) is another test.
+// testOf returns the test with that name, adds it if it is new, and marks the tests that
+// it is a subtest of as parents. A name that comes again after its test's end (-count,
+// -cpu) is another test.
 func (p *pkg) testOf(name string) *test {
 	t := p.tests[name]
 	if t == nil || t.result != "" {
@@ -176,8 +178,8 @@ func (c *collector) closePackage(p *pkg, result string, elapsed float64) {
 			t.result = actFail
 			t.output = append(t.output, "(the test did not end)\n")
 		}
-		// Subtests come after their parents, so going backwards a parent knows
-		// whether the failure is its own.
+		// A test that failed only because a subtest did is not counted. Subtests come
+		// after their parents in p.order, so this loop sees them first.
 		inherited := slices.ContainsFunc(broken, func(name string) bool {
 			return strings.HasPrefix(name, t.name+"/")
 		})
@@ -211,7 +213,7 @@ func (c *collector) closePackage(p *pkg, result string, elapsed float64) {
 			fmt.Fprintf(c.out, "FAIL  %s: %s\n", p.name, why)
 		}
 		c.indent(p.output)
-		c.printDump(p) // unless a test that hung has shown it
+		c.printDump(p) // if no test that hung has printed it
 	case counted > 0:
 		fmt.Fprintf(c.out, "ok    %s (%d tests, %.1fs)\n", p.name, counted, elapsed)
 	}
@@ -239,22 +241,22 @@ func (c *collector) printTests(p *pkg) {
 	}
 }
 
-// printDump prints, once, what a package's processes said while they were ended.
+// printDump prints once what a package's processes printed after lane began to end them.
 func (c *collector) printDump(p *pkg) {
 	if p.ended == "" || p.shown {
 		return
 	}
 	p.shown = true
 	if len(p.dump) == 0 {
-		fmt.Fprintln(c.out, "      (asked where they hang, its processes said nothing)")
+		fmt.Fprintln(c.out, "      (its processes printed nothing after SIGQUIT)")
 	} else {
-		fmt.Fprintln(c.out, "      What its processes said when they were asked where they hang:")
+		fmt.Fprintln(c.out, "      What its processes printed after SIGQUIT:")
 		c.indent(p.dump)
 	}
 }
 
-// finish closes packages whose end never came, and makes a failed command
-// without a failed test count as one failure.
+// finish closes the packages that have not ended, and counts one failure if the command
+// failed and no test did.
 func (c *collector) finish(status int) {
 	for _, p := range c.packages {
 		if !p.done {
@@ -276,7 +278,7 @@ func (c *collector) indent(output []string) {
 	}
 }
 
-// reason is what a skipped test said, on one line.
+// reason returns the output of a skipped test on one line.
 func (c *collector) reason(output []string) string {
 	var said []string
 	for line := range strings.Lines(strings.Join(output, "")) {

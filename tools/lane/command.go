@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// limits say when something hangs. Zero means never.
+// limits are the times after which something is taken to hang. Zero means never.
 type limits struct {
-	test  time.Duration // one test
-	lane  time.Duration // the whole command
-	grace time.Duration // what is asked where it hangs may take to answer
+	test  time.Duration // of one test
+	lane  time.Duration // of the whole command
+	grace time.Duration // from SIGQUIT until a process is killed
 }
 
-// sample is how often the running tests are looked at.
+// sample is how often the running tests are checked.
 const sample = 200 * time.Millisecond
 
 // command is a running command.
@@ -30,17 +30,17 @@ type command struct {
 
 	limits  limits
 	cmd     *exec.Cmd
-	lines   <-chan string    // of its standard output, closed at its end
-	exited  chan error       // how it ended, after the last line
-	signals chan os.Signal   // what is sent to lane itself
+	lines   <-chan string    // its standard output; closed at the end
+	exited  chan error       // the result of Wait, after the last line
+	signals chan os.Signal   // signals to lane itself
 	ending  bool             // end was called
 	work    sync.WaitGroup   // the goroutines that end processes
-	gone    chan struct{}    // endAll has done what it can
-	giveUp  <-chan time.Time // on the command; nil until gone
+	gone    chan struct{}    // endAll has returned
+	giveUp  <-chan time.Time // when lane stops waiting for the command; nil until gone
 }
 
-// runCommand runs argv to its end, feeds the lines of its standard output to parse,
-// and returns its exit status. adopter is what adoptOrphans returned.
+// runCommand runs argv to its end, calls parse with each line of its standard output, and
+// returns its exit status. adopter is the result of adoptOrphans.
 func runCommand(c *collector, parse func(string), l limits, adopter int, name string, argv []string) (int, error) {
 	r := command{
 		collector: c, family: family{adopter: adopter}, limits: l,
@@ -54,23 +54,23 @@ func runCommand(c *collector, parse func(string), l limits, adopter int, name st
 	if err != nil {
 		return 2, err
 	}
-	// A terminal's interrupt goes to the command as well: let it end first, so
-	// that its last words are shown. Caught, not ignored, because a child
-	// inherits what is ignored.
+	// A terminal sends its interrupt to the command too: lane waits for the command to
+	// end, so that it prints the last output. It catches the signal instead of ignoring
+	// it because a child would inherit the latter.
 	signal.Notify(r.signals, os.Interrupt, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGCHLD)
 	defer signal.Stop(r.signals)
 	if err := r.cmd.Start(); err != nil {
 		return 2, err
 	}
-	root, _ := processOf(r.cmd.Process.Pid) // it is there: nobody waits for it yet
+	root, _ := processOf(r.cmd.Process.Pid) // it exists, because Wait has not been called
 	r.root = root.id
 	r.lines = readLines(stdout)
 	return r.follow(parse)
 }
 
-// follow does everything in one goroutine, which alone touches the collector. The
-// ending of processes takes time, in which they print; that is for goroutines
-// that look at processes only.
+// follow reads the command's output until it ends and enforces the limits. Only this
+// goroutine uses the collector. To end processes takes time, during which they print, so
+// other goroutines do that; they use the family only.
 func (r *command) follow(parse func(string)) (int, error) {
 	ticks := time.NewTicker(sample)
 	defer ticks.Stop()
@@ -87,15 +87,16 @@ func (r *command) follow(parse func(string)) (int, error) {
 				continue
 			}
 			r.lines = nil
-			// Only now: Wait closes the pipe.
+			// Wait closes the pipe, so it must not be called before the last line.
 			go func() { r.exited <- r.cmd.Wait() }()
 		case err := <-r.exited:
-			// What ends processes is not cut short: some may have outlived the command.
+			// Some processes may have outlived the command: let these goroutines end
+			// them.
 			r.work.Wait()
 			return exitStatus(err)
 		case now := <-ticks.C:
-			// A longer time is one in which lane itself could not run. That says
-			// nothing of the tests.
+			// If more time has passed, lane itself could not run. The tests are not
+			// charged for that.
 			dt := min(now.Sub(last), 5*sample)
 			last = now
 			for _, pkg := range r.overdue(dt, r.limits.test) {
@@ -120,12 +121,12 @@ func (r *command) follow(parse func(string)) (int, error) {
 	}
 }
 
-// end ends the command, in the background. A second call is for less grace.
+// end ends the command, in the background. A second call can shorten the grace.
 func (r *command) end(why string, grace time.Duration) {
 	if !r.ending {
 		r.ending = true
 		r.cutOff(why)
-		fmt.Fprintln(r.out, "      What runs, by number, state and where the kernel holds it:")
+		fmt.Fprintln(r.out, "      What runs: process number, state, kernel function that it waits in, command line")
 		for _, p := range r.members() {
 			fmt.Fprintln(r.out, "     ", p)
 		}
@@ -136,7 +137,8 @@ func (r *command) end(why string, grace time.Duration) {
 	})
 }
 
-// readLines reads lines, with their ends, until r ends.
+// readLines returns a channel of the lines of r, with their newlines. It closes the
+// channel at the end of r.
 func readLines(r io.Reader) <-chan string {
 	lines := make(chan string)
 	go func() {
@@ -155,8 +157,8 @@ func readLines(r io.Reader) <-chan string {
 	return lines
 }
 
-// exitStatus turns the outcome of a command into its exit status; a command
-// that a signal ended gets 1.
+// exitStatus returns the exit status in the error of Wait, 1 if a signal ended the
+// command.
 func exitStatus(err error) (int, error) {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {

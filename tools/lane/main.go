@@ -1,23 +1,24 @@
-// Command lane runs the tests of one lane and reports on them.
+// Command lane runs the tests of one lane and reports on them. A lane is a set of tests
+// that run in one place: see the targets test-... of the Makefile, which run it through
+// scripts/lane.
 //
-//	lane [FLAGS] NAME -- go test -json ...  run go test, count its tests
+//	lane [FLAGS] NAME -- go test -json ...  run go test and count its tests
 //	lane [FLAGS] -lines NAME -- COMMAND ... run a script that prints "ok ..." and "FAIL ..." lines
-//	lane -reset                             forget what earlier runs recorded
+//	lane -reset                             remove what earlier runs recorded
 //	lane -table NAME...                     print what the named lanes recorded, and the totals
 //
-// The command runs with ZCRX_LANE=NAME. Failures are shown in full, every
-// skipped test with its reason, and one line at the end says how many tests
-// ran, failed and were skipped. The exit status is the command's, and not 0 if
-// anything failed.
+// The command runs with ZCRX_LANE=NAME. Lane prints failures in full and each skipped test
+// with its reason. Its last line says how many tests ran, failed and were skipped. Its
+// exit status is the command's, but never 0 if something failed.
 //
-// Tests are counted where something was decided: a test with subtests counts
-// only if it failed or was skipped itself. What fails outside any test (a
-// build, a panic in TestMain, a runner that cannot start) counts as one failure.
+// A test with subtests counts only if it failed or was skipped itself, its subtests
+// count by themselves. A failure outside the tests (a build, a panic in TestMain, a runner
+// that cannot start) counts as one.
 //
-// A test that runs for longer than -limit hangs: the processes of its package get
-// SIGQUIT, so that they say where, and after -grace they are killed. What they say
-// is shown with the test's name, and go test goes on with the other packages. After
-// -max the same happens to whatever runs, and then the whole command is ended.
+// A test that runs for longer than -limit is taken to hang. The processes of its package
+// get SIGQUIT, which makes them print where they are, and are killed after -grace. Lane
+// prints their output with the test's name, and go test goes on with the other packages.
+// After -max the same happens to everything that runs, and lane ends the command.
 package main
 
 import (
@@ -41,17 +42,18 @@ func main() {
 var errUsage = errors.New("usage: lane [-dir DIR] [-lines] [-skips FILE] [-limit D] [-max D] [-grace D] " +
 	"NAME -- COMMAND [ARG...] | -reset | -table NAME")
 
-// run does what args say; adopter is what adoptOrphans returned.
+// run runs lane with args and returns its exit status. adopter is the result of
+// adoptOrphans.
 func run(args []string, out io.Writer, adopter int) (int, error) {
 	flags := flag.NewFlagSet("lane", flag.ContinueOnError)
 	dir := flags.String("dir", "bin/lanes", "where the lanes' results are recorded")
 	lines := flags.Bool("lines", false, `the command prints "ok ..." and "FAIL ..." lines instead of go test's JSON`)
-	skips := flags.String("skips", "", "the file that lists the skips that are expected: any other is a failure")
+	skips := flags.String("skips", "", "a file that lists the expected skips; any other skip is a failure")
 	var l limits
-	flags.DurationVar(&l.test, "limit", 0, "how long a test may run, its subtests' time left out (0: for ever)")
+	flags.DurationVar(&l.test, "limit", 0, "how long a test may run, not counting its subtests (0: for ever)")
 	flags.DurationVar(&l.lane, "max", 0, "how long the lane may run (0: for ever)")
-	flags.DurationVar(&l.grace, "grace", 30*time.Second, "how long tests that hang may take to say where; vmrun takes 20s")
-	reset := flags.Bool("reset", false, "forget what earlier runs recorded")
+	flags.DurationVar(&l.grace, "grace", 30*time.Second, "how long tests that hang may take to print where; vmrun takes 20s")
+	reset := flags.Bool("reset", false, "remove what earlier runs recorded")
 	table := flags.Bool("table", false, "print what the named lanes recorded, and the totals")
 	if err := flags.Parse(args); err != nil {
 		return 2, errUsage
@@ -81,7 +83,7 @@ func run(args []string, out io.Writer, adopter int) (int, error) {
 	}
 	c.finish(status)
 	if c.failed > 0 && status == 0 {
-		status = 1 // a skip that is not expected, say
+		status = 1 // for instance after an unexpected skip
 	}
 	res := result{
 		Lane: args[0], Passed: c.passed, Failed: c.failed, Skipped: c.skipped,

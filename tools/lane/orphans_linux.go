@@ -7,9 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// adoptOrphans makes every descendant whose parent ends a child of this process,
-// so that none can be lost sight of. It returns this process' number, 0 if the
-// kernel refuses.
+// adoptOrphans makes this process the parent of every descendant whose own parent ends,
+// so that lane finds them all. It returns this process's number, 0 if the kernel refuses.
 func adoptOrphans() int {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 0
@@ -17,8 +16,8 @@ func adoptOrphans() int {
 	return os.Getpid()
 }
 
-// bury takes the adopted children that have ended off the list of processes, as
-// process 1 would: a test may wait for that. The command's own end is not for it.
+// bury waits for the adopted children that have ended, as process 1 would: a test may
+// poll until such a process has gone. It leaves the command itself to exec.Cmd.Wait.
 func (f family) bury() {
 	if f.adopter == 0 {
 		return

@@ -2,7 +2,8 @@
 
 package main
 
-// Without Linux's subreapers orphans are lost sight of.
+// adoptOrphans returns 0: without Linux's subreapers lane does not find orphans.
 func adoptOrphans() int { return 0 }
 
+// bury does nothing: there are no adopted children.
 func (f family) bury() {}

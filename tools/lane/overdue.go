@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// overdue adds dt to the time of whatever runs, and returns the packages in which
-// something has now run for longer than limit (0: nothing ever does). They are
-// marked as being ended, and what is said from then on is kept as their dump.
+// overdue adds dt to the time of the tests that run, and returns the packages in which a
+// test has run for longer than limit (0: no limit). It marks them as ended; what their
+// processes print from then on becomes their dump.
 //
-// The time of a test is its own: it stands still while the test is paused, and
-// while a subtest runs, which the test waits for.
+// The time of a test does not grow while the test is paused, nor while it waits for a
+// subtest that runs.
 func (c *collector) overdue(dt, limit time.Duration) []string {
 	var found []string
 	for _, p := range c.packages {
@@ -36,14 +36,14 @@ func (c *collector) overdue(dt, limit time.Duration) []string {
 			p.ended = fmt.Sprintf("none of its tests has run for %v", limit)
 		}
 		if p.ended != "" {
-			fmt.Fprintf(c.out, "lane: %s: %s: asking its processes where\n", p.name, p.ended)
+			fmt.Fprintf(c.out, "lane: %s: %s: sending its processes SIGQUIT\n", p.name, p.ended)
 			found = append(found, p.name)
 		}
 	}
 	return found
 }
 
-// cutOff marks all packages as being ended, and what runs in them as hung.
+// cutOff marks all packages as ended, and the tests that run in them as hung.
 func (c *collector) cutOff(why string) {
 	for _, p := range c.packages {
 		if p.done || p.ended != "" {
@@ -58,10 +58,10 @@ func (c *collector) cutOff(why string) {
 	fmt.Fprintf(c.out, "FAIL  %s\n", why)
 }
 
-// running returns the tests that run by themselves now.
+// running returns the tests that run now and do not wait for a subtest.
 func (p *pkg) running() []*test {
-	waits := make(map[string]bool) // for subtests that run
-	holds := make(map[string]bool) // subtests that are paused
+	waits := make(map[string]bool) // tests with a subtest that runs
+	holds := make(map[string]bool) // tests with a subtest that is paused
 	for _, t := range p.order {
 		if t.result != "" || t.over {
 			continue
@@ -82,16 +82,16 @@ func (p *pkg) running() []*test {
 			alone = alone || !holds[t.name]
 		}
 	}
-	// One whose subtests are paused may just wait for them, and they for those
-	// that take up -parallel now. When nothing else runs, it is its own doing.
+	// A test with paused subtests may wait for them, and they for other tests, because
+	// -parallel limits how many run. If no other test runs, it is the one that hangs.
 	if alone {
 		found = slices.DeleteFunc(found, func(t *test) bool { return holds[t.name] })
 	}
 	return found
 }
 
-// reports tells whether a test's output is the line about its end.
-func reports(output, name string) bool {
+// isResult reports whether output is the line with the result of the test.
+func isResult(output, name string) bool {
 	line := strings.TrimLeft(output, " ")
 	for _, word := range []string{"PASS", "FAIL", "SKIP"} {
 		if strings.HasPrefix(line, "--- "+word+": "+name+" (") {

@@ -17,17 +17,17 @@ type process struct {
 	state byte // R, S, D, Z and so on: proc(5)
 }
 
-// id is what a process is told by: its number alone may be given to another one
-// after its end.
+// id identifies a process. Its number alone does not, because the kernel may give it to
+// another process later.
 type id struct {
 	pid   int
 	start uint64 // clock ticks after the boot
 }
 
-// alive tells whether the process can still do anything.
+// alive reports whether the process has not ended.
 func (p process) alive() bool { return p.state != 'Z' && p.state != 'X' }
 
-// processOf returns the process with a number.
+// processOf returns the process with that number, and false if there is none.
 func processOf(pid int) (process, bool) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -55,7 +55,8 @@ func processes() map[int]process {
 	return all
 }
 
-// parseStat reads /proc/PID/stat. The name, in parentheses, may contain anything.
+// parseStat parses /proc/PID/stat. The program's name in it, in parentheses, may contain
+// any character.
 func parseStat(text string) (process, bool) {
 	var p process
 	number, _, _ := strings.Cut(text, " ")
@@ -71,11 +72,11 @@ func parseStat(text string) (process, bool) {
 	return p, errs == [3]error{}
 }
 
-// family is the command that lane started and everything that descends from it.
+// family is the command that lane started with all its descendants.
 type family struct {
 	root id // the command
-	// adopter is lane's own number if orphans of the family become its children
-	// (adoptOrphans), else 0. It has no other children than those and the command.
+	// adopter is lane's own process number if orphans of the family become its children
+	// (adoptOrphans), else 0. Lane has no other children than these and the command.
 	adopter int
 }
 
@@ -103,8 +104,8 @@ func (f family) members() []process {
 	return slices.DeleteFunc(found, func(p process) bool { return !p.alive() })
 }
 
-// tests returns the members that run the tests of a package, or of any if pkg is
-// empty: test binaries, and what go test -exec puts in front of them.
+// tests returns the members that run the tests of a package, or of all packages if pkg is
+// empty: test binaries, and the programs that go test -exec runs them with.
 func (f family) tests(pkg string) []process {
 	return slices.DeleteFunc(f.members(), func(p process) bool {
 		binaries := testBinaries(arguments(p.pid))
@@ -114,8 +115,8 @@ func (f family) tests(pkg string) []process {
 	})
 }
 
-// testBinaries returns the paths in the command line of what runs a test binary.
-// What only builds one has no flags that begin with -test.
+// testBinaries returns the test binaries in a command line that runs tests. Commands that
+// build a test binary have no flag that begins with -test.
 func testBinaries(args []string) []string {
 	if !slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "-test.") }) {
 		return nil
@@ -123,9 +124,9 @@ func testBinaries(args []string) []string {
 	return slices.DeleteFunc(args, func(arg string) bool { return !strings.HasSuffix(arg, ".test") })
 }
 
-// testsPackage tells whether a test binary is the one of a package. Next to it
-// go test keeps the main function that it made up, which names the package.
-// Without that file the names must do, which two packages may share.
+// testsPackage reports whether a test binary is that of a package. go test keeps the main
+// function that it generated beside the binary, and that names the package. Without it,
+// only the base names are compared, which two packages may share.
 func testsPackage(binary, pkg string) bool {
 	source, err := os.ReadFile(filepath.Join(filepath.Dir(binary), "_testmain.go"))
 	if err != nil {
@@ -142,9 +143,9 @@ func arguments(pid int) []string {
 	return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
 }
 
-// signal sends s to exactly this process. The handle is of whatever has the
-// number now; if the number still belongs to this process after that, it did all
-// the time, and so does the handle.
+// signal sends s to this process, never to another one that has got its number. The handle
+// is of the process that has the number when it is opened. If this process still has the
+// number after that, the handle is its own.
 func (p process) signal(s syscall.Signal) {
 	handle, err := os.FindProcess(p.pid)
 	if err != nil {
@@ -156,9 +157,10 @@ func (p process) signal(s syscall.Signal) {
 	}
 }
 
-// String is a line of a list: number, state and command line.
+// String returns number, state, the kernel function that the process waits in, and the
+// beginning of its command line.
 func (p process) String() string {
-	const width = 150 // QEMU's line has a thousand
+	const width = 150 // QEMU's command line has a thousand bytes
 	line := strings.Join(arguments(p.pid), " ")
 	if len(line) > width {
 		line = line[:width] + "..."

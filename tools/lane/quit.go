@@ -5,30 +5,30 @@ import (
 	"time"
 )
 
-// Pauses of ending processes.
+// Times for processes to end.
 const (
-	// look is how often the processes are looked at while they end.
+	// look is how often lane checks whether they have ended.
 	look = 100 * time.Millisecond
-	// relay is what go test and scripts get to print what the tests said last.
+	// relay is how long go test and scripts may take to print the tests' last output.
 	relay = 2 * time.Second
-	// tidy is what they get to remove their temporary files.
+	// tidy is how long they may take to remove their temporary files after SIGTERM.
 	tidy = 2 * time.Second
-	// death is what a killed process gets to go: more only helps one that the
-	// kernel does not let go.
+	// death is how long a killed process may take to end. One that takes longer is
+	// stuck in the kernel.
 	death = 5 * time.Second
 )
 
-// quitTests asks the tests of a package where they hang: SIGQUIT makes a Go
-// program print its goroutines and end, and vmrun ask the guest. What does not
-// end within grace is killed, and so is what it started. It returns whether
-// there were any.
+// quitTests sends SIGQUIT to the tests of a package. A Go program then prints its
+// goroutines and ends, and vmrun has the guest print where it hangs. After grace, quitTests
+// kills the tests that still run and everything that they started. It reports whether
+// there were any tests.
 func (f family) quitTests(pkg string, grace time.Duration) bool {
 	tests := f.tests(pkg)
 	end := newEnding(f)
 	for _, p := range tests {
 		end.follow(p)
 	}
-	end.look() // before the first of them can leave its children
+	end.look() // while the children still have their parents
 	for _, p := range tests {
 		p.signal(syscall.SIGQUIT)
 	}
@@ -39,8 +39,8 @@ func (f family) quitTests(pkg string, grace time.Duration) bool {
 	return len(tests) > 0
 }
 
-// endAll does that to all tests, and then ends the whole family. With no grace
-// nobody is asked.
+// endAll calls quitTests for all packages, unless grace is 0, and then ends the whole
+// family with SIGTERM and SIGKILL.
 func (f family) endAll(grace time.Duration) {
 	if grace > 0 && f.quitTests("", grace) {
 		time.Sleep(relay)
@@ -54,8 +54,8 @@ func (f family) endAll(grace time.Duration) {
 	killAll(f.members)
 }
 
-// killAll kills until nothing is left: between a look and a signal a process may
-// start another.
+// killAll kills the processes that left returns until there are none, for up to death. It
+// repeats because a process may start another before its signal arrives.
 func killAll(left func() []process) {
 	for start := time.Now(); time.Since(start) < death; time.Sleep(look / 10) {
 		now := left()
@@ -68,7 +68,7 @@ func killAll(left func() []process) {
 	}
 }
 
-// ending is a part of a family that is being ended.
+// ending is the part of a family that quitTests ends: some processes and what they start.
 type ending struct {
 	family family
 	known  map[id]bool
@@ -78,8 +78,8 @@ func newEnding(f family) *ending { return &ending{family: f, known: make(map[id]
 
 func (e *ending) follow(p process) { e.known[p.id] = true }
 
-// look returns the members of the part that are alive. It learns of new children
-// while their parents live: an orphan's descent cannot be seen any more.
+// look returns the living processes of the part. It must be called often, because it
+// recognises a new process by its parent, which an orphan has lost.
 func (e *ending) look() []process {
 	var part []process
 	ids := make(map[int]id)

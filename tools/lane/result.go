@@ -11,7 +11,7 @@ import (
 	"text/tabwriter"
 )
 
-// result is what one run of a lane came to.
+// result is the result of one run of a lane.
 type result struct {
 	Lane    string  `json:"lane"`
 	Passed  int     `json:"passed"`
@@ -21,7 +21,7 @@ type result struct {
 	Status  int     `json:"status"` // the command's exit status
 }
 
-// String is the lane's one line.
+// String returns the line that a run ends with.
 func (r result) String() string {
 	return fmt.Sprintf("lane %s: %d ran, %d failed, %d skipped", r.Lane, r.Passed+r.Failed, r.Failed, r.Skipped)
 }
@@ -49,9 +49,8 @@ func readResult(dir, lane string) (result, error) {
 	return r, nil
 }
 
-// printTable prints a row per lane and the totals on a line of their own. Its
-// status is 1 if any lane failed. A lane that recorded nothing never got as far
-// as its tests; that is a failure too.
+// printTable prints a row for each lane, and the totals on a line of their own. It returns
+// status 1 if any lane failed, or has recorded nothing because it did not reach its end.
 func printTable(out io.Writer, dir string, lanes []string) (int, error) {
 	status := 0
 	var total result

@@ -8,12 +8,13 @@ import (
 	"strings"
 )
 
-// comment stands alone or after a blank: the names of tests have a # inside.
+// comment matches a comment at the beginning of a line or after a blank. A # without a
+// blank before it is part of a test's name.
 var comment = regexp.MustCompile(`(^|\s)#.*`)
 
-// readSkips returns which tests a lane may skip. The file has one line for each:
-// the lane, and a regular expression that matches the whole name, package and
-// test. A "#" after a blank starts a comment. Without a file every skip is allowed.
+// readSkips returns a function that reports whether a lane may skip a test. Each line of
+// the file has a lane and a regular expression that matches the whole name of a test, with
+// its package. A "#" after a blank starts a comment. Without a file every skip is allowed.
 func readSkips(file, lane string) (func(test string) bool, error) {
 	if file == "" {
 		return func(string) bool { return true }, nil

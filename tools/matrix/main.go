@@ -1,12 +1,13 @@
-// Command matrix runs the library on every kernel series that it supports, in
-// every situation that users run it in, and makes docs/kernels.md of the answers.
+// Command matrix runs the library on each kernel series that it supports, in several
+// situations (as root, as an ordinary user, under seccomp), and writes the results to
+// docs/kernels.md.
 //
-//	matrix -vmrun bin/vmrun -test matrix.test -doc docs/kernels.md [-timeout 2m] [-check] [SERIES...]
+//	matrix [-vmrun bin/vmrun] [-test bin/matrix.test] [-doc docs/kernels.md] [-timeout 2m] [-parallel 2] [-check] [SERIES...]
 //
-// One line is printed per kernel and situation: "ok" if the answers were as the
-// kernel's number and the situation demand. With -check the document is not
-// written: it fails if it says something else than this run. Exact versions do
-// not count there, for patch releases come and go.
+// It prints a line for each kernel and situation: "ok" if the results are those that the
+// kernel's version and the situation call for. With -check it does not write the document,
+// and fails if the document differs from this run. Patch releases are not compared, because
+// the archive replaces them.
 package main
 
 import (
@@ -27,7 +28,7 @@ import (
 	"github.com/zcrx-go/zcrx/tools/matrix/answers"
 )
 
-// supported are the series that Debian carries side by side.
+// supported are the series that Debian's archive has, all at the same time.
 var supported = []string{"6.1", "6.12", "6.16", "6.17", "6.18", "6.19", "7.0", "7.1", "7.2", "7.3"}
 
 func main() {
@@ -43,8 +44,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	test := flags.String("test", "bin/matrix.test", "the test that runs on it, statically linked, with the tag matrix")
 	doc := flags.String("doc", "docs/kernels.md", "the document")
 	check := flags.Bool("check", false, "compare the document instead of writing it")
-	// A boot takes seconds; some hundred tests under emulation half a minute.
-	timeout := flags.Duration("timeout", 2*time.Minute, "how long one kernel may take; then it is asked where it hangs")
+	// A boot takes seconds, and the tests on one kernel half a minute under emulation.
+	timeout := flags.Duration("timeout", 2*time.Minute, "how long one kernel may take; after that it prints where it hangs")
 	parallel := flags.Int("parallel", 2, "how many kernels run at the same time")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -59,11 +60,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return settle(*doc, render(series, kernels), *check, out)
+	return writeOrCheck(*doc, render(series, kernels), *check, out)
 }
 
-// settle writes the document, or holds it against the run.
-func settle(doc, now string, check bool, out io.Writer) error {
+// writeOrCheck writes now to the document or, with check, compares the document with it.
+func writeOrCheck(doc, now string, check bool, out io.Writer) error {
 	if !check {
 		return os.WriteFile(doc, []byte(now), 0o644)
 	}
@@ -72,15 +73,15 @@ func settle(doc, now string, check bool, out io.Writer) error {
 		return err
 	}
 	if withoutVersions(string(committed)) != withoutVersions(now) {
-		fmt.Fprintf(out, "FAIL  %s says something else than this run, which says:\n%s\n", doc, now)
+		fmt.Fprintf(out, "FAIL  %s differs from this run, which gives:\n%s\n", doc, now)
 		return fmt.Errorf("%s is out of date: run make test-matrix-update", doc)
 	}
-	fmt.Fprintf(out, "ok    %s says what this run says\n", doc)
+	fmt.Fprintf(out, "ok    %s agrees with this run\n", doc)
 	return nil
 }
 
-// bootAll runs every series, some at a time, and reports on each. All run, also
-// after a failure: one run tells everything.
+// bootAll boots each series, at most parallel at a time, and prints the results. It boots
+// the others also after one has failed.
 func bootAll(ctx context.Context, series []string, parallel int, out io.Writer,
 	boot func(context.Context, string) (answers.Kernel, string, error)) ([]answers.Kernel, error) {
 	kernels, errs := make([]answers.Kernel, len(series)), make([]error, len(series))
@@ -97,7 +98,7 @@ func bootAll(ctx context.Context, series []string, parallel int, out io.Writer,
 			defer printing.Unlock()
 			if err != nil {
 				fmt.Fprintf(out, "FAIL  Linux %s: %v\n", s, err)
-				for line := range strings.Lines(log) { // set in, for its "FAIL" is no check of ours
+				for line := range strings.Lines(log) { // indented, so that lane does not count a "FAIL" in it
 					fmt.Fprint(out, "      ", strings.TrimSuffix(line, "\n"), "\n")
 				}
 				return
@@ -111,7 +112,7 @@ func bootAll(ctx context.Context, series []string, parallel int, out io.Writer,
 	return kernels, errors.Join(errs...)
 }
 
-// boot runs the test on one kernel and takes its answers.
+// boot runs the test on one kernel and returns its results and its console.
 func boot(ctx context.Context, vmrun, test, series string, timeout time.Duration) (k answers.Kernel, log string, err error) {
 	dir, err := os.MkdirTemp("", "zcrx-matrix-")
 	if err != nil {

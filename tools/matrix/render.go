@@ -12,19 +12,18 @@ import (
 
 const preface = `# Kernels
 
-What zcrx can do on which kernel, as the kernels answered. Made by
-` + "`make test-matrix-update`" + `, which boots each kernel in a virtual machine and runs
-the library there; ` + "`make test-matrix`" + ` fails if a run says something else. Do not
-edit.
+What zcrx can do on each kernel. ` + "`make test-matrix-update`" + ` writes this page: it boots each
+kernel in a virtual machine and runs the library there. ` + "`make test-matrix`" + ` fails if the page
+differs from a run. Do not edit it.
 
-A cell is "yes", or the layer in which the feature is missing: *kernel* (too old, or
-built without it), *sandbox* (seccomp, a security module or
-` + "`kernel.io_uring_disabled`" + `), *privilege* (a capability or a limit), *device* (the
-network interface). The virtual machines have no interface that can do zero copy, so
-registering a pool on ` + "`lo`" + ` ends at the device at best.
+A cell is "yes", or the layer in which the feature is missing: *kernel* (too old, or built without
+it), *sandbox* (seccomp, a security module or ` + "`kernel.io_uring_disabled`" + `), *privilege* (a
+capability or a limit), *device* (the network interface), or "–" if the kernel does not have the
+situation. The virtual machines have no interface that can do zero copy, so the best result of
+registering a pool on ` + "`lo`" + ` is *device*.
 `
 
-// render makes the document.
+// render returns the text of the document.
 func render(series []string, kernels []answers.Kernel) string {
 	var b strings.Builder
 	b.WriteString(preface)
@@ -45,7 +44,7 @@ func render(series []string, kernels []answers.Kernel) string {
 					return &k.Situations[i]
 				}
 			}
-			return nil // the kernel does not know the situation
+			return nil // the kernel does not have the situation
 		}
 		table(&b, "feature", series, kernels, func(k answers.Kernel) map[string]string {
 			if a := of(k); a != nil {
@@ -63,7 +62,7 @@ func render(series []string, kernels []answers.Kernel) string {
 	return b.String()
 }
 
-// situations lists those of all kernels, in the order of the newest.
+// situations returns the situations of all kernels, in the order of the newest.
 func situations(kernels []answers.Kernel) []string {
 	var names []string
 	for _, k := range slices.Backward(kernels) {
@@ -76,8 +75,8 @@ func situations(kernels []answers.Kernel) []string {
 	return names
 }
 
-// table writes one row for every name that any kernel answered. Rows whose
-// answers are the same are put together.
+// table writes a row for each name for which a kernel has a result. Names with the same
+// results share a row.
 func table(b *strings.Builder, what string, series []string, kernels []answers.Kernel, of func(answers.Kernel) map[string]string) {
 	fmt.Fprintf(b, "\n| %s | %s |\n|---|%s\n", what, strings.Join(series, " | "), strings.Repeat("---|", len(series)))
 	names := map[string]bool{}
@@ -86,7 +85,7 @@ func table(b *strings.Builder, what string, series []string, kernels []answers.K
 			names[name] = true
 		}
 	}
-	rows := map[string][]string{} // names by their answers
+	rows := map[string][]string{} // names by their results
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		var cells []string
 		for _, k := range kernels {
@@ -111,5 +110,5 @@ func cell(answered map[string]string, name string) string {
 
 var version = regexp.MustCompile(`\b(\d+\.\d+)\.\d+\S*`)
 
-// withoutVersions leaves the series of every exact kernel version.
+// withoutVersions reduces each exact kernel version to its series.
 func withoutVersions(doc string) string { return version.ReplaceAllString(doc, "$1") }

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// command prepares a run of vmrun on the boot tests' program.
+// command returns a command that runs the boot tests' program under vmrun.
 func command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	return exec.Command(build(t, "."), args...)

@@ -1,22 +1,22 @@
 //go:build linux
 
-// Vmrun runs a static program on a Debian kernel of choice in a virtual machine
-// and exits with the program's status.
+// Vmrun runs a statically linked program on a Debian kernel in a virtual machine and exits
+// with the program's status.
 //
 //	vmrun [FLAGS] PROGRAM [ARGUMENTS...]
 //	go test -exec "vmrun --kernel 6.18" ./...
 //
-// It must be built with CGO_ENABLED=0: it is the guest's init as well. Every
-// flag has an environment variable (vmrun -h), so that go test -exec vmrun can
-// be steered. A folder testdata of the working directory goes into the guest,
-// and profiles that a test binary is told to write come back.
+// It must be built with CGO_ENABLED=0, because it is also the guest's init. Each flag has an
+// environment variable (see vmrun -h), for use with go test -exec vmrun. If the working
+// directory has a folder testdata, it is copied into the guest. Profiles that a test binary
+// writes are copied back.
 //
-// After the timeout and on SIGQUIT the guest is first asked where the program hangs:
-// what each thread waits for in the kernel, the blocked tasks, and the goroutines
-// of a Go program go to standard error. That takes 20 s at most.
+// After the timeout and on SIGQUIT, the guest first writes to standard error where the
+// program hangs: what each thread waits for in the kernel, the blocked tasks, and the
+// goroutines of a Go program. That takes 20 s at most.
 //
-// Exit status: the program's; 128 plus the signal's number if a signal ended
-// the program or vmrun; 124 after the timeout; 125 if vmrun or the guest failed.
+// Exit status: the program's; 128 plus the signal's number if a signal ended the program or
+// vmrun; 124 after the timeout; 125 if vmrun or the guest failed.
 package main
 
 import (
@@ -60,7 +60,7 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 	var status int
 	switch {
 	case o.fetchOnly || o.printPackage:
-		signal.Reset(syscall.SIGQUIT) // there is no guest to ask: print our goroutines
+		signal.Reset(syscall.SIGQUIT) // no guest: let the Go runtime print this program's goroutines
 		err = fetch(ctx, o, stdout)
 	default:
 		o.config.Stdout, o.config.Stderr = stdout, stderr
@@ -108,9 +108,8 @@ type caughtSignal struct{ syscall.Signal }
 
 func (s caughtSignal) Error() string { return "signal: " + s.String() }
 
-// withSignals returns a context that the signals which end a program cancel, and a
-// channel that SIGQUIT closes. Go test sends that one to a test that takes too long,
-// and so do the lanes of this project.
+// withSignals returns a context that SIGINT, SIGTERM and SIGHUP cancel, and a channel that
+// SIGQUIT closes. go test sends SIGQUIT to a test that takes too long, and so does tools/lane.
 func withSignals(parent context.Context) (context.Context, <-chan struct{}, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	quit := make(chan struct{})
@@ -140,7 +139,7 @@ func withSignals(parent context.Context) (context.Context, <-chan struct{}, func
 	}
 }
 
-// prefixed marks remarks as vmrun's own.
+// prefixed writes "vmrun: " before each notice.
 type prefixed struct{ w io.Writer }
 
 func (p prefixed) Write(b []byte) (int, error) {

@@ -32,13 +32,14 @@ Runs a statically linked program on a Debian kernel in a virtual machine and
 exits with its status (124: timeout, 125: vmrun or the guest failed, 128 and more:
 a signal ended the program or vmrun).
 
-After the timeout and on SIGQUIT the guest first tells where the program hangs, on
-standard error: what each thread waits for in the kernel, the blocked tasks, and
-the goroutines of a Go program. SIGINT and SIGTERM end it at once.
+After the timeout and on SIGQUIT, the guest first prints on standard error where the
+program hangs: what each thread waits for in the kernel, the blocked tasks, and the
+goroutines of a Go program. SIGINT and SIGTERM end it at once.
 
-An environment variable VMRUN_KERNEL, VMRUN_TCG_THREAD and so on stands for each
-flag; a flag wins over it. In the variable of a flag that can be given several
-times semicolons separate, and the flags' values come after those.
+Each flag can also be set by an environment variable: VMRUN_KERNEL for --kernel,
+VMRUN_TCG_THREAD for --tcg-thread and so on. A flag overrides its variable. The variable
+of a flag that is repeatable may have several values with semicolons between them; values
+of the flag are added after these.
 
 Flags:
 `
@@ -59,19 +60,19 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	flags.BoolVar(&c.Update, "update", false, "look for a newer patch release than the cached one")
 	flags.StringVar(&c.Memory, "memory", vm.DefaultMemory, "`SIZE` of the guest's memory")
 	flags.IntVar(&c.CPUs, "cpus", vm.DefaultCPUs, "`NUMBER` of the guest's processors")
-	flags.DurationVar(&c.Timeout, "timeout", vm.DefaultTimeout, "ask the guest where it hangs after this `DURATION`, and end it")
+	flags.DurationVar(&c.Timeout, "timeout", vm.DefaultTimeout, "end the guest after this `DURATION`, and print where it hangs")
 	flags.StringVar((*string)(&c.Accel), "accel", string(vm.AccelAuto), "`HOW` to run: auto, kvm or tcg")
 	flags.StringVar((*string)(&c.TCGThread), "tcg-thread", string(vm.TCGThreadAuto), "`HOW` to use threads under tcg: auto, multi or single; auto is multi from QEMU 8.1 on")
 	flags.StringVar(&c.Append, "append", "", "more kernel `PARAMETERS`")
 	flags.IntVar(&c.UID, "user", 0, "run the program as this user and group `ID`")
-	flags.StringVar(&out, "out", "", "bring the guest's folder /out back into the folder `DIR`")
+	flags.StringVar(&out, "out", "", "copy the guest's folder /out to the folder `DIR` at the end")
 	flags.BoolVar(&o.quiet, "quiet", false, "hide the kernel's console unless the guest fails")
-	flags.BoolVar(&o.fetchOnly, "fetch-only", false, "fetch the kernel, print what it is and where, and exit")
+	flags.BoolVar(&o.fetchOnly, "fetch-only", false, "fetch the kernel, print its version and its files, and exit")
 	flags.BoolVar(&o.printPackage, "print-package", false, "fetch the kernel, print the path of its package, and exit")
 	many := map[string]*[]string{"env": &l.env, "file": &l.files, "sysctl": &l.sysctls, "module": &l.modules}
 	help := map[string]string{
-		"env":    "set the program's environment variable `KEY=VALUE`, or KEY with its value here (repeatable)",
-		"file":   "put a file or folder `HOST[:GUEST]` into the guest, by default into its working directory (repeatable)",
+		"env":    "set the program's environment variable `KEY=VALUE`; KEY alone takes the value from vmrun's environment (repeatable)",
+		"file":   "copy a file or folder `HOST[:GUEST]` into the guest, by default into the program's working directory (repeatable)",
 		"sysctl": "set `KEY=VALUE` before the program runs (repeatable)",
 		"module": "load the kernel module `FILE` before the program runs (repeatable)",
 	}
@@ -95,7 +96,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	return o, err
 }
 
-// fromEnvironment sets the flags that have a variable.
+// fromEnvironment sets the flags whose variables are set.
 func fromEnvironment(flags *flag.FlagSet, many map[string]*[]string, getenv func(string) string) (err error) {
 	flags.VisitAll(func(f *flag.Flag) {
 		variable := "VMRUN_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
@@ -116,7 +117,7 @@ func fromEnvironment(flags *flag.FlagSet, many map[string]*[]string, getenv func
 	return err
 }
 
-// complete turns what was read into a configuration.
+// complete fills in o.config from the parsed flags and arguments.
 func complete(o *options, l lists, out string, args []string, getenv func(string) string) error {
 	c := &o.config
 	if len(args) == 0 {
@@ -147,7 +148,7 @@ func complete(o *options, l lists, out string, args []string, getenv func(string
 	return nil
 }
 
-// splitFile reads HOST[:GUEST]. A colon in HOST needs GUEST to be given.
+// splitFile parses HOST[:GUEST]. If HOST contains a colon, GUEST must be given.
 func splitFile(value string) vm.File {
 	i := strings.LastIndexByte(value, ':')
 	if i < 0 {
@@ -156,8 +157,8 @@ func splitFile(value string) vm.File {
 	return vm.File{Host: value[:i], Guest: value[i+1:]}
 }
 
-// testOutputs returns the files that a Go test binary is told to write: they
-// are written to the same path in the guest and then come back.
+// testOutputs returns the files that the flags of a Go test binary name for writing. The
+// program writes them to the same paths in the guest.
 func testOutputs(args []string) []vm.Output {
 	values := make(map[string]string)
 	for _, arg := range args {

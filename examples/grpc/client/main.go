@@ -1,5 +1,5 @@
-// Command client asks a gRPC server for its health, over the library's connections: once, and
-// then by a stream until it serves no more.
+// Command client is a gRPC client over the library's connections. It asks a server's health
+// service for a status, and then watches the status until it is no longer SERVING.
 package main
 
 import (

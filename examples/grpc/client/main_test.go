@@ -13,7 +13,7 @@ import (
 	"github.com/zcrx-go/zcrx/examples/internal/exampletest"
 )
 
-// shuttingDown takes the service down as soon as somebody watches it.
+// shuttingDown is a health server that shuts down at the first Watch.
 type shuttingDown struct{ *health.Server }
 
 func (s shuttingDown) Watch(in *grpc_health_v1.HealthCheckRequest, stream grpc_health_v1.Health_WatchServer) error {

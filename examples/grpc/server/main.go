@@ -1,5 +1,4 @@
-// Command server is a gRPC server over the library's connections. It offers gRPC's own
-// health service.
+// Command server is a gRPC server over the library's connections, with gRPC's health service.
 package main
 
 import (
@@ -47,7 +46,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	server := grpc.NewServer()
 	grpc_health_v1.RegisterHealthServer(server, status)
 	defer context.AfterFunc(ctx, func() {
-		status.Shutdown() // ends what watches
+		status.Shutdown() // ends the Watch calls, for which GracefulStop would wait
 		server.GracefulStop()
 	})()
 	return server.Serve(ln) // closes ln

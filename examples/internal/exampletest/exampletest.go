@@ -1,4 +1,4 @@
-// Package exampletest runs the examples in their tests.
+// Package exampletest runs the examples in their tests: Serve runs a server, Do a client.
 package exampletest
 
 import (
@@ -14,12 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Run is an example without its main.
+// Run is the run function of an example, which its main calls.
 type Run func(ctx context.Context, args []string, out io.Writer) error
 
-// Serve starts a server on a free port, in mode provided, with further arguments,
-// and returns its address. With the test it is told to end, and must do so without
-// an error.
+// Serve starts a server on a free port, in mode provided and with the additional arguments,
+// and returns its address. At the end of the test it cancels the server's context; the server
+// must then return without an error.
 func Serve(t *testing.T, run Run, args ...string) (address string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -37,8 +37,8 @@ func Serve(t *testing.T, run Run, args ...string) (address string) {
 		require.NoError(t, <-ended)
 	}
 	found := regexp.MustCompile(`^listening on (\S+), mode provided\n$`).FindStringSubmatch(first)
-	require.Len(t, found, 2, "it says %q", first)
-	go func() { _, _ = io.Copy(io.Discard, lines) }() // ends with the pipe
+	require.Len(t, found, 2, "the first line is %q", first)
+	go func() { _, _ = io.Copy(io.Discard, lines) }() // until run has returned
 	t.Cleanup(func() {
 		cancel()
 		assert.NoError(t, <-ended)
@@ -46,7 +46,7 @@ func Serve(t *testing.T, run Run, args ...string) (address string) {
 	return found[1]
 }
 
-// Do runs a client in mode provided, with further arguments, and returns what it
+// Do runs a client in mode provided, with the additional arguments, and returns what it
 // prints.
 func Do(t *testing.T, run Run, args ...string) string {
 	t.Helper()
@@ -55,7 +55,7 @@ func Do(t *testing.T, run Run, args ...string) string {
 	return out.String()
 }
 
-// Bytes is n bytes without a pattern.
+// Bytes returns n random bytes, the same in each call.
 func Bytes(n int) []byte {
 	p := make([]byte, n)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(p) // never fails

@@ -1,4 +1,4 @@
-// Package options is the flags that the examples have in common.
+// Package options has the flags that all examples have. Engine adds them to a FlagSet.
 package options
 
 import (
@@ -10,8 +10,8 @@ import (
 	"github.com/zcrx-go/zcrx/zcnet"
 )
 
-// Engine adds -mode, -interface and -queues, which fill in the Config as the flags
-// are parsed.
+// Engine adds the flags -mode, -interface and -queues, and returns the Config that they set
+// when they are parsed.
 func Engine(flags *flag.FlagSet) *zcnet.Config {
 	cfg := new(zcnet.Config)
 	flags.Func("mode", "`MODE`: auto (the default), zerocopy, deviceless, provided or socket", func(s string) (err error) {

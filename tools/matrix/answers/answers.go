@@ -1,12 +1,13 @@
-// Package answers is what the two halves of the kernel matrix say to each other:
-// the test that runs on a kernel, and the program that boots the kernels.
+// Package answers has the results of the kernel matrix. TestMatrix of package zcrx, which
+// runs on each kernel, writes a Kernel to File as JSON, and the command tools/matrix, which
+// boots the kernels, reads it. Nothing else imports this package.
 package answers
 
-// File is the name of the file that the guest leaves behind.
+// File is the name of the file that the test writes.
 const File = "answers.json"
 
-// Yes is the answer of a feature that can be used and of an operation that
-// worked. Other answers are the name of a layer.
+// Yes is the result of a feature that can be used and of an operation that worked. Another
+// result is the name of the layer in which it failed.
 const Yes = "yes"
 
 // The situations, as the table names them.
@@ -18,21 +19,21 @@ const (
 	Memlock       = "root without CAP_IPC_LOCK, memlock 64 KiB"
 	Disabled1     = "user, io_uring_disabled=1"
 	Disabled2     = "root, io_uring_disabled=2"
-	SeccompEPERM  = "root, seccomp filter that answers EPERM"
-	SeccompENOSYS = "root, seccomp filter that answers ENOSYS"
+	SeccompEPERM  = "root, seccomp filter that returns EPERM"
+	SeccompENOSYS = "root, seccomp filter that returns ENOSYS"
 )
 
-// Kernel is everything that one kernel answered.
+// Kernel has the results of one kernel.
 type Kernel struct {
 	Release    string
 	Situations []Answers
 }
 
-// Answers is what was answered in one situation: feature or operation by name.
+// Answers has the results of one situation.
 type Answers struct {
 	Situation  string
-	Features   map[string]string
-	Operations map[string]string
-	Errors     map[string]string // the text of what failed
-	LeakedFDs  int               // by a probe
+	Features   map[string]string // results by the feature's name
+	Operations map[string]string // results by the operation's name
+	Errors     map[string]string // texts of the errors, by the same names
+	LeakedFDs  int               // file descriptors that a probe left open
 }

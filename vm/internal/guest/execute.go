@@ -16,15 +16,16 @@ import (
 	"github.com/zcrx-go/zcrx/vm/internal/wire"
 )
 
-// execute runs the program to its end and forwards what it prints.
+// execute runs the program to its end, sends its output to the host, and returns its exit
+// status.
 func execute(job *wire.Job, s *subject, sender *wire.Sender) (code int, err error) {
 	stdin, err := os.Open(os.DevNull)
 	if err != nil {
 		return 0, err
 	}
 	defer stdin.Close()
-	// Pipes between program and port: the port cannot be opened twice, and a
-	// program that is killed in the middle of a write cannot garble a frame.
+	// The program writes to pipes: the port cannot be opened twice, and a program that is
+	// killed in the middle of a write must not damage a frame.
 	var forwarding sync.WaitGroup
 	stdout, err := forward(&forwarding, sender.Stream(wire.Stdout))
 	if err != nil {
@@ -37,8 +38,8 @@ func execute(job *wire.Job, s *subject, sender *wire.Sender) (code int, err erro
 	}
 	defer stderr.Close()
 
-	// Not os/exec: as process 1 this one also reaps orphans, and its wait for
-	// any child would take the status away from under os/exec.
+	// This is not os/exec because process 1 must also wait for orphans. It waits for any
+	// child, and would take the status that os/exec waits for.
 	pid, err := syscall.ForkExec(job.Path, append([]string{path.Base(job.Path)}, job.Args...), &syscall.ProcAttr{
 		Dir:   wire.WorkDir,
 		Env:   job.Env,
@@ -57,7 +58,7 @@ func execute(job *wire.Job, s *subject, sender *wire.Sender) (code int, err erro
 	if err != nil {
 		return 0, err
 	}
-	// What the program left behind holds the pipes open.
+	// Processes that the program left behind keep the pipes open: kill them.
 	if err := unix.Kill(-1, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 		return 0, fmt.Errorf("killing what is left: %w", err)
 	}
@@ -67,7 +68,7 @@ func execute(job *wire.Job, s *subject, sender *wire.Sender) (code int, err erro
 	return code, nil
 }
 
-// forward returns the writing end of a pipe whose bytes go to w.
+// forward returns the writing end of a pipe and copies what is written there to w.
 func forward(group *sync.WaitGroup, w io.Writer) (*os.File, error) {
 	r, pipe, err := os.Pipe()
 	if err != nil {
@@ -75,7 +76,7 @@ func forward(group *sync.WaitGroup, w io.Writer) (*os.File, error) {
 	}
 	group.Go(func() {
 		defer r.Close()
-		// Plain reads and writes, each forwarded at once: output is live.
+		// Each read is written at once, so that the host sees output as it is made.
 		buf := make([]byte, 1<<16)
 		for {
 			n, err := r.Read(buf)
@@ -92,7 +93,7 @@ func forward(group *sync.WaitGroup, w io.Writer) (*os.File, error) {
 	return pipe, nil
 }
 
-// reap waits for children until it is the turn of pid.
+// reap waits for children until pid has ended, and returns the exit status of pid.
 func reap(pid int) (code int, err error) {
 	for {
 		var status unix.WaitStatus

@@ -53,15 +53,15 @@ func writeFile(name string, mode fs.FileMode, content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	// The copy in large pieces: a system call is slow under emulation.
+	// Copy in large pieces, because system calls are slow under emulation.
 	_, err = io.CopyBuffer(struct{ io.Writer }{file}, content, make([]byte, 1<<20))
 	return errors.Join(err, file.Close())
 }
 
-// pack sends the outputs that exist as one archive of absolute names without
-// their first slash. What is neither file, folder nor symbolic link is left out.
+// pack writes the outputs that exist to w as one archive. Names in it are absolute paths
+// without the first slash. It leaves out what is not a file, folder or symbolic link.
 func pack(w io.Writer, outputs []string) error {
-	// A tar writer writes in small pieces, and each would be a frame.
+	// Each write is a frame, and a tar writer writes in small pieces.
 	buffered := bufio.NewWriterSize(w, 1<<16)
 	archive := tar.NewWriter(buffered)
 	for _, output := range outputs {

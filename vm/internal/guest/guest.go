@@ -1,7 +1,5 @@
 //go:build linux
 
-// Package guest is the init of the virtual machine: the same executable as
-// vmrun, started by the kernel as process 1 of an initramfs.
 package guest
 
 import (
@@ -21,16 +19,16 @@ import (
 	"github.com/zcrx-go/zcrx/vm/internal/wire"
 )
 
-// Is tells whether this process is the init of a guest. If so, main must call
-// [Main] and nothing else.
+// Is reports whether this process is the init of a guest. If so, main must call [Main] and
+// nothing else.
 func Is() bool {
-	// The last one: kernel parameters that nobody knows come before it.
+	// The kernel passes unknown kernel parameters to init as arguments before this one.
 	return os.Getpid() == 1 && os.Args[len(os.Args)-1] == wire.GuestArgument
 }
 
-// Main is the whole life of a guest: set the system up, run one job, report,
-// power off. It does not return. A failure before the port to the host is open
-// ends init, hence panics the kernel, which the host reports with the console.
+// Main sets the system up, runs one job, sends the result to the host and powers the machine
+// off. It does not return. If it fails before the port to the host is open, it ends the
+// process, which makes the kernel panic; the host then reports the panic with the console.
 func Main() {
 	if err := mountAll(); err != nil {
 		die(err)
@@ -55,8 +53,8 @@ func Main() {
 	if err := sender.SendEnd(exit); err != nil {
 		die(err)
 	}
-	// The host ends the machine as soon as it has the last frame; what follows is
-	// for a host that only closes the port. It ends all reads, listen's too.
+	// The host ends the machine when it has the last frame. If it only closes the port,
+	// power off. The end of the port ends listen too.
 	_, _ = io.Copy(io.Discard, port)
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
 		die(err)
@@ -69,7 +67,7 @@ func die(err error) {
 	os.Exit(1)
 }
 
-// work receives the job, does it and sends the outputs.
+// work receives the job, runs it and sends the outputs.
 func work(port *port, sender *wire.Sender) (code int, err error) {
 	in := bufio.NewReaderSize(port, 1<<16)
 	line, err := in.ReadBytes('\n')
@@ -84,7 +82,7 @@ func work(port *port, sender *wire.Sender) (code int, err error) {
 		return 0, fmt.Errorf("unpacking the files: %w", err)
 	}
 	var s subject
-	go listen(in, &s, sender) // which has the port's input to itself from here on
+	go listen(in, &s, sender) // only listen reads from the port from here on
 	if err := prepare(&job); err != nil {
 		return 0, err
 	}
@@ -97,7 +95,7 @@ func work(port *port, sender *wire.Sender) (code int, err error) {
 	return code, nil
 }
 
-// prepare does what the job wants done before the program starts.
+// prepare sets up what the job needs before the program starts.
 func prepare(job *wire.Job) error {
 	if err := loopbackUp(); err != nil {
 		return fmt.Errorf("bringing lo up: %w", err)
@@ -105,7 +103,7 @@ func prepare(job *wire.Job) error {
 	if err := writeEtc(job.UID); err != nil {
 		return err
 	}
-	// Modules first: they may bring the keys that are set next.
+	// Modules first, because the sysctls may be theirs.
 	for _, module := range job.Modules {
 		if err := loadModule(module); err != nil {
 			return err
@@ -126,11 +124,11 @@ func prepare(job *wire.Job) error {
 
 // makeOutput creates the folder of an output and gives it to the user.
 func makeOutput(output string, uid int) error {
-	dir := path.Dir(output) // without the slash: the folder itself
+	dir := path.Dir(output) // of an output that ends in a slash: the folder itself
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	// A folder that everyone may write to, /tmp say, stays as it is.
+	// A folder that everyone may write to, such as /tmp, keeps its owner.
 	if info, err := os.Stat(dir); err != nil || info.Mode()&os.ModeSticky != 0 {
 		return err
 	}
@@ -143,7 +141,8 @@ func setSysctl(assignment string) error {
 		return fmt.Errorf("sysctl %q: want KEY=VALUE", assignment)
 	}
 	name := key
-	// As in sysctl(8): slashes separate if there are any, for names with dots.
+	// As in sysctl(8), the parts of a key may be separated by slashes instead of dots, for
+	// parts that contain a dot.
 	if !strings.Contains(key, "/") {
 		name = strings.ReplaceAll(key, ".", "/")
 	}
@@ -154,7 +153,7 @@ func setSysctl(assignment string) error {
 	return nil
 }
 
-// taint returns why the kernel considers itself tainted, 0 if it does not.
+// taint returns the kernel's taint flags, 0 if they cannot be read.
 func taint() uint64 {
 	text, err := os.ReadFile("/proc/sys/kernel/tainted")
 	if err != nil {

@@ -17,15 +17,14 @@ import (
 // portPatience is how long the port and its host side may take to appear.
 const portPatience = 20 * time.Second
 
-// port is a virtio-serial port, used with blocking system calls: the driver
-// signals a hang-up through poll until the host's side is connected, which
-// Go's poller would take for the end of the stream.
+// port is a virtio-serial port. It uses blocking system calls because poll reports a hang-up
+// until the host's side is connected, which Go's poller would take for the end of the stream.
 type port struct {
 	fd       int
 	received bool
 }
 
-// openPort finds a port by its name. The driver probes on its own time.
+// openPort waits until the driver has found the port with that name, and opens it.
 func openPort(name string) (*port, error) {
 	for start := time.Now(); time.Since(start) < portPatience; time.Sleep(5 * time.Millisecond) {
 		device, err := findPort(name)
@@ -58,8 +57,8 @@ func findPort(name string) (string, error) {
 	return "", nil
 }
 
-// Read reads from the host. The driver returns 0 bytes as long as the host's
-// side is not connected: before the first byte that means "not yet".
+// Read reads from the host. The driver returns 0 bytes if the host's side is not connected.
+// Before the first byte that means that it is not connected yet, and Read waits.
 func (p *port) Read(b []byte) (int, error) {
 	start := time.Now()
 	for {
@@ -79,7 +78,7 @@ func (p *port) Read(b []byte) (int, error) {
 	}
 }
 
-// Write writes all of b: the driver takes 32 KiB at a time.
+// Write writes all of b, of which the driver takes 32 KiB at a time.
 func (p *port) Write(b []byte) (int, error) {
 	written := 0
 	for written < len(b) {

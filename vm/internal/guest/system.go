@@ -12,14 +12,13 @@ import (
 	"github.com/zcrx-go/zcrx/vm/internal/wire"
 )
 
-// Limits of the program. Locked memory is what the kernel and systemd give an
-// ordinary user; descriptors are as many as the kernel allows by default.
+// Limits of the program.
 const (
-	memlockLimit = 8 << 20
-	nofileLimit  = 1 << 20
+	memlockLimit = 8 << 20 // bytes of locked memory: the default of kernel and systemd for users
+	nofileLimit  = 1 << 20 // file descriptors: the kernel's default maximum
 )
 
-// mountAll makes the initramfs look like a Linux system.
+// mountAll mounts the file systems, and sets the host name and the limits.
 func mountAll() error {
 	for _, m := range []struct {
 		kind, target, options string
@@ -29,7 +28,7 @@ func mountAll() error {
 		{"sysfs", "/sys", "", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
 		{"devtmpfs", "/dev", "mode=755", unix.MS_NOSUID},
 		{"devpts", "/dev/pts", "mode=620,ptmxmode=666", unix.MS_NOSUID | unix.MS_NOEXEC},
-		// Half of the memory, the default, is little for one big input file.
+		// The default size, half of the memory, may be too little for one large file.
 		{"tmpfs", "/dev/shm", "mode=1777,size=90%", unix.MS_NOSUID | unix.MS_NODEV},
 		{"tmpfs", "/tmp", "mode=1777,size=90%", unix.MS_NOSUID | unix.MS_NODEV},
 		{"tmpfs", wire.WorkDir, "mode=755,size=90%", unix.MS_NOSUID | unix.MS_NODEV},
@@ -63,7 +62,7 @@ func mountAll() error {
 	return nil
 }
 
-// loopbackUp raises lo; the kernel gives it 127.0.0.1 and ::1 by itself.
+// loopbackUp brings lo up. The kernel itself gives it the addresses 127.0.0.1 and ::1.
 func loopbackUp() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -81,7 +80,7 @@ func loopbackUp() error {
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
 }
 
-// writeEtc gives Go's resolver and os/user what they look for.
+// writeEtc writes the files in /etc that Go's resolver and os/user read.
 func writeEtc(uid int) error {
 	passwd, group := "root:x:0:0:root:/root:/bin/false\n", "root:x:0:\n"
 	if uid != 0 {
@@ -98,7 +97,7 @@ func writeEtc(uid int) error {
 		"/etc/group":  group,
 		"/etc/hosts":  "127.0.0.1 localhost vmrun\n::1 localhost vmrun\n",
 	} {
-		// What the user put there by --file stays.
+		// Keep a file that the user has copied there (--file).
 		if _, err := os.Lstat(name); err == nil {
 			continue
 		}

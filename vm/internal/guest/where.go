@@ -22,17 +22,17 @@ import (
 	"github.com/zcrx-go/zcrx/vm/internal/wire"
 )
 
-// How long the host's question may keep the guest busy: together less than the
-// host waits ([wire.WherePatience]). Under emulation the view takes a tenth of a
-// second and a dump of a thousand goroutines one.
+// How long the two parts of the reply to wire.Where may take. Their sum is less than the host
+// waits ([wire.WherePatience]). Under emulation the view takes a tenth of a second, and a
+// dump of a thousand goroutines takes a second.
 const (
-	// viewPatience is for the kernel's view.
+	// viewPatience is how long the kernel's view may take.
 	viewPatience = 6 * time.Second
-	// quitPatience is what the program gets to print its goroutines.
+	// quitPatience is how long the program may take to print its goroutines.
 	quitPatience = 10 * time.Second
 )
 
-// subject is the program that the host may ask about.
+// subject is the program whose state where writes.
 type subject struct {
 	mu    sync.Mutex
 	pid   int // 0 until it runs
@@ -51,16 +51,17 @@ func (s *subject) end() {
 	s.ended = true
 }
 
-// kill sends a signal to the program if it runs, and tells whether it does. Its
-// number cannot be another's yet if it has just ended: they are given in turn.
+// kill sends a signal to the program if it runs, and reports whether it does. If the program
+// has just ended, its number cannot be that of another process yet, because the kernel
+// assigns numbers in turn.
 func (s *subject) kill(signal unix.Signal) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.pid != 0 && !s.ended && unix.Kill(s.pid, signal) == nil
 }
 
-// listen waits for what the host has to say after the job, in the background: once
-// at most, that it wants to know where the program hangs. It ends with the port.
+// listen waits for the host's line wire.Where, which comes at most once, and calls where. It
+// returns at the end of the port.
 func listen(in *bufio.Reader, s *subject, sender *wire.Sender) {
 	for {
 		line, err := in.ReadString('\n')
@@ -75,10 +76,9 @@ func listen(in *bufio.Reader, s *subject, sender *wire.Sender) {
 	_, _ = io.Copy(io.Discard, in)
 }
 
-// where writes where things hang, and ends the program. The kernel's view comes
-// first, of the program as it hangs: SIGQUIT, which makes a Go program print its
-// goroutines, ends it. A kernel that does not let go of what is being looked at
-// keeps the program from being asked for a while only.
+// where writes where the program hangs, and ends the program. It writes the kernel's view
+// first, because SIGQUIT, which makes a Go program print its goroutines, ends the program.
+// If the view takes longer than viewPatience, where goes on without it.
 func (s *subject) where(w io.Writer) {
 	viewed := make(chan struct{})
 	go func() {
@@ -94,7 +94,7 @@ func (s *subject) where(w io.Writer) {
 	if !s.kill(unix.SIGQUIT) {
 		fmt.Fprint(w, "vmrun: it does not run\n")
 	}
-	// In either case: it may be about to start.
+	// Also if it does not run: it may be about to start.
 	time.AfterFunc(quitPatience, func() {
 		if s.kill(unix.SIGKILL) {
 			fmt.Fprintf(w, "\nvmrun: the program did not end within %v of SIGQUIT: it is killed\n", quitPatience)
@@ -102,9 +102,9 @@ func (s *subject) where(w io.Writer) {
 	})
 }
 
-// view writes what the kernel knows, piece by piece: what is known is not lost if
-// the next thing is not to be had. Each piece is written as a whole, for what the
-// program prints comes in between.
+// view writes the stacks of all threads and the kernel's blocked tasks. It writes each piece
+// as soon as it has it, in case the next one blocks, and in one write, because the program's
+// output may come in between.
 func (s *subject) view(w io.Writer) {
 	fmt.Fprint(w, "\nvmrun: where the guest hangs, as its kernel sees it\n")
 	s.mu.Lock()
@@ -121,14 +121,14 @@ func (s *subject) view(w io.Writer) {
 	}
 	log, err := blockedTasks()
 	if err != nil {
-		fmt.Fprintf(w, "  the kernel's log is not to be had: %v\n", err)
+		fmt.Fprintf(w, "  the kernel's log cannot be read: %v\n", err)
 		return
 	}
 	fmt.Fprintf(w, "  What the kernel logs of its blocked tasks (sysrq w):\n%s", indent(log, "    "))
 }
 
-// writeThreads writes what every thread of a process waits for. The kernel's own
-// threads are left out: those that are blocked the log has.
+// writeThreads writes what each thread of a process waits for. It leaves out the kernel's own
+// threads; if they are blocked, they are in the log.
 func writeThreads(w io.Writer, pid int) {
 	tasks := fmt.Sprintf("/proc/%d/task", pid)
 	for _, tid := range numbers(tasks) {
@@ -146,8 +146,8 @@ func writeThreads(w io.Writer, pid int) {
 	}
 }
 
-// parseStat reads /proc/PID/stat: the name in parentheses, which may contain
-// anything, the state, and the flags, which tell the kernel's threads.
+// parseStat parses /proc/PID/stat: the program's name in parentheses, which may contain any
+// character, the state, and whether the flags say that it is a thread of the kernel.
 func parseStat(stat string) (name string, state byte, kernels, ok bool) {
 	open, end := strings.IndexByte(stat, '('), strings.LastIndexByte(stat, ')')
 	if open < 0 || end < open {
@@ -178,18 +178,18 @@ func numbers(dir string) []int {
 	return found
 }
 
-// text returns what a file says, or why it says nothing.
+// text returns the content of a file, or the error of reading it.
 func text(name string) string {
 	b, err := os.ReadFile(name)
 	if err != nil {
 		return err.Error()
 	}
-	return strings.ReplaceAll(string(b), "[<0>] ", "") // in front of each line of a stack
+	return strings.ReplaceAll(string(b), "[<0>] ", "") // begins each line of a stack
 }
 
-// blockedTasks makes the kernel log its blocked tasks, and returns what it logged.
+// blockedTasks has the kernel log its blocked tasks, and returns that part of the log.
 func blockedTasks() (string, error) {
-	// Not through os, whose poller would wait for the next message.
+	// Package os would poll, and wait for the next message.
 	log, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return "", fmt.Errorf("/dev/kmsg: %w", err)
@@ -198,8 +198,8 @@ func blockedTasks() (string, error) {
 	if _, err := unix.Seek(log, 0, io.SeekEnd); err != nil {
 		return "", fmt.Errorf("/dev/kmsg: %w", err)
 	}
-	// What root writes there the kernel does, whatever kernel.sysrq allows to keys,
-	// and it has done it when the write returns.
+	// kernel.sysrq does not restrict what root writes here. The kernel has done it when
+	// the write returns.
 	if err := os.WriteFile("/proc/sysrq-trigger", []byte("w"), 0); err != nil {
 		return "", err
 	}
@@ -220,13 +220,13 @@ func drain(read func([]byte) (int, error)) string {
 			return texts.String()
 		}
 		_, message, _ := bytes.Cut(record[:n], []byte{';'})
-		message, _, _ = bytes.Cut(message, []byte{'\n'}) // what follows are its properties
+		message, _, _ = bytes.Cut(message, []byte{'\n'}) // lines after the first are properties
 		texts.Write(message)
 		texts.WriteByte('\n')
 	}
 }
 
-// indent puts blanks in front of each line, and an end after the last.
+// indent puts blanks before each line, and a newline after the last one.
 func indent(s, blanks string) string {
 	var b strings.Builder
 	for line := range strings.Lines(s) {

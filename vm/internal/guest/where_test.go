@@ -37,7 +37,7 @@ func TestThreadsOfThisProcess(t *testing.T) {
 	assert.Regexp(t, `(?m)^  process \d+, thread \d+ \(.*\): state [RSD], wchan .+$`, b.String())
 
 	b.Reset()
-	writeThreads(&b, 2) // kthreadd, or nobody in a container
+	writeThreads(&b, 2) // kthreadd, or no process in a container
 	assert.Empty(t, b.String())
 }
 

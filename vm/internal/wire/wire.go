@@ -1,12 +1,13 @@
-// Package wire is the conversation between vmrun on the host and its init in
-// the guest, over one virtio-serial port.
+// Package wire is the protocol between package vm on the host and its init in the guest, over
+// one virtio-serial port. It has the messages and their encoding; vm and vm/internal/guest
+// open the port and send them. Start with [Job] and [Sender].
 //
-// Host to guest: a [Job] as one line of JSON, then a tar archive of the files
-// that go into the guest, and if the program takes too long the line [Where].
-// Guest to host: frames, in the order in which things
-// happened, so that the exit status, which comes last, proves that everything
-// before it has arrived. Only init holds the port: nothing that the program or
-// the kernel prints can corrupt it.
+// Host to guest: a [Job] as one line of JSON, a tar archive of the files for the guest, and
+// if the program takes too long the line [Where].
+//
+// Guest to host: frames, in the order of what they report. The exit status comes last, so
+// everything before it has arrived then. Only init has the port open, so what the program or
+// the kernel prints cannot damage a frame.
 package wire
 
 import (
@@ -21,27 +22,27 @@ import (
 // PortName is the name of the virtio-serial port.
 const PortName = "vmrun"
 
-// GuestArgument is what the kernel passes to init, so that an ordinary process
-// that happens to have the process id 1, in a container, is not taken for it.
+// GuestArgument is the argument that the kernel passes to init. It tells init from an
+// ordinary process with the process id 1, as in a container.
 const GuestArgument = "vmrun-guest"
 
-// ModuleDir is the folder of the initramfs with the modules that init loads,
-// in the order of their names, before it looks for the port.
+// ModuleDir is the folder of the initramfs with the modules that init loads before it opens
+// the port, in the order of their names.
 const ModuleDir = "/modules"
 
 // WorkDir is the working directory of the program in the guest.
 const WorkDir = "/guest"
 
-// Where asks the guest where the program hangs. It tells that in [Stderr] frames:
-// what the kernel knows, and what the program itself says when it gets SIGQUIT.
-// Then it ends the program.
+// Where is the line that asks the guest where the program hangs. The guest replies in
+// [Stderr] frames with the kernel's view and what the program prints when it gets SIGQUIT,
+// and ends the program.
 const Where = "where\n"
 
-// WherePatience is how long the host waits for the end after that. Under emulation
-// one second is enough; on a busy machine it takes several times as long.
+// WherePatience is how long the host waits for the last frame after [Where]. Under emulation
+// it takes a second, and several times as long on a busy machine.
 const WherePatience = 20 * time.Second
 
-// Job tells the guest what to do. Paths are paths in the guest.
+// Job is what the guest has to run. Its paths are paths in the guest.
 type Job struct {
 	Path    string   // program
 	Args    []string // its arguments, without its name
@@ -49,20 +50,20 @@ type Job struct {
 	UID     int      // user and group id of the program
 	Sysctls []string // KEY=VALUE, in order
 	Modules []string // kernel modules, in order
-	// Outputs are the files and folders to send back. One that ends in a slash
-	// is a folder that exists, and belongs to the user, before the program runs;
-	// of the others only the parent does.
+	// Outputs are the files and folders to send back. One that ends in a slash is a
+	// folder, which init makes for the user before the program runs. Of others init makes
+	// the parent only.
 	Outputs []string
 }
 
-// Exit is how a job ended.
+// Exit is the result of a job.
 type Exit struct {
 	Code  int    // exit status of the program; 128 + n if signal n ended it
-	Error string // what kept init from running the program; empty if it ran
+	Error string // why init could not run the job to its end; empty if it could
 	Taint uint64 // /proc/sys/kernel/tainted after the run
 }
 
-// Kind says what a frame carries.
+// Kind is the kind of a frame.
 type Kind byte
 
 // The kinds of frames.
@@ -77,10 +78,10 @@ const (
 // MaxPayload is the largest payload of a frame, in bytes.
 const MaxPayload = 1 << 20
 
-// headerSize is one byte of kind and four of length.
+// headerSize is the size of a frame's header: one byte of kind and four of length.
 const headerSize = 5
 
-// Sender writes frames. It is safe for use by several goroutines.
+// Sender writes frames. It may be used by several goroutines at once.
 type Sender struct {
 	mu sync.Mutex
 	w  io.Writer
@@ -94,7 +95,7 @@ func (s *Sender) Send(kind Kind, payload []byte) error {
 	if len(payload) > MaxPayload {
 		return fmt.Errorf("frame of %d bytes, the largest is %d", len(payload), MaxPayload)
 	}
-	// Header and payload in one write: each one wakes the host up.
+	// Header and payload in one write, because each write wakes the host up.
 	frame := make([]byte, headerSize, headerSize+len(payload))
 	frame[0] = byte(kind)
 	binary.LittleEndian.PutUint32(frame[1:], uint32(len(payload)))
@@ -135,7 +136,7 @@ func (s stream) Write(p []byte) (int, error) {
 	return written, nil
 }
 
-// Receive reads one frame. It returns io.EOF if the stream ended before one.
+// Receive reads one frame. It returns io.EOF if r ends before a frame.
 func Receive(r io.Reader) (Kind, []byte, error) {
 	var header [headerSize]byte
 	if _, err := io.ReadFull(r, header[:]); err != nil {

@@ -1,5 +1,4 @@
-// Program is what the boot tests run in the guest: its first argument says what
-// to do.
+// Program is what the boot tests run in the guest. Its first argument says what it does.
 package main
 
 import (
@@ -48,7 +47,7 @@ func do(what string, args []string) error {
 		hangsHere()
 	case "block":
 		go blocks()
-		time.Sleep(time.Second) // it is in the kernel by then
+		time.Sleep(time.Second) // until it is in the kernel
 		fmt.Println("hanging")
 		hangsHere()
 	case "orphan": // leaves a child behind that holds stdout open
@@ -79,9 +78,9 @@ func do(what string, args []string) error {
 //go:noinline
 func hangsHere() { time.Sleep(time.Hour) }
 
-// blocks waits in the kernel, where only SIGKILL ends it, for a child that does not
-// end: what vfork does. The child, a copy of a program whose other threads it lacks,
-// may do nothing but call the kernel.
+// blocks waits in the kernel, as vfork does, for a child that does not end; only SIGKILL ends
+// that wait. The child has none of the program's other threads, so it must not do anything
+// but make system calls.
 //
 //go:norace
 func blocks() {

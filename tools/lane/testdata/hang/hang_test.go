@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A child of the test binary, which ends only if it is killed.
+// TestMain lets the test binary also run as its own child, which ends only if it is killed.
 func TestMain(m *testing.M) {
 	if os.Getenv("LANE_TEST_CHILD") != "" {
 		signal.Ignore(syscall.SIGQUIT, syscall.SIGTERM)
@@ -28,7 +28,7 @@ func TestHangs(t *testing.T) {
 		}
 		child := exec.Command(os.Args[0])
 		child.Env = append(os.Environ(), "LANE_TEST_CHILD=1")
-		child.Stdout = os.Stdout // go test waits for its end
+		child.Stdout = os.Stdout // go test waits until the child closes it
 		if err := child.Start(); err != nil {
 			t.Fatal(err)
 		}

@@ -16,8 +16,7 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// TestGibibyte receives a gibibyte, or ZCRX_NIC_BYTES, of which not a byte is
-// copied.
+// TestGibibyte receives a gibibyte, or ZCRX_NIC_BYTES. Not a byte of it may be copied.
 func TestGibibyte(t *testing.T) {
 	size := int64(1 << 30)
 	if s := os.Getenv("ZCRX_NIC_BYTES"); s != "" {
@@ -26,7 +25,7 @@ func TestGibibyte(t *testing.T) {
 		size = n
 	}
 	w := newWire(t, "tso=1", "ring=1024")
-	// An emulated machine makes TCP believe that packets were lost.
+	// In a slow emulated machine TCP would retransmit packets that are not lost.
 	w.setPeerSysctl("net.ipv4.tcp_early_retrans", "0")
 	w.setPeerSysctl("net.ipv4.tcp_rto_min_us", "20000000")
 	pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 8192})
@@ -41,10 +40,9 @@ func TestGibibyte(t *testing.T) {
 	t.Logf("%+v", s)
 }
 
-// TestSeveralCompletionsPerBuffer holds leases until several lie in one buffer.
-// Releasing one of them twice must not take another's reference: the kernel would
-// fill a buffer that is still leased, and drop the run of refill entries that the
-// second return is in.
+// TestSeveralCompletionsPerBuffer holds leases until several are in one buffer. Releasing one
+// of them twice must not return the reference of another: the kernel would reuse a buffer
+// that is still leased, and drop the run of refill entries that contains the second return.
 func TestSeveralCompletionsPerBuffer(t *testing.T) {
 	const size, buffers = 8 << 20, 128
 	w := newWire(t)
@@ -71,7 +69,7 @@ func TestSeveralCompletionsPerBuffer(t *testing.T) {
 		if len(held) < 16 && s.at < size {
 			continue
 		}
-		// The runs of one buffer go back together, each with a double in it.
+		// Release the leases of a buffer together, each of them twice.
 		require.NoError(t, held[0].Release())
 		require.ErrorIs(t, zcrx.ReleaseAll(append(held, held...)), zcrx.ErrReleased)
 		twice += uint64(len(held)) + 1
@@ -83,16 +81,16 @@ func TestSeveralCompletionsPerBuffer(t *testing.T) {
 	require.NoError(t, p.check(size, c))
 	stats := pool.Stats()
 	assert.Positive(t, shared)
-	assert.Greater(t, stats.Completions, uint64(size/4096), "otherwise no buffer was used by two packets")
+	assert.Greater(t, stats.Completions, uint64(size/4096), "some buffer has the payload of two packets")
 	assert.Equal(t, twice, stats.DoubleReleases)
 	assert.Equal(t, stats.Completions, stats.Returned)
-	// Every buffer is with the kernel: as many bytes arrive again as fit into all.
+	// The kernel must have every buffer back: receive more bytes than fit into all of them.
 	require.NoError(t, transfer(t, w.connect(1), pool, buffers*4096*4))
 	assert.NoError(t, r.Close())
 	assert.NoError(t, pool.Close())
 }
 
-// bufferOf tells buffers of the pool apart.
+// bufferOf returns a number that identifies the buffer of the pool that b is in.
 func bufferOf(t *testing.T, pool *zcrx.Pool, b zcrx.Buffer) uintptr {
 	t.Helper()
 	addr := uintptr(unsafe.Pointer(unsafe.SliceData(b.Bytes())))
@@ -100,15 +98,15 @@ func bufferOf(t *testing.T, pool *zcrx.Pool, b zcrx.Buffer) uintptr {
 	return addr / uintptr(pool.BufferSize()) // areas are aligned to their buffers
 }
 
-// TestBufferSizes receives into buffers of more than a page where memory and
-// device allow it, and into pages where they do not. The lane reserves huge pages.
+// TestBufferSizes asks for buffers larger than a page. The pool must have them if memory and
+// device support them, else buffers of a page. make test-nic reserves huge pages.
 func TestBufferSizes(t *testing.T) {
 	const total = 4 << 20
 	for name, test := range map[string]struct {
 		option string
 		cfg    zcrx.PoolConfig
-		hinted int // what the library takes the hint for
-		want   int
+		hinted int // the size that the library understands the hint as
+		want   int // the size of the pool's buffers
 	}{
 		"granted":       {"page_size=1", zcrx.PoolConfig{Memory: zcrx.MemoryHugeTLB, BufferSizeHint: 32 << 10}, 32 << 10, 32 << 10},
 		"too large":     {"page_size=1", zcrx.PoolConfig{Memory: zcrx.MemoryHugeTLB, BufferSizeHint: 2 << 20}, 2 << 20, 4096},
@@ -155,9 +153,9 @@ func TestIPv6(t *testing.T) {
 	assert.NoError(t, p.check(size, c))
 }
 
-// TestCopiedFragments mixes packets that the device did not split, and those of a
-// queue without a pool, into a zero-copy pool: the kernel copies them, the stream
-// stays right, and the library says so.
+// TestCopiedFragments receives packets that the device did not split, or that arrived on a
+// queue without a pool, into a zero-copy pool. The kernel copies them: the bytes must be right
+// and the library's statistics must count the copies.
 func TestCopiedFragments(t *testing.T) {
 	const size = 4 << 20
 	unsplit := func(t *testing.T, buffers int) zcrx.PoolStats {
@@ -200,8 +198,8 @@ func TestCopiedFragments(t *testing.T) {
 	})
 }
 
-// TestNAPIOfAcceptedConnection looks whether an accepted socket tells the queue
-// that it arrived on.
+// TestNAPIOfAcceptedConnection checks that the NAPI instance of an accepted socket is that of
+// the queue that it arrived on.
 func TestNAPIOfAcceptedConnection(t *testing.T) {
 	w := newWire(t)
 	for _, queue := range []int{3, 1} {

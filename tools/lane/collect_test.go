@@ -1,24 +1,9 @@
 package main
 
 import (
-	"fmt"
-	"os"
 	"strings"
 	"testing"
 )
-
-// The test binary is also the script that TestLinesAndTable runs, because the
-// tests run in places without a shell, and what hang_test.go runs.
-func TestMain(m *testing.M) {
-	switch {
-	case os.Getenv("ZCRX_LANE") == "script":
-		fmt.Print("ok one\nFAIL two\nnote three\nskip four\n")
-		os.Exit(7)
-	case os.Getenv(role) != "":
-		play(os.Getenv(role))
-	}
-	os.Exit(m.Run())
-}
 
 func feed(t *testing.T, status int, lines ...string) (*collector, string) {
 	t.Helper()
@@ -115,33 +100,4 @@ func TestSameNameTwice(t *testing.T) {
 		`{"Action":"pass","Package":"p"}`,
 	)
 	wantCounts(t, c, 2, 0, 0)
-}
-
-// Everything together: a script's lines, the command's status, the table.
-func TestLinesAndTable(t *testing.T) {
-	dir := t.TempDir()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out strings.Builder
-	status, err := run([]string{"-dir", dir, "-lines", "script", "--", self}, &out, 0)
-	if status != 7 || err != nil {
-		t.Fatalf("status %d, %v; want 7", status, err)
-	}
-	wantText(t, out.String(), "FAIL two\n", "note three\n", "lane script: 2 ran, 1 failed, 1 skipped\n")
-
-	out.Reset()
-	status, err = run([]string{"-dir", dir, "-table", "script", "other"}, &out, 0)
-	if status != 1 || err != nil {
-		t.Fatalf("status %d, %v; want 1", status, err)
-	}
-	wantText(t, out.String(), "did not run", "\n1 passed, 2 failed, 1 skipped\n")
-
-	if _, err = run([]string{"-dir", dir, "-reset"}, &out, 0); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(dir); err == nil {
-		t.Error("-reset left the folder")
-	}
 }

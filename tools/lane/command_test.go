@@ -14,10 +14,12 @@ import (
 	"time"
 )
 
-// role says in the environment what the test binary is to be instead: "lane", and
-// after a blank the role for what that runs.
+// role is the environment variable that makes the test binary run as another program:
+// "lane" or another role of play. After a blank it has the role for the programs that
+// this one starts.
 const role = "LANE_TEST_ROLE"
 
+// play runs the test binary in a role.
 func play(what string) {
 	what, next, _ := strings.Cut(what, " ")
 	if err := os.Setenv(role, next); err != nil {
@@ -29,14 +31,14 @@ func play(what string) {
 	case "sleeper":
 		fmt.Println("ok one")
 		time.Sleep(time.Hour)
-	case "stubborn": // and so is its child
+	case "stubborn": // ignores signals, and starts a child that does
 		signal.Ignore(syscall.SIGTERM, syscall.SIGQUIT)
 		if next == "" {
 			os.Setenv(role, "stubborn again")
 			exec.Command(os.Args[0]).Start()
 		}
 		time.Sleep(time.Hour)
-	case "runner": // of go test -exec
+	case "runner": // a program for go test -exec
 		asked := make(chan os.Signal, 1)
 		signal.Notify(asked, syscall.SIGQUIT)
 		cmd := exec.Command(os.Args[1], os.Args[2:]...)
@@ -54,7 +56,8 @@ func play(what string) {
 	}
 }
 
-// start starts lane as a process of its own, which plays a role to what it runs.
+// start starts lane as a process, whose children run in the role plays. wait waits for its
+// end; mark is in the environment of lane and of everything that it starts.
 func start(t *testing.T, plays string, env []string, args ...string) (wait func() (status int, out string), cmd *exec.Cmd, mark string) {
 	t.Helper()
 	mark = fmt.Sprintf("LANE_TEST_MARK=%s-%d", t.Name(), time.Now().UnixNano())
@@ -76,14 +79,14 @@ func start(t *testing.T, plays string, env []string, args ...string) (wait func(
 	}, cmd, mark
 }
 
-// lane runs it to its end.
+// lane runs lane to its end.
 func lane(t *testing.T, plays string, env []string, args ...string) (status int, out string) {
 	t.Helper()
 	wait, _, _ := start(t, plays, env, args...)
 	return wait()
 }
 
-// marked returns the numbers of the processes with that in their environment.
+// marked returns the numbers of the processes that have mark in their environment.
 func marked(t *testing.T, mark string) (pids []int) {
 	t.Helper()
 	for pid := range processes() {
@@ -95,8 +98,8 @@ func marked(t *testing.T, mark string) (pids []int) {
 	return pids
 }
 
-// goTest is a command line with two packages, of which the first hangs. They have
-// been compiled, so that the limits are theirs alone.
+// goTest returns a command line that tests two packages, of which the first hangs. It
+// compiles them before, so that the limits do not include that.
 func goTest(t *testing.T, more ...string) []string {
 	t.Helper()
 	if out, err := exec.Command("go", "test", "-run=^$", "./testdata/hang", "./testdata/fine").CombinedOutput(); err != nil {
@@ -120,7 +123,7 @@ func TestHungTestIsNamedAndShown(t *testing.T) {
 	status, out := lane(t, "", nil, append([]string{"-limit", "5s"}, goTest(t)...)...)
 	wantStatus(t, status, 1, out)
 	wantText(t, out, hangs, "hung, its limit is 5s", "about to hang",
-		"What its processes said", "SIGQUIT: quit", "hang.neverEnds", "testdata/hang/hang_test.go:",
+		"What its processes printed after SIGQUIT:", "SIGQUIT: quit", "hang.neverEnds", "testdata/hang/hang_test.go:",
 		"ok    github.com/zcrx-go/zcrx/tools/lane/testdata/fine (1 tests",
 		"lane t: 3 ran, 1 failed, 0 skipped\n")
 }
@@ -133,8 +136,9 @@ func TestStubbornTestIsKilled(t *testing.T) {
 	wantText(t, out, hangs, "signal: killed", "testdata/fine (1 tests", "3 ran, 1 failed")
 }
 
-// What go test -exec puts in front of the test binary is asked too: vmrun has to.
-func TestRunnerIsAsked(t *testing.T) {
+// TestRunnerGetsSIGQUIT checks that the program of go test -exec gets the signal too, as
+// vmrun must.
+func TestRunnerGetsSIGQUIT(t *testing.T) {
 	t.Parallel()
 	status, out := lane(t, "runner", nil, append([]string{"-limit", "5s"}, goTest(t, "-exec", os.Args[0])...)...)
 	wantStatus(t, status, 1, out)
@@ -165,7 +169,7 @@ func TestTerminatedLaneNamesWhatRan(t *testing.T) {
 	wait, cmd, mark := start(t, "", nil, goTest(t)...)
 	begin := time.Now()
 	begun := func() bool {
-		pids := marked(t, "LANE_TEST_CHILD") // which the test starts before it hangs
+		pids := marked(t, "LANE_TEST_CHILD") // the child that the test starts before it hangs
 		return slices.ContainsFunc(pids, func(pid int) bool { return slices.Contains(marked(t, mark), pid) })
 	}
 	for !begun() && time.Since(begin) < time.Minute {
@@ -177,96 +181,4 @@ func TestTerminatedLaneNamesWhatRan(t *testing.T) {
 	status, out := wait()
 	wantStatus(t, status, 1, out)
 	wantText(t, out, "FAIL  the lane was terminated\n", hangs)
-}
-
-func TestOwnTimeOfSubtests(t *testing.T) {
-	const limit = 10 * time.Second
-	var c clock
-	c.collector = &collector{out: &c.out, mayskip: func(string) bool { return true }}
-	c.events("start", "run TestA")
-	for i := range 5 {
-		name := fmt.Sprintf("TestA/%d", i)
-		c.events("run " + name)
-		if hung := c.pass(8*time.Second, limit); hung != nil {
-			t.Fatalf("%v hung, a parent of subtests and the subtests within their limit", hung)
-		}
-		c.events("pass " + name)
-	}
-	c.events("run TestA/slow", "run TestA/slow/leaf/with a slash")
-	if hung := c.pass(11*time.Second, limit); !slices.Equal(hung, []string{"TestA/slow/leaf/with a slash"}) {
-		t.Errorf("%v hung, want the leaf", hung)
-	}
-}
-
-func TestOwnTimeWithoutSubtests(t *testing.T) {
-	var c clock
-	c.collector = &collector{out: &c.out, mayskip: func(string) bool { return true }}
-	c.events("start", "run TestA", "run TestA/x")
-	// test2json holds the event of a subtest's end back until the next line.
-	c.add(event{Action: "output", Package: "p", Test: "TestA/x", Output: "    --- PASS: TestA/x (0.00s)\n"})
-	if hung := c.pass(11*time.Second, 10*time.Second); !slices.Equal(hung, []string{"TestA"}) {
-		t.Errorf("%v hung, want the parent", hung)
-	}
-}
-
-func TestPausedTestsAreNotBlamed(t *testing.T) {
-	const limit = 10 * time.Second
-	var c clock
-	c.collector = &collector{out: &c.out, mayskip: func(string) bool { return true }}
-	c.events("start", "run TestP", "pause TestP", "run TestQ", "run TestQ/sub", "pause TestQ/sub")
-	// TestQ has returned, or waits for something: only when nothing else runs is
-	// that known to be its own doing.
-	for i := range 3 {
-		name := fmt.Sprintf("TestS%d", i)
-		c.events("run " + name)
-		if hung := c.pass(8*time.Second, limit); hung != nil {
-			t.Fatalf("%v hung", hung)
-		}
-		c.events("pass " + name)
-	}
-	c.events("cont TestP")
-	if hung := c.pass(11*time.Second, limit); !slices.Equal(hung, []string{"TestP"}) {
-		t.Errorf("%v hung, want the one that goes on", hung)
-	}
-}
-
-func TestIdlePackageIsEnded(t *testing.T) {
-	var c clock
-	c.collector = &collector{out: &c.out, mayskip: func(string) bool { return true }}
-	c.events("start", "run TestA", "pass TestA")
-	c.pass(9*time.Second, 10*time.Second)
-	c.events("run TestB", "pass TestB")
-	c.pass(9*time.Second, 10*time.Second)
-	wantCounts(t, c.collector, 0, 0, 0)
-	c.pass(12*time.Second, 10*time.Second)
-	c.add(event{Action: "output", Package: "p", Output: "in TestMain\n"})
-	c.events("fail")
-	wantCounts(t, c.collector, 2, 1, 0)
-	wantText(t, c.out.String(), "FAIL  p: none of its tests has run for 10s\n", "in TestMain")
-}
-
-// clock feeds events and lets time pass.
-type clock struct {
-	*collector
-	out strings.Builder
-}
-
-func (c *clock) events(lines ...string) {
-	for _, line := range lines {
-		action, test, _ := strings.Cut(line, " ")
-		c.add(event{Action: action, Package: "p", Test: test})
-	}
-}
-
-// pass lets d pass and returns the tests that hung in it.
-func (c *clock) pass(d, limit time.Duration) (hung []string) {
-	for range d / time.Second {
-		c.overdue(time.Second, limit)
-	}
-	for _, test := range c.packages["p"].order {
-		if test.hung != "" {
-			hung = append(hung, test.name)
-		}
-	}
-	return hung
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// TestFaults has the wire lose packets and change their order.
-func TestFaults(t *testing.T) {
+// TestLossAndReordering receives over a wire that loses packets or changes their order.
+func TestLossAndReordering(t *testing.T) {
 	const size = 4 << 20
 	for option, counter := range map[string]string{"lose_nth": "lost", "reorder_nth": "reordered"} {
 		t.Run(counter, func(t *testing.T) {
@@ -37,7 +37,7 @@ type traffic struct {
 	sent     chan error
 }
 
-// startTraffic starts a transfer, and returns when some of it has arrived.
+// startTraffic starts a transfer, and returns when a mebibyte of it has been placed.
 func startTraffic(t *testing.T, w *wire, pool *zcrx.Pool, size int64) *traffic {
 	t.Helper()
 	before := readCounters(t)
@@ -63,11 +63,11 @@ func (tr *traffic) awaitMore(t *testing.T, before counters) {
 	}
 }
 
-// endless is more than any test waits for.
+// endless is the size of a transfer that no test waits for.
 const endless = 1 << 40
 
-// TestChangesUnderTraffic resizes the ring and takes the interface down and up
-// while a transfer is under way, which then ends as it should.
+// TestChangesUnderTraffic resizes the ring and takes the interface down and up during a
+// transfer, which must succeed.
 func TestChangesUnderTraffic(t *testing.T) {
 	const size = 32 << 20
 	w := newWire(t)
@@ -93,8 +93,8 @@ func TestChangesUnderTraffic(t *testing.T) {
 	assert.NoError(t, p.check(size, tr.conn))
 }
 
-// TestCloseUnderTraffic closes the loop while data is coming in, and receives on
-// the same queue again.
+// TestCloseUnderTraffic closes the loop during a transfer, and then receives on the same queue
+// again.
 func TestCloseUnderTraffic(t *testing.T) {
 	w := newWire(t)
 	for range 5 {
@@ -106,14 +106,14 @@ func TestCloseUnderTraffic(t *testing.T) {
 		require.NoError(t, loop.Close())
 		assert.ErrorIs(t, <-tr.received, zcrx.ErrClosed)
 		require.NoError(t, tr.r.Close())
-		assert.Error(t, <-tr.sent, "the connection has gone")
+		assert.Error(t, <-tr.sent, "the connection is closed")
 		closePool(t, pool)
 	}
 	pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 256})
 	require.NoError(t, transfer(t, w.connect(1), pool, 1<<20))
 }
 
-// TestUnloadUnderTraffic takes the device away while data is coming in.
+// TestUnloadUnderTraffic removes the device during a transfer.
 func TestUnloadUnderTraffic(t *testing.T) {
 	w := newWire(t)
 	pool := newPool(t, newLoop(t), 1, zcrx.PoolConfig{NumBuffers: 256})
@@ -123,6 +123,6 @@ func TestUnloadUnderTraffic(t *testing.T) {
 	assert.Error(t, <-tr.sent)
 	require.NoError(t, tr.r.Close())
 	assert.ErrorIs(t, <-tr.received, zcrx.ErrClosed)
-	// The pool's area cannot grow without a device, and says so.
+	// Without its device the pool cannot grow.
 	assert.Error(t, pool.Grow(t.Context(), 64))
 }

@@ -20,14 +20,14 @@ import (
 )
 
 const (
-	// patternSize is a prime: pieces of the stream that change places do not
-	// look alike.
+	// patternSize is the period of the streams. It is a prime, so that two pieces of a
+	// stream that have changed places differ.
 	patternSize = 1<<20 - 3
 	chunkSize   = 256 << 10
 )
 
-// pattern is what every stream repeats. It is longer than its period by a chunk,
-// so that a chunk from anywhere is in one piece.
+// pattern returns the bytes that every stream repeats, and the first chunk again, so that a
+// chunk from any position is contiguous.
 var pattern = sync.OnceValue(func() []byte {
 	b := make([]byte, patternSize+chunkSize)
 	_, _ = rand.New(rand.NewSource(1)).Read(b[:patternSize]) // never fails
@@ -35,10 +35,10 @@ var pattern = sync.OnceValue(func() []byte {
 	return b
 })
 
-// send sends the first size bytes of the pattern's stream and then its end.
+// send sends the first size bytes of the pattern's stream and then ends it.
 func send(conn *net.TCPConn, size int64) error { return sendFrom(conn, 0, size) }
 
-// sendFrom goes on at byte number at.
+// sendFrom does what send does, from byte number at on.
 func sendFrom(conn *net.TCPConn, at, size int64) error {
 	for at < size {
 		n := min(size-at, chunkSize)
@@ -57,7 +57,7 @@ func (s *stream) check(b []byte) error {
 	for len(b) > 0 {
 		n := min(len(b), chunkSize)
 		if !bytes.Equal(b[:n], pattern()[s.at%patternSize:][:n]) {
-			return fmt.Errorf("wrong bytes within %d at %d", n, s.at)
+			return fmt.Errorf("wrong bytes among the %d from %d on", n, s.at)
 		}
 		s.at += int64(n)
 		b = b[n:]
@@ -68,12 +68,12 @@ func (s *stream) check(b []byte) error {
 // end checks that the stream was size bytes long.
 func (s *stream) end(size int64) error {
 	if s.at != size {
-		return fmt.Errorf("%d bytes arrived of %d", s.at, size)
+		return fmt.Errorf("%d of %d bytes arrived", s.at, size)
 	}
 	return nil
 }
 
-// receive takes a stream in to its end and releases every buffer.
+// receive receives a stream of size bytes to its end and releases every buffer.
 func receive(ctx context.Context, r *zcrx.Receiver, size int64) error {
 	var s stream
 	buffers := make([]zcrx.Buffer, 256)
@@ -105,7 +105,7 @@ func transfer(t *testing.T, c connection, pool zcrx.BufferPool, size int64) erro
 	go func() { sent <- send(c.out, size) }()
 	err = receive(t.Context(), r, size)
 	if err != nil {
-		_ = c.out.Close() // the sender may be waiting
+		_ = c.out.Close() // the sender may be waiting for the receiver
 	}
 	return errors.Join(err, <-sent, r.Close())
 }
@@ -118,8 +118,7 @@ func newLoop(t *testing.T) *zcrx.Loop {
 	return loop
 }
 
-// newPool makes a pool on the device until the test ends, when all its leases
-// must be back.
+// newPool makes a pool on the device. At the end of the test all its leases must be released.
 func newPool(t *testing.T, loop *zcrx.Loop, queue int, cfg zcrx.PoolConfig) *zcrx.Pool {
 	t.Helper()
 	pool, err := zcrx.NewPool(t.Context(), loop, zcrx.Queue{Interface: device, Number: queue}, cfg)
