@@ -137,8 +137,9 @@ func (l *Loop) start(cfg uring.Config) error {
 	if err := ring.Enable(); err != nil {
 		return errors.Join(err, l.release())
 	}
-	// A saving of some nanoseconds per call; the loop works without.
-	_ = ring.RegisterRingFD()
+	// Neither is necessary: a saving of some nanoseconds per call, and a CPU that does not
+	// show as waiting for I/O while the loop is idle.
+	_, _ = ring.RegisterRingFD(), ring.SetIOWait(false)
 	return nil
 }
 

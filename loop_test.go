@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zcrx-go/zcrx/internal/skip"
 	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
@@ -378,4 +380,28 @@ func TestThousandCyclesLeakNothing(t *testing.T) {
 	settled(t, fds, goroutines)
 	// The runtime maps a few arenas and thread stacks of its own.
 	assert.Less(t, mappings(t), maps+100)
+}
+
+// TestIdleLoopsDoNotCountAsIOWait looks at how many threads of the machine the kernel takes
+// to wait for I/O.
+func TestIdleLoopsDoNotCountAsIOWait(t *testing.T) {
+	const loops = 32
+	for range loops {
+		newTestLoop(t, LoopConfig{Entries: 8, CQEntries: 16})
+	}
+	err := newTestLoop(t, LoopConfig{}).Do(t.Context(), func(r *uring.Ring) error { return r.SetIOWait(false) })
+	skip.Unless(t, "not counting as waiting for I/O", "6.15", err)
+	eventually(t, "fewer threads than there are loops wait for I/O", func() bool {
+		b, err := os.ReadFile("/proc/stat")
+		require.NoError(t, err)
+		for line := range strings.Lines(string(b)) {
+			if blocked, ok := strings.CutPrefix(line, "procs_blocked "); ok {
+				n, err := strconv.Atoi(strings.TrimSpace(blocked))
+				require.NoError(t, err)
+				return n < loops
+			}
+		}
+		t.Fatal("/proc/stat has no procs_blocked")
+		return false
+	})
 }

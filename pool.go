@@ -54,7 +54,6 @@ type Pool struct {
 	napiID uint32 // of the NAPI instance that serves queue; 0 if the kernel does not tell
 
 	grown      atomic.Bool   // buffers were added: receives that wait may be armed
-	moreWanted atomic.Bool   // an importer has stalled: the owner grows, if it may
 	refillFull atomic.Uint64 // returns that found the refill queue full
 
 	// Of the loop's thread:
@@ -102,8 +101,7 @@ const registerPatience = 5 * time.Second
 // an earlier owner is waited for, up to 5 seconds or as long as ctx allows, and so is
 // a memlock limit that rings closed just before still fill, up to 2 seconds.
 func NewPool(ctx context.Context, loop *Loop, queue Queue, cfg PoolConfig) (*Pool, error) {
-	cfg, err := cfg.withDefaults(MaxNumBuffers)
-	if err != nil {
+	if _, err := cfg.withDefaults(MaxNumBuffers); err != nil {
 		return nil, err
 	}
 	ifindex, err := queue.resolve()
@@ -116,7 +114,7 @@ func NewPool(ctx context.Context, loop *Loop, queue Queue, cfg PoolConfig) (*Poo
 	}
 	f := nic.ReadIndex(ifindex, queue.Number)
 	p.napiID = f.NAPIID
-	for _, text := range cfg.misfits(queue.Interface, p.NumBuffers(), f.RingEntries) {
+	for _, text := range misfits(queue.Interface, p.NumBuffers(), p.MaxLeases(), f.RingEntries) {
 		p.loop.report("pool", errors.New(text))
 		p.warnings = append(p.warnings, text)
 	}
@@ -126,8 +124,7 @@ func NewPool(ctx context.Context, loop *Loop, queue Queue, cfg PoolConfig) (*Poo
 // NewDeviceLessPool is NewPool without a hardware queue: the kernel copies into the
 // buffers. It is for development and tests (Linux 7.1).
 func NewDeviceLessPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, error) {
-	cfg, err := cfg.withDefaults(MaxNumBuffers)
-	if err != nil {
+	if _, err := cfg.withDefaults(MaxNumBuffers); err != nil {
 		return nil, err
 	}
 	if cfg.Memory == MemoryDMABuf {
@@ -136,7 +133,8 @@ func NewDeviceLessPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, 
 	return newPool(ctx, loop, Queue{}, 0, cfg, FeatureDeviceLess)
 }
 
-// newPool makes the owner of a pool on queue, or of a device-less one, as need says.
+// newPool makes the owner of a pool on queue, or of a device-less one, as need says. cfg
+// is what the caller gave, which withDefaults accepts.
 func newPool(ctx context.Context, loop *Loop, queue Queue, ifindex int, cfg PoolConfig, need Feature) (*Pool, error) {
 	if err := Have(need); err != nil {
 		return nil, err
@@ -154,26 +152,18 @@ func newPool(ctx context.Context, loop *Loop, queue Queue, ifindex int, cfg Pool
 	}
 	p := newMember(loop, mode, features)
 	p.owner, p.queue = true, queue
-	size := bufferSizeFor(cfg.BufferSizeHint)
-	if size > int(sys.PageSize()) && (mode == DeviceLess || features.Have(FeatureBufferSize) != nil) {
-		size = pageSizedInstead(&cfg, size)
+	large := bufferSizeFor(cfg.BufferSizeHint) > int(sys.PageSize())
+	if large && (mode == DeviceLess || features.Have(FeatureBufferSize) != nil) {
+		cfg, large = cfg.inPages(), false
 	}
-	p.growth = growth{most: cfg.MaxBuffers, step: cfg.NumBuffers}
-	err = p.register(ctx, features, cfg, ifindex, size)
-	if size > int(sys.PageSize()) && refusesBufferSize(err) {
-		err = p.register(ctx, features, cfg, ifindex, pageSizedInstead(&cfg, size))
+	err = p.register(ctx, features, cfg, ifindex)
+	if large && refusesBufferSize(err) {
+		err = p.register(ctx, features, cfg.inPages(), ifindex)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return p, nil
-}
-
-// pageSizedInstead asks for page-sized buffers of the same total size.
-func pageSizedInstead(cfg *PoolConfig, size int) int {
-	page := int(sys.PageSize())
-	cfg.NumBuffers *= size / page
-	return page
 }
 
 func refusesBufferSize(err error) bool {
@@ -200,12 +190,19 @@ func (p *Pool) use(m *poolMemory) {
 }
 
 // register maps the memory and registers it. On failure nothing stays mapped.
-func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig, ifindex, bufferSize int) error {
+func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig, ifindex int) error {
+	cfg, err := cfg.withDefaults(MaxNumBuffers)
+	if err != nil {
+		return err
+	}
+	bufferSize := bufferSizeFor(cfg.BufferSizeHint)
 	m, err := mapPoolMemory(&cfg, cfg.NumBuffers, bufferSize)
 	if err != nil {
 		return err
 	}
 	p.use(m)
+	p.growth = growth{most: cfg.MaxBuffers, step: cfg.NumBuffers}
+	m.mayGrow.Store(cfg.MaxBuffers > cfg.NumBuffers)
 	req := ifqRequest{
 		ifindex: uint32(ifindex), queue: uint32(p.queue.Number), refillEntries: m.entries,
 		regionAddr: sliceAddr(m.region), regionSize: uint64(len(m.region)),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/nic"
 )
 
@@ -95,6 +96,23 @@ func (cfg PoolConfig) withDefaults(maxBuffers int) (PoolConfig, error) {
 	return cfg, nil
 }
 
+// inPages returns the configuration of a pool of as many bytes in page-sized buffers, for
+// where larger ones cannot be had. All numbers of buffers and leases grow alike, as far
+// as they are allowed to.
+func (cfg PoolConfig) inPages() PoolConfig {
+	factor := int64(bufferSizeFor(cfg.BufferSizeHint)) / int64(sys.PageSize())
+	scale := func(n *int, limit int) { *n = int(min(int64(*n)*factor, int64(limit))) }
+	if cfg.NumBuffers == 0 {
+		cfg.NumBuffers = DefaultNumBuffers
+	}
+	scale(&cfg.NumBuffers, MaxNumBuffers)
+	scale(&cfg.MaxBuffers, MaxNumBuffers)
+	scale(&cfg.MaxLeases, MaxNumBuffers)
+	scale(&cfg.RefillEntries, maxRefillEntries)
+	cfg.BufferSizeHint = 0
+	return cfg
+}
+
 // Warnings tells where the numbers of a pool on that queue would not fit each other
 // or the device's ring: a sentence each, with what to change. Such a pool works, but
 // streams may stop and go, packets be dropped, or one connection take it from the
@@ -109,7 +127,7 @@ func (cfg PoolConfig) Warnings(queue Queue) []string {
 	if err != nil {
 		return nil
 	}
-	return cfg.misfits(queue.Interface, cfg.NumBuffers, f.RingEntries)
+	return misfits(queue.Interface, cfg.NumBuffers, cfg.MaxLeases, f.RingEntries)
 }
 
 // ringShare is how many times the buffers that a device posts a pool should have.
@@ -117,16 +135,16 @@ const ringShare = 2
 
 // misfits takes the number of buffers that were granted, and how many the device posts,
 // 0 if that is not known.
-func (cfg *PoolConfig) misfits(iface string, numBuffers, ring int) []string {
+func misfits(iface string, numBuffers, maxLeases, ring int) []string {
 	var found []string
 	if numBuffers < ringShare*ring {
 		found = append(found, fmt.Sprintf("%s posts up to %d buffers of a queue, which leaves %d of the pool's %d for data on its way: "+
 			"give the pool at least %d (NumBuffers), or run ethtool -G %s rx %d",
 			iface, ring, max(0, numBuffers-ring), numBuffers, ringShare*ring, iface, max(1, numBuffers/ringShare)))
 	}
-	if cfg.MaxLeases > numBuffers/2 {
+	if maxLeases > numBuffers/2 {
 		found = append(found, fmt.Sprintf("a single connection may have %d leases out (MaxLeases) of %d buffers, and hold the pool nearly alone: "+
-			"give the pool at least %d (NumBuffers), or lower MaxLeases", cfg.MaxLeases, numBuffers, 4*cfg.MaxLeases))
+			"give the pool at least %d (NumBuffers), or lower MaxLeases", maxLeases, numBuffers, 4*maxLeases))
 	}
 	return found
 }

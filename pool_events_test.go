@@ -123,9 +123,27 @@ func mappingRange(line string) (from, to uintptr, ok bool) {
 // TestBufferSizeFallsBackToPages: these answers to a large buffer size, and no
 // others, lead to page-sized buffers of the same total size.
 func TestBufferSizeFallsBackToPages(t *testing.T) {
-	cfg := PoolConfig{NumBuffers: 100, BufferSizeHint: 16 * int(pageSize())}
-	assert.Equal(t, int(pageSize()), pageSizedInstead(&cfg, cfg.BufferSizeHint))
-	assert.Equal(t, 1600, cfg.NumBuffers, "the total stays")
+	for _, test := range []struct{ given, want PoolConfig }{
+		// The issue is the derived numbers: the pages need leases and entries of their own.
+		{
+			PoolConfig{NumBuffers: 64, MaxBuffers: 256, BufferSizeHint: 256 * int(pageSize())},
+			PoolConfig{NumBuffers: 16384, MaxBuffers: 65536, MaxLeases: 4096, RefillEntries: maxRefillEntries},
+		},
+		{
+			PoolConfig{NumBuffers: 100, MaxLeases: 10, RefillEntries: 128, BufferSizeHint: 16 * int(pageSize())},
+			PoolConfig{NumBuffers: 1600, MaxLeases: 160, RefillEntries: 2048},
+		},
+		{
+			PoolConfig{MaxBuffers: MaxNumBuffers, BufferSizeHint: 2 * int(pageSize())},
+			PoolConfig{NumBuffers: 2 * DefaultNumBuffers, MaxBuffers: MaxNumBuffers, MaxLeases: DefaultNumBuffers / 2, RefillEntries: maxRefillEntries},
+		},
+	} {
+		_, err := test.given.withDefaults(MaxNumBuffers)
+		require.NoError(t, err)
+		got, err := test.given.inPages().withDefaults(MaxNumBuffers)
+		require.NoError(t, err)
+		assert.Equal(t, test.want, got)
+	}
 	for errno, falls := range map[syscall.Errno]bool{
 		syscall.EINVAL: true, syscall.ERANGE: true, syscall.EOPNOTSUPP: true,
 		syscall.EPERM: false, syscall.EBUSY: false, syscall.EEXIST: false, syscall.ENOMEM: false, syscall.ENODEV: false,

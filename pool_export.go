@@ -84,6 +84,21 @@ func (h *PoolHandle) Close() error {
 	return nil
 }
 
+// duplicate returns an fd of the caller's own, which keeps the memory too: see exported.
+// An import waits for its loop, where another function may close the handle, so nothing
+// is locked meanwhile.
+func (h *PoolHandle) duplicate() (fd int, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fd < 0 {
+		return -1, ErrClosed
+	}
+	if fd, err = sys.Duplicate(h.fd); err == nil {
+		h.memory.hold()
+	}
+	return fd, err
+}
+
 // Queue is the owner's Pool.Queue.
 func (h *PoolHandle) Queue() Queue { return h.queue }
 
@@ -106,11 +121,12 @@ func ImportPool(ctx context.Context, loop *Loop, h *PoolHandle) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock() // the fd stays open until the import is done
-	if h.fd < 0 {
-		return nil, fmt.Errorf("zcrx: import pool: the handle: %w", ErrClosed)
+	fd, err := h.duplicate()
+	if err != nil {
+		return nil, fmt.Errorf("zcrx: import pool: the handle: %w", err)
 	}
+	own := exported{fd: fd, memory: h.memory}
+	defer own.giveUp()
 	p := newMember(loop, h.mode, features)
 	p.queue, p.napiID = h.queue, h.napiID
 	p.use(h.memory)
@@ -118,7 +134,7 @@ func ImportPool(ctx context.Context, loop *Loop, h *PoolHandle) (*Pool, error) {
 		if loop.hasMember(h.memory) {
 			return errors.New("zcrx: import pool: the loop is a member of the pool already")
 		}
-		a, err := loop.ring.importIfq(h.fd)
+		a, err := loop.ring.importIfq(fd)
 		if err != nil {
 			return err
 		}

@@ -322,3 +322,42 @@ func TestDroppedHandleIsClosed(t *testing.T) {
 	}
 	assert.Equal(t, fds, openFDs(t))
 }
+
+// TestHandleIsFreeDuringImport closes a handle, and imports it, from functions that run on
+// a loop before the import that waits for that loop.
+func TestHandleIsFreeDuringImport(t *testing.T) {
+	_, _, h := newSharedPool(t, PoolConfig{NumBuffers: 8}, 0)
+	l := newTestLoop(t, LoopConfig{})
+	for _, closes := range []bool{false, true} {
+		imported := make(chan error)
+		entered, done := make(chan struct{}), make(chan struct{})
+		require.NoError(t, l.Post(func() {
+			close(entered)
+			eventually(t, "the import waits for this function", func() bool {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				return len(l.posted) > 0
+			})
+			if closes {
+				assert.NoError(t, h.Close())
+			} else {
+				p, err := ImportPool(t.Context(), l, h)
+				assert.NoError(t, err)
+				assert.NoError(t, p.Close())
+			}
+			close(done)
+		}))
+		<-entered
+		go func() {
+			_, err := ImportPool(t.Context(), l, h)
+			imported <- err
+		}()
+		<-done
+		require.NoError(t, <-imported, "the handle was open when it began")
+		for _, s := range l.sources {
+			require.NoError(t, s.(*Pool).Close())
+		}
+	}
+	_, err := ImportPool(t.Context(), l, h)
+	assert.ErrorIs(t, err, ErrClosed)
+}

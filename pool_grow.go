@@ -47,75 +47,55 @@ func (p *Pool) growOn(r *zcrxRing, a area) error {
 	return p.memory.addArea(a, func() (uint64, error) { return r.addArea(p.id, &a) })
 }
 
-// growth lets a pool grow by itself. It belongs to the loop's thread.
+// growth lets a pool grow by itself. It belongs to the owner's thread.
 type growth struct {
-	most        int // buffers that it may have; 0: it does not grow
-	step        int // buffers at a time
-	underWay    bool
+	most        int  // buffers that it may have; 0: it does not grow
+	step        int  // buffers at a time
 	allocFailed bool // the kernel found no buffer since the last growth
 }
 
 // growIfLow has the pool grow, if it may, when the kernel found no buffer or fewer
 // than an eighth of the buffers are free: on a hardware queue packets are dropped
-// once there is none. Each lease counts as a buffer.
+// once there is none. Each lease of any member counts as a buffer.
 func (p *Pool) growIfLow() {
+	m := p.memory
+	if !m.mayGrow.Load() || !p.runsLow() {
+		return
+	}
 	g := &p.growth
-	have := p.NumBuffers()
-	if have >= g.most || g.underWay {
+	g.allocFailed = false
+	if !p.owner {
+		m.wantMore()
 		return
 	}
-	g.allocFailed = p.moreWanted.Swap(false) || g.allocFailed
-	p.mu.Lock()
-	out := p.outstandingLocked()
-	p.mu.Unlock()
-	if !g.allocFailed && p.receivers.hungry() == 0 && out <= have-(have+7)/8 {
-		return
+	m.mayGrow.Store(false)
+	m.moreWanted.Store(false)
+	n := min(g.step, g.most-p.NumBuffers())
+	if n <= 0 {
+		return // somebody has called Grow
 	}
-	g.underWay, g.allocFailed = true, false
-	n := min(g.step, g.most-have)
-	// Memory is mapped and pinned off the loop, which goes on meanwhile.
+	// Memory is mapped off the loop, which goes on meanwhile.
 	go func() {
 		err := p.Grow(context.Background(), n)
 		_ = p.loop.Post(func() { p.grew(err) }) // a closing loop grows nothing more
 	}()
 }
 
-func (p *Pool) grew(err error) {
-	p.growth.underWay = false
-	if err != nil && !errors.Is(err, ErrClosed) {
-		p.growth.most = 0
-		p.loop.report("grow pool", err)
+func (p *Pool) runsLow() bool {
+	m := p.memory
+	if p.growth.allocFailed || p.receivers.hungry() > 0 || p.owner && m.moreWanted.Load() {
+		return true
 	}
+	have := p.NumBuffers()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.outstanding() > have-(have+7)/8
 }
 
-// poolEvents takes the completions of a pool's events (Linux 7.2): Res is the
-// event's type. The kernel sends each type once, to the ring that registered the
-// pool, until it is armed again there.
-type poolEvents Pool
-
-// errCopied is told once for a pool: the statistics count on.
-var errCopied = errors.New("the kernel copies what connections receive that do not arrive on the pool's queue, as over loopback: see PoolStats.CopiedBytes")
-
-func (e *poolEvents) complete(c *uring.CQE) {
-	p := (*Pool)(e)
-	event := eventType(c.Res)
-	switch event {
-	case eventAllocFailed:
-		// The turn that follows drains and flushes what is there.
-		p.allocFailures.Add(1)
-		p.growth.allocFailed = true
-	case eventCopy:
-		first := p.copyEvents.Add(1) == 1
-		if p.mode == DeviceLess {
-			return // there everything is copied: once is enough
-		}
-		if first {
-			p.loop.report("zero copy", errCopied)
-		}
-	default:
-		return
-	}
-	if err := p.loop.ring.armEvent(p.id, event); err != nil {
-		p.loop.report("arm pool event", err)
+func (p *Pool) grew(err error) {
+	if err == nil {
+		p.memory.mayGrow.Store(p.NumBuffers() < p.growth.most)
+	} else if !errors.Is(err, ErrClosed) {
+		p.loop.report("grow pool", err)
 	}
 }

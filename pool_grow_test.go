@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"strings"
 	"sync"
 	"syscall"
@@ -57,20 +58,23 @@ func TestGrowthThatFails(t *testing.T) {
 	var log bytes.Buffer
 	k := newFakePool(t, 4, 4, refillLayouts["7.3"])
 	k.loop.logger = slog.New(slog.NewTextHandler(&log, nil))
-	k.pool.growth = growth{most: 8, step: -1} // no kernel takes that
+	m := k.pool.memory
+	m.mayGrow.Store(true)
+	k.pool.growth = growth{most: math.MaxInt, step: math.MaxInt} // no kernel takes that
 	k.pool.growIfLow()
-	assert.False(t, k.pool.growth.underWay, "all buffers are free")
+	assert.True(t, m.mayGrow.Load(), "all buffers are free")
 	k.pool.growth.allocFailed = true
 	k.pool.growIfLow()
-	require.True(t, k.pool.growth.underWay)
-	k.pool.growIfLow() // one at a time
+	require.False(t, m.mayGrow.Load(), "one at a time")
+	k.pool.growIfLow()
 	eventually(t, "the growth has failed", func() bool {
 		k.loop.runPosted()
-		return !k.pool.growth.underWay
+		return log.Len() > 0
 	})
 	k.pool.growth.allocFailed = true
 	k.pool.growIfLow()
-	assert.False(t, k.pool.growth.underWay, "it is not tried again")
+	assert.False(t, m.mayGrow.Load(), "it is not tried again")
+	k.loop.runPosted()
 	assert.Equal(t, 4, k.pool.NumBuffers())
 	assert.Equal(t, 1, strings.Count(log.String(), "grow pool"), "%s", log.String())
 }

@@ -29,6 +29,9 @@ type poolMemory struct {
 	areas atomic.Pointer[[]area]
 	// growing is held while an area is added. Only loops' threads take it.
 	growing sync.Mutex
+	// mayGrow says that the owner is on its loop, has not grown as far as it may, and is
+	// not about to. moreWanted has it grow.
+	mayGrow, moreWanted atomic.Bool
 
 	// mu guards what follows, and every member's ledger.
 	mu          sync.Mutex
@@ -105,16 +108,27 @@ func (m *poolMemory) addArea(a area, add func() (token uint64, err error)) error
 	return nil
 }
 
-// wantMore has the owner, who alone grows by itself, do that for another member.
+// wantMore has the owner, which alone grows by itself, do that for another member.
 func (m *poolMemory) wantMore() {
+	if m.moreWanted.Swap(true) {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, p := range m.members {
 		if p.owner {
-			p.moreWanted.Store(true)
 			p.wake()
 		}
 	}
+}
+
+// outstanding returns how many leases all members have out. It is called with mu held.
+func (m *poolMemory) outstanding() int {
+	made := m.left.Completions
+	for _, p := range m.members {
+		made += p.completions.Load()
+	}
+	return max(0, int(made-m.returns))
 }
 
 // drain moves waiting offsets into the refill queue as far as there is room. It is called
@@ -173,6 +187,9 @@ func (m *poolMemory) leave(p *Pool) {
 	defer m.mu.Unlock()
 	if i := slices.Index(m.members, p); i >= 0 {
 		m.members = slices.Delete(m.members, i, i+1)
+		if p.owner {
+			m.mayGrow.Store(false)
+		}
 		c := p.counters()
 		m.left.add(&c)
 	}

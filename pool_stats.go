@@ -115,7 +115,7 @@ func (p *Pool) SharedStats() SharedStats {
 		s.RefillPending = int(m.refillQueue.pending())
 	}
 	s.Returned, s.RefillFull = m.returns, m.refillFull
-	s.Outstanding = max(0, int(s.Completions-s.Returned)) // as in outstandingLocked
+	s.Outstanding = m.outstanding()
 	m.addCopied(&s.PoolStats)
 	p.countCopies(&s.PoolStats)
 	return s

@@ -13,17 +13,17 @@ import (
 
 func TestMisfits(t *testing.T) {
 	for name, test := range map[string]struct {
-		cfg           PoolConfig
+		maxLeases     int
 		buffers, ring int
 		want          []string
 	}{
-		"all fits":         {PoolConfig{MaxLeases: 4096}, 16384, 8192, nil},
-		"unknown ring":     {PoolConfig{MaxLeases: 64}, 128, 0, nil},
-		"the ring is all":  {PoolConfig{MaxLeases: 64}, 256, 256, []string{"eth0 posts up to 256 buffers of a queue, which leaves 0 of the pool's 256 for data on its way: give the pool at least 512 (NumBuffers), or run ethtool -G eth0 rx 128"}},
-		"the ring is more": {PoolConfig{MaxLeases: 64}, 128, 8192, []string{"eth0 posts up to 8192 buffers of a queue, which leaves 0 of the pool's 128 for data on its way: give the pool at least 16384 (NumBuffers), or run ethtool -G eth0 rx 64"}},
-		"the share is all": {PoolConfig{MaxLeases: 300}, 512, 64, []string{"a single connection may have 300 leases out (MaxLeases) of 512 buffers, and hold the pool nearly alone: give the pool at least 1200 (NumBuffers), or lower MaxLeases"}},
+		"all fits":         {4096, 16384, 8192, nil},
+		"unknown ring":     {64, 128, 0, nil},
+		"the ring is all":  {64, 256, 256, []string{"eth0 posts up to 256 buffers of a queue, which leaves 0 of the pool's 256 for data on its way: give the pool at least 512 (NumBuffers), or run ethtool -G eth0 rx 128"}},
+		"the ring is more": {64, 128, 8192, []string{"eth0 posts up to 8192 buffers of a queue, which leaves 0 of the pool's 128 for data on its way: give the pool at least 16384 (NumBuffers), or run ethtool -G eth0 rx 64"}},
+		"the share is all": {300, 512, 64, []string{"a single connection may have 300 leases out (MaxLeases) of 512 buffers, and hold the pool nearly alone: give the pool at least 1200 (NumBuffers), or lower MaxLeases"}},
 	} {
-		assert.Equal(t, test.want, test.cfg.misfits("eth0", test.buffers, test.ring), name)
+		assert.Equal(t, test.want, misfits("eth0", test.buffers, test.maxLeases, test.ring), name)
 	}
 	lo := Queue{Interface: "lo"}
 	assert.Empty(t, PoolConfig{}.Warnings(lo), "it has no ring")

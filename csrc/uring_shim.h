@@ -101,6 +101,11 @@ static inline int zcx_register_ring_fd(struct zcx_ring *r)
 	return io_uring_register_ring_fd(&r->ring);
 }
 
+static inline int zcx_set_iowait(struct zcx_ring *r, int enabled)
+{
+	return io_uring_set_iowait(&r->ring, enabled != 0);
+}
+
 static inline int zcx_register_napi(struct zcx_ring *r, unsigned busy_poll_us, int prefer)
 {
 	struct io_uring_napi n;

@@ -29,6 +29,15 @@ func (r *Ring) RegisterRingFD() error {
 	return r.register("io_uring_register_ring_fd", func() syscall.Errno { return cRegisterRingFD(r.h) })
 }
 
+// SetIOWait says whether the kernel counts a thread that waits on the ring with requests in
+// flight as waiting for I/O, which it does by default: the CPU then shows as 100 % iowait.
+// Turning it off needs Linux 6.15; before, SetIOWait returns EOPNOTSUPP.
+//
+// Implements: int io_uring_set_iowait(struct io_uring *ring, bool enable_iowait)
+func (r *Ring) SetIOWait(enabled bool) error {
+	return r.register("io_uring_set_iowait", func() syscall.Errno { return cSetIOWait(r.h, enabled) })
+}
+
 // RegisterNAPI has a wait on the ring poll the network queues of the ring's sockets
 // for up to busyPoll (0 to 71 minutes, rounded down to microseconds). prefer sets
 // prefer_busy_poll: the device's interrupts stay off while the program polls often

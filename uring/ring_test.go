@@ -108,7 +108,7 @@ func TestRingRefusesOtherThreads(t *testing.T) {
 		_, submit := r.Submit()
 		_, probe := r.Probe()
 		errs <- []error{submit, probe, r.Enable(), r.Close(), r.RegisterNAPI(0, false), r.UnregisterNAPI(),
-			r.RegisterBufRing(nil, 1, 0, 0), r.UnregisterBufRing(0), r.RegisterRingFD(), r.Check("mine")}
+			r.RegisterBufRing(nil, 1, 0, 0), r.UnregisterBufRing(0), r.RegisterRingFD(), r.SetIOWait(false), r.Check("mine")}
 	}()
 	for i, err := range <-errs {
 		assert.ErrorIs(t, err, ErrWrongThread, "call %d", i)

@@ -77,12 +77,19 @@ func cSubmit(h handle, waitFor uint32, timeoutNS int64) (int, syscall.Errno) {
 func cEnable(h handle) syscall.Errno         { return errnoOf(C.zcx_enable(h)) }
 func cRegisterRingFD(h handle) syscall.Errno { return errnoOf(C.zcx_register_ring_fd(h)) }
 
+func cSetIOWait(h handle, enabled bool) syscall.Errno {
+	return errnoOf(C.zcx_set_iowait(h, intOf(enabled)))
+}
+
 func cRegisterNAPI(h handle, busyPollMicros uint32, prefer bool) syscall.Errno {
-	p := C.int(0)
-	if prefer {
-		p = 1
+	return errnoOf(C.zcx_register_napi(h, C.uint(busyPollMicros), intOf(prefer)))
+}
+
+func intOf(b bool) C.int {
+	if b {
+		return 1
 	}
-	return errnoOf(C.zcx_register_napi(h, C.uint(busyPollMicros), p))
+	return 0
 }
 
 func cUnregisterNAPI(h handle) syscall.Errno { return errnoOf(C.zcx_unregister_napi(h)) }

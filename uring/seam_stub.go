@@ -26,6 +26,7 @@ func cOnOwner(handle) bool                               { return false }
 func cSubmit(handle, uint32, int64) (int, syscall.Errno) { return 0, syscall.ENOSYS }
 func cEnable(handle) syscall.Errno                       { return syscall.ENOSYS }
 func cRegisterRingFD(handle) syscall.Errno               { return syscall.ENOSYS }
+func cSetIOWait(handle, bool) syscall.Errno              { return syscall.ENOSYS }
 func cRegisterNAPI(handle, uint32, bool) syscall.Errno   { return syscall.ENOSYS }
 func cUnregisterNAPI(handle) syscall.Errno               { return syscall.ENOSYS }
 func cRegisterBufRing(handle, unsafe.Pointer, uint32, uint16, uint16) syscall.Errno {

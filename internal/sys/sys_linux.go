@@ -40,6 +40,12 @@ func SignalEventFD(fd int) error {
 // Close closes a file descriptor.
 func Close(fd int) error { return os.NewSyscallError("close", unix.Close(fd)) }
 
+// Duplicate returns another fd of the same file. Programs that are executed do not get it.
+func Duplicate(fd int) (int, error) {
+	other, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	return other, os.NewSyscallError("fcntl", err)
+}
+
 // MapAnonymous maps size bytes of zeroed private memory, at an address that is
 // a multiple of align (a power of two, at least a page).
 func MapAnonymous(size, align uintptr) ([]byte, error) {

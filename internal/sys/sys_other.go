@@ -28,6 +28,9 @@ func SignalEventFD(int) error { return ErrNotLinux }
 // Close returns ErrNotLinux.
 func Close(int) error { return ErrNotLinux }
 
+// Duplicate returns ErrNotLinux.
+func Duplicate(int) (int, error) { return -1, ErrNotLinux }
+
 // MapAnonymous returns ErrNotLinux.
 func MapAnonymous(uintptr, uintptr) ([]byte, error) { return nil, ErrNotLinux }
 
