@@ -105,7 +105,7 @@ func TestRingErrors(t *testing.T) {
 	assert.NoError(t, ringError("nothing", nil))
 	other := errors.New("other")
 	assert.Equal(t, other, ringError("something", other))
-	_, err = newRing(uring.Config{Entries: 4, Flags: 1 << 31})
+	_, err = newRing(uring.Config{Entries: 4, Flags: uring.SetupDeferTaskrun})
 	assertLayer(t, err, LayerKernel)
 	assert.ErrorContains(t, err, "set up ring: EINVAL")
 }

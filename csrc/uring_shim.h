@@ -13,6 +13,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include "zcrx_liburing.h"
 #include "zcrx_layout.h"
 
@@ -28,6 +31,7 @@ ZCX_OFFSET(struct io_uring_buf_ring, tail, 14);
 struct zcx_ring {
 	struct io_uring ring;
 	pthread_t owner;
+	pid_t owner_tid;
 };
 
 /* Returns NULL and sets *err if the ring cannot be made. */
@@ -51,6 +55,7 @@ static inline struct zcx_ring *zcx_ring_new(unsigned entries, unsigned cq_entrie
 		return NULL;
 	}
 	r->owner = pthread_self();
+	r->owner_tid = syscall(SYS_gettid);
 	return r;
 }
 
@@ -58,6 +63,35 @@ static inline void zcx_ring_free(struct zcx_ring *r)
 {
 	io_uring_queue_exit(&r->ring);
 	free(r);
+}
+
+/*
+ * zcx_ring_free for a ring whose thread has ended. io_uring_queue_exit would take the
+ * place that the ring had among its thread's registered fds for one of the calling
+ * thread's, so what liburing mapped and opened is given back here.
+ */
+static inline void zcx_ring_free_orphan(struct zcx_ring *r)
+{
+	struct io_uring_sq *sq = &r->ring.sq;
+	struct io_uring_cq *cq = &r->ring.cq;
+
+	munmap(sq->sqes, sq->sqes_sz);
+	munmap(sq->ring_ptr, sq->ring_sz);
+	if (cq->ring_ptr && cq->ring_ptr != sq->ring_ptr)
+		munmap(cq->ring_ptr, cq->ring_sz);
+	close(r->ring.ring_fd);
+	free(r);
+}
+
+/* The number may have been given to another thread since: then it seems to live. */
+static inline int zcx_owner_ended(const struct zcx_ring *r)
+{
+	return syscall(SYS_tgkill, getpid(), r->owner_tid, 0) < 0 && errno == ESRCH;
+}
+
+static inline unsigned zcx_sqe_size(const struct zcx_ring *r)
+{
+	return r->ring.flags & IORING_SETUP_SQE128 ? 128 : 64;
 }
 
 static inline int zcx_on_owner(const struct zcx_ring *r)

@@ -66,6 +66,9 @@ type rawCQE struct {
 // Completions copies up to len(dst) completions to dst, frees their entries for the
 // kernel and returns their number. It makes no system call.
 func (r *Ring) Completions(dst []CQE) int {
+	if r.h == nil {
+		return 0
+	}
 	m := &r.mem
 	head := *m.cqHead
 	// This load acquires what the kernel's store of the tail releases: the entries
@@ -88,13 +91,16 @@ func (r *Ring) Completions(dst []CQE) int {
 //
 // Implements: unsigned io_uring_cq_ready(const struct io_uring *ring)
 func (r *Ring) Pending() int {
+	if r.h == nil {
+		return 0
+	}
 	return int(atomic.LoadUint32(r.mem.cqTail) - *r.mem.cqHead)
 }
 
 // CQNearlyFull reports whether the kernel may have had no room for another
 // completion. In a mixed ring one of 32 bytes takes two entries, and three with a
 // filler.
-func (r *Ring) CQNearlyFull() bool { return r.Pending()+2 >= int(r.mem.cqEntries) }
+func (r *Ring) CQNearlyFull() bool { return r.h != nil && r.Pending()+2 >= int(r.mem.cqEntries) }
 
 // copyCQE copies the completion at index head to dst. It returns the number of
 // entries that the completion takes, and false for a filler. The mask keeps the

@@ -34,7 +34,7 @@ func TestProvidedBufferRing(t *testing.T) {
 	r := newTestRing(t, Config{Entries: 8, Flags: ownerFlags})
 	mem := mapped(t, 3*os.Getpagesize())
 	buffer := mem[os.Getpagesize():][:100]
-	binary.NativeEndian.PutUint64(mem[0:], uint64(sliceAddr(buffer)))
+	binary.NativeEndian.PutUint64(mem[0:], uint64(uintptr(unsafe.Pointer(&buffer[0]))))
 	binary.NativeEndian.PutUint32(mem[8:], uint32(len(buffer)))
 	binary.NativeEndian.PutUint16(mem[12:], 42) // the buffer's number
 	binary.NativeEndian.PutUint16(mem[14:], 1)  // the tail

@@ -23,12 +23,16 @@ const (
 	SetupSubmitAll    SetupFlags = 1 << 7  // go on submitting after a bad SQE (Linux 5.18)
 	SetupCoopTaskrun  SetupFlags = 1 << 8  // do not interrupt the thread for task work (Linux 5.19)
 	SetupTaskrunFlag  SetupFlags = 1 << 9  // show pending task work in the SQ flags (Linux 5.19)
+	SetupSQE128       SetupFlags = 1 << 10 // 128-byte submission queue entries (Linux 5.19)
 	SetupCQE32        SetupFlags = 1 << 11 // 32-byte completions (Linux 5.19)
 	SetupSingleIssuer SetupFlags = 1 << 12 // only one thread submits (Linux 6.0)
 	SetupDeferTaskrun SetupFlags = 1 << 13 // run task work only in a wait or submit that asks for it (Linux 6.1)
 	SetupNoSQArray    SetupFlags = 1 << 16 // SQEs are taken in order; liburing sets it (Linux 6.6)
 	SetupCQEMixed     SetupFlags = 1 << 18 // 16- and 32-byte completions (Linux 6.18)
 )
+
+const knownFlags = SetupCQSize | SetupClamp | SetupDisabled | SetupSubmitAll | SetupCoopTaskrun | SetupTaskrunFlag |
+	SetupSQE128 | SetupCQE32 | SetupSingleIssuer | SetupDeferTaskrun | SetupNoSQArray | SetupCQEMixed
 
 // Features are the IORING_FEAT_* flags of a ring: what its kernel supports.
 type Features uint32
@@ -90,6 +94,7 @@ type memory struct {
 	sqTail    *uint32 // liburing's private tail, published by the next submit
 	sqFlags   *uint32 // written by the kernel: SQ_CQ_OVERFLOW and others
 	sqes      unsafe.Pointer
+	sqeSize   uintptr
 	sqMask    uint32
 	sqEntries uint32
 
@@ -137,6 +142,9 @@ func (cfg *Config) check() error {
 		(cfg.CQEntries > 0 && cfg.CQEntries < cfg.Entries) {
 		return rangeError("Config.CQEntries", int64(cfg.CQEntries), int64(cfg.Entries), MaxCQEntries)
 	}
+	if unknown := cfg.Flags &^ knownFlags; unknown != 0 {
+		return fmt.Errorf("uring: Config.Flags %#x: %#x is unknown to this package: allowed are the bits of %#x", uint32(cfg.Flags), uint32(unknown), uint32(knownFlags))
+	}
 	if both := SetupCQE32 | SetupCQEMixed; cfg.Flags&both == both {
 		return fmt.Errorf("uring: Config.Flags %#x: SetupCQE32 and SetupCQEMixed exclude each other", uint32(cfg.Flags))
 	}
@@ -162,17 +170,22 @@ func (r *Ring) Enable() error {
 
 // Close cancels the requests in flight, unmaps the queues and closes the fd. The
 // kernel frees what was registered on the ring some time after Close returned.
-// A second Close does nothing and returns nil.
+// A second Close does nothing and returns nil. Once the thread that owns the ring has
+// ended, any other may close it; the caller must see to it that one goroutine does.
 //
 // Implements: void io_uring_queue_exit(struct io_uring *ring)
 func (r *Ring) Close() error {
 	if r.h == nil {
 		return nil
 	}
-	if err := r.Check("io_uring_queue_exit"); err != nil {
+	switch err := r.Check("io_uring_queue_exit"); {
+	case err == nil:
+		cFree(r.h)
+	case cOwnerEnded(r.h):
+		cFreeOrphan(r.h)
+	default:
 		return err
 	}
-	cFree(r.h)
 	r.h, r.mem = nil, memory{}
 	return nil
 }
@@ -221,24 +234,33 @@ func (r *Ring) CQEntries() int { return int(r.mem.cqEntries) }
 //
 // Implements: unsigned io_uring_sq_space_left(const struct io_uring *ring)
 func (r *Ring) SQSpaceLeft() int {
+	if r.h == nil {
+		return 0
+	}
 	m := &r.mem
 	return int(m.sqEntries - (*m.sqTail - atomic.LoadUint32(m.sqHead)))
 }
 
 // GetSQE returns the next free submission queue entry, zeroed, or nil if the queue is
 // full: then call Submit first. The next Submit or SubmitAndWait hands the entry to
-// the kernel, and it must not be used after that. The ring must be open.
+// the kernel, and it must not be used after that. A closed ring has no entries.
 //
 // Implements: struct io_uring_sqe *io_uring_get_sqe(struct io_uring *ring)
 func (r *Ring) GetSQE() *SQE {
+	if r.h == nil {
+		return nil
+	}
 	m := &r.mem
 	tail := *m.sqTail
 	if tail-atomic.LoadUint32(m.sqHead) >= m.sqEntries {
 		return nil
 	}
 	// The mask keeps the index inside the array that liburing mapped.
-	sqe := (*SQE)(unsafe.Add(m.sqes, uintptr(tail&m.sqMask)*unsafe.Sizeof(SQE{})))
+	sqe := (*SQE)(unsafe.Add(m.sqes, uintptr(tail&m.sqMask)*m.sqeSize))
 	*sqe = SQE{}
+	if m.sqeSize > sqeSize {
+		*(*SQE)(unsafe.Add(unsafe.Pointer(sqe), sqeSize)) = SQE{} // the second half
+	}
 	*m.sqTail = tail + 1
 	return sqe
 }
@@ -286,12 +308,17 @@ func (r *Ring) submit(waitFor uint32, timeout time.Duration) (int, error) {
 //
 // Implements: bool io_uring_cq_has_overflow(const struct io_uring *ring)
 func (r *Ring) Overflown() bool {
-	return atomic.LoadUint32(r.mem.sqFlags)&sqCQOverflow != 0
+	return r.h != nil && atomic.LoadUint32(r.mem.sqFlags)&sqCQOverflow != 0
 }
 
 // Dropped returns the number of completions that the kernel lost, because it had no
 // memory to keep them in when the completion queue was full.
-func (r *Ring) Dropped() int { return int(atomic.LoadUint32(r.mem.cqOverflow)) }
+func (r *Ring) Dropped() int {
+	if r.h == nil {
+		return 0
+	}
+	return int(atomic.LoadUint32(r.mem.cqOverflow))
+}
 
 // Calls returns how many calls of the ring's methods have entered C. Check is one of
 // them, hence each call through Pointer counts too.

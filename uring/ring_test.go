@@ -59,6 +59,19 @@ func reap(t *testing.T, r *Ring, n int) []CQE {
 	return all
 }
 
+const (
+	eventuallyWithin = 20 * time.Second
+	eventuallyEvery  = time.Millisecond
+)
+
+// countFDs returns how many fds this process has open.
+func countFDs(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(entries)
+}
+
 func assertRefused(t *testing.T, err error, call string, errno syscall.Errno) {
 	t.Helper()
 	assert.Equal(t, &os.SyscallError{Syscall: call, Err: errno}, err)
@@ -133,13 +146,24 @@ func TestClosedRing(t *testing.T) {
 		assert.ErrorIs(t, r.Check("mine"), os.ErrClosed, name)
 		assert.Equal(t, -1, r.FD(), name)
 		assert.Nil(t, r.Pointer(), name)
+		_, err = r.SubmitAndWait(0, 0)
+		assert.ErrorIs(t, err, os.ErrClosed, name)
+		assert.Nil(t, r.GetSQE(), name)
+		assert.Zero(t, r.SQSpaceLeft(), name)
+		assert.Zero(t, r.SQEntries(), name)
+		assert.Zero(t, r.CQEntries(), name)
+		assert.Zero(t, r.Completions(make([]CQE, 4)), name)
+		assert.Zero(t, r.Pending(), name)
+		assert.False(t, r.CQNearlyFull(), name)
+		assert.False(t, r.Overflown(), name)
+		assert.Zero(t, r.Dropped(), name)
 	}
 }
 
 // TestKernelErrorsNameTheCall lets the kernel refuse a ring, a registration and a
 // submission.
 func TestKernelErrorsNameTheCall(t *testing.T) {
-	_, err := New(Config{Entries: 4, Flags: 1 << 31})
+	_, err := New(Config{Entries: 4, Flags: SetupDeferTaskrun}) // alone
 	assertRefused(t, err, "io_uring_setup", syscall.EINVAL)
 	r := newTestRing(t, Config{Entries: 4, Flags: ownerFlags | SetupDisabled})
 	_, err = r.Submit()

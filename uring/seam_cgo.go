@@ -52,6 +52,7 @@ func cNew(entries, cqEntries uint32, flags SetupFlags) (handle, memory, syscall.
 		sqTail:     (*uint32)(unsafe.Pointer(&r.sq.sqe_tail)),
 		sqFlags:    (*uint32)(unsafe.Pointer(r.sq.kflags)),
 		sqes:       unsafe.Pointer(r.sq.sqes),
+		sqeSize:    uintptr(C.zcx_sqe_size(h)),
 		sqMask:     uint32(r.sq.ring_mask),
 		sqEntries:  uint32(r.sq.ring_entries),
 		cqHead:     (*uint32)(unsafe.Pointer(r.cq.khead)),
@@ -66,8 +67,10 @@ func cNew(entries, cqEntries uint32, flags SetupFlags) (handle, memory, syscall.
 // pointerOf returns the struct io_uring, which is the handle's first field.
 func pointerOf(h handle) unsafe.Pointer { return unsafe.Pointer(h) }
 
-func cFree(h handle)         { C.zcx_ring_free(h) }
-func cOnOwner(h handle) bool { return C.zcx_on_owner(h) != 0 }
+func cFree(h handle)            { C.zcx_ring_free(h) }
+func cFreeOrphan(h handle)      { C.zcx_ring_free_orphan(h) }
+func cOnOwner(h handle) bool    { return C.zcx_on_owner(h) != 0 }
+func cOwnerEnded(h handle) bool { return C.zcx_owner_ended(h) != 0 }
 
 func cSubmit(h handle, waitFor uint32, timeoutNS int64) (int, syscall.Errno) {
 	ret := C.zcx_submit_on_owner(h, C.uint(waitFor), C.longlong(timeoutNS))

@@ -22,6 +22,8 @@ func cNew(uint32, uint32, SetupFlags) (handle, memory, syscall.Errno) {
 	return nil, memory{}, syscall.ENOSYS
 }
 func cFree(handle)                                       {}
+func cFreeOrphan(handle)                                 {}
+func cOwnerEnded(handle) bool                            { return false }
 func cOnOwner(handle) bool                               { return false }
 func cSubmit(handle, uint32, int64) (int, syscall.Errno) { return 0, syscall.ENOSYS }
 func cEnable(handle) syscall.Errno                       { return syscall.ENOSYS }

@@ -9,8 +9,9 @@ import (
 
 // SQE is a submission queue entry with the layout of struct io_uring_sqe. Call one
 // Prep method, then set UserData and add to Flags. Memory whose address is in an entry
-// must stay where it is until the request is done, unless the Prep method says
-// otherwise: it must be mapped memory, or Go memory held by a runtime.Pinner.
+// must stay reachable until the last completion of the request (runtime.KeepAlive),
+// unless the Prep method says otherwise: the kernel's address does not keep it. It does
+// not move. A request transfers at most 2147418112 bytes (2 GiB less 64 KiB).
 type SQE struct {
 	Opcode      Opcode
 	Flags       SQEFlags
@@ -27,6 +28,8 @@ type SQE struct {
 	Addr3       uint64
 	_           uint64
 }
+
+const sqeSize = unsafe.Sizeof(SQE{})
 
 // Opcode is an IORING_OP_* code.
 type Opcode uint8
@@ -121,21 +124,21 @@ func (s *SQE) PrepMultishotAccept(fd, flags int) {
 //
 // Implements: void io_uring_prep_connect(struct io_uring_sqe *sqe, int fd, const struct sockaddr *addr, socklen_t addrlen)
 func (s *SQE) PrepConnect(fd int, sockaddr []byte) {
-	s.prep(OpConnect, fd, sliceAddr(sockaddr), 0, uint64(len(sockaddr)))
+	s.prep(OpConnect, fd, escape(unsafe.Pointer(unsafe.SliceData(sockaddr))), 0, uint64(len(sockaddr)))
 }
 
 // PrepRead prepares a read of fd at offset off; -1 means the file's position.
 //
 // Implements: void io_uring_prep_read(struct io_uring_sqe *sqe, int fd, void *buf, unsigned nbytes, __u64 offset)
 func (s *SQE) PrepRead(fd int, b []byte, off int64) {
-	s.prep(OpRead, fd, sliceAddr(b), uint32(len(b)), uint64(off))
+	s.transfer(OpRead, fd, b, uint64(off))
 }
 
 // PrepRecv prepares one receive into b.
 //
 // Implements: void io_uring_prep_recv(struct io_uring_sqe *sqe, int sockfd, void *buf, size_t len, int flags)
 func (s *SQE) PrepRecv(fd int, b []byte, flags int) {
-	s.prep(OpRecv, fd, sliceAddr(b), uint32(len(b)), 0)
+	s.transfer(OpRecv, fd, b, 0)
 	s.OpFlags = uint32(flags)
 }
 
@@ -173,7 +176,7 @@ func (s *SQE) LimitMultishot(bytes uint32) { s.FileIndex = bytes }
 //
 // Implements: void io_uring_prep_send(struct io_uring_sqe *sqe, int sockfd, const void *buf, size_t len, int flags)
 func (s *SQE) PrepSend(fd int, b []byte, flags int) {
-	s.prep(OpSend, fd, sliceAddr(b), uint32(len(b)), 0)
+	s.transfer(OpSend, fd, b, 0)
 	s.OpFlags = uint32(flags)
 }
 
@@ -183,7 +186,7 @@ func (s *SQE) PrepSend(fd int, b []byte, flags int) {
 //
 // Implements: void io_uring_prep_send_zc(struct io_uring_sqe *sqe, int sockfd, const void *buf, size_t len, int flags, unsigned zc_flags)
 func (s *SQE) PrepSendZC(fd int, b []byte, flags int, zcFlags uint16) {
-	s.prep(OpSendZC, fd, sliceAddr(b), uint32(len(b)), 0)
+	s.transfer(OpSendZC, fd, b, 0)
 	s.OpFlags = uint32(flags)
 	s.Ioprio = zcFlags
 }
@@ -219,7 +222,7 @@ func TimespecOf(d time.Duration) Timespec {
 //
 // Implements: void io_uring_prep_timeout(struct io_uring_sqe *sqe, const struct __kernel_timespec *ts, unsigned count, unsigned flags)
 func (s *SQE) PrepTimeout(ts *Timespec, count uint32, flags uint32) {
-	s.prep(OpTimeout, -1, uintptr(unsafe.Pointer(ts)), 1, uint64(count))
+	s.prep(OpTimeout, -1, escape(unsafe.Pointer(ts)), 1, uint64(count))
 	s.OpFlags = flags
 }
 
@@ -262,5 +265,26 @@ func (s *SQE) PrepMsgRing(ringFD int, res uint32, userData uint64, flags uint32)
 	s.OpFlags = flags
 }
 
-// sliceAddr returns the address of b's bytes. It does not keep them alive.
-func sliceAddr(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
+// maxTransfer is how many bytes a request transfers at most: what the kernel does with one
+// read(2) or write(2) (MAX_RW_COUNT with pages of 64 KiB, which is less than with others).
+const maxTransfer = 1<<31 - 1<<16
+
+// transfer prepares an operation on b, or on as much of it as one request transfers.
+func (s *SQE) transfer(op Opcode, fd int, b []byte, off uint64) {
+	s.prep(op, fd, escape(unsafe.Pointer(unsafe.SliceData(b))), uint32(min(uint64(len(b)), maxTransfer)), off)
+}
+
+// escape returns the address of memory that the kernel will use. Memory on a goroutine's
+// stack moves when that grows, so escape has the compiler put it elsewhere: never is always
+// false, but the compiler does not know.
+func escape(p unsafe.Pointer) uintptr {
+	if never {
+		escaped = p
+	}
+	return uintptr(p)
+}
+
+var (
+	never   bool
+	escaped unsafe.Pointer
+)
