@@ -204,19 +204,76 @@ func (l *Loop) runRetries() {
 }
 
 // Start begins a request: prep fills in the entry, done is called on the loop
-// with every completion of it, the last being the first without uring.CQEMore. It may
-// be called on the loop only: from a function given to Do or Post, or from done.
-// ErrQueueFull means that the kernel takes no requests now. A panic in done ends
-// the program.
+// with every completion of it, the last being the first without uring.CQEMore. The
+// memory that prep names stays until then. Start may be called on the loop only: from a
+// function given to Do or Post, or from done. ErrQueueFull means that the kernel takes no
+// requests now. A panic in done ends the program.
+//
+// The entry may not be linked to others, which StartLinked does, and must have a
+// completion: Start returns an error for the flags SQELink, SQEHardLink and
+// SQECQESkipSuccess, and begins nothing.
 func (l *Loop) Start(prep func(*uring.SQE), done func(*uring.CQE)) error {
 	s, err := l.newRequest(completerFunc(done))
 	if err != nil {
 		return err
 	}
+	l.prepare(s, prep)
+	if refused := s.Flags & (uring.SQELink | uring.SQEHardLink | uring.SQECQESkipSuccess); refused != 0 {
+		l.ops.remove(s.UserData)
+		l.prepareNothing(s)
+		return fmt.Errorf("zcrx: start request: flags %#x are for StartLinked, or leave out the completion", uint8(refused))
+	}
+	return nil
+}
+
+// StartLinked begins requests one after the other: the kernel begins each when the one
+// before has succeeded, or has ended if its prep sets uring.SQEHardLink. If one fails, those
+// behind it complete with ECANCELED. done is called with a request's place in preps, from
+// 0, and its completion; none may have more than one. All of them are submitted together:
+// preps are 1 to as many as the submission queue has entries (LoopConfig.Entries). The rest
+// is as for Start.
+func (l *Loop) StartLinked(done func(i int, c *uring.CQE), preps ...func(*uring.SQE)) error {
+	if n := l.ring.SQEntries(); len(preps) < 1 || len(preps) > n {
+		return rangeError("number of linked requests", int64(len(preps)), 1, int64(n))
+	}
+	if l.ring.SQSpaceLeft() < len(preps) {
+		if _, err := l.ring.turn(0, 0, nil); err != nil && !passing(err) {
+			return err
+		}
+		if l.ring.SQSpaceLeft() < len(preps) {
+			return ErrQueueFull
+		}
+	}
+	for i, prep := range preps {
+		s, err := l.newRequest(completerFunc(func(c *uring.CQE) { done(i, c) }))
+		if err != nil {
+			return err // there is room, so this cannot be
+		}
+		l.prepare(s, prep)
+		s.Flags &^= uring.SQECQESkipSuccess
+		switch last := i == len(preps)-1; {
+		case last:
+			s.Flags &^= uring.SQELink | uring.SQEHardLink
+		case s.Flags&uring.SQEHardLink == 0:
+			s.Flags |= uring.SQELink
+		}
+	}
+	return nil
+}
+
+// prepare has prep fill in an entry, whose user data stays.
+func (l *Loop) prepare(s *uring.SQE, prep func(*uring.SQE)) {
 	userData := s.UserData
 	prep(s)
 	s.UserData = userData
-	return nil
+	l.ops.keep(s)
+}
+
+// prepareNothing makes a request that does nothing of an entry that was taken.
+func (l *Loop) prepareNothing(s *uring.SQE) {
+	*s = uring.SQE{}
+	s.PrepNop()
+	s.UserData = l.ops.add(completerFunc(func(*uring.CQE) {}), opRequest)
 }
 
 // turn is one round: run functions, supply buffers, enter the kernel once,

@@ -1,11 +1,19 @@
 package zcrx
 
-import "github.com/zcrx-go/zcrx/uring"
+import (
+	"unsafe"
+
+	"github.com/zcrx-go/zcrx/uring"
+)
 
 // completer takes the completions of one request. It runs on the loop's thread.
 type completer interface {
 	complete(c *uring.CQE)
 }
+
+// opTag is in the user data of every request of the loop: what a program puts into the
+// ring by itself, with user data of its own, is not taken for one of them.
+const opTag = 1 << 63
 
 // ops maps a request's user data to its completer. Index and generation are in
 // the user data, so a completion that comes for a request long gone is
@@ -18,7 +26,8 @@ type ops struct {
 
 type op struct {
 	completer  completer
-	generation uint32
+	memory     unsafe.Pointer // that the kernel uses: kept until the last completion
+	generation uint32         // 31 bits
 	kind       opKind
 }
 
@@ -44,7 +53,7 @@ func (t *ops) add(c completer, kind opKind) uint64 {
 	if kind == opRequest {
 		t.live++
 	}
-	return uint64(e.generation)<<32 | uint64(i)
+	return opTag | uint64(e.generation)<<32 | uint64(i)
 }
 
 // remove ends an entry; user data that leads to none is ignored.
@@ -56,9 +65,20 @@ func (t *ops) remove(userData uint64) {
 	if e.kind == opRequest {
 		t.live--
 	}
-	e.completer = nil
-	e.generation++
+	e.completer, e.memory = nil, nil
+	e.generation = (e.generation + 1) &^ (opTag >> 32)
 	t.free = append(t.free, uint32(userData))
+}
+
+// keep has the memory that a prepared request uses stay until the last completion: the
+// address in the entry alone would not keep it.
+func (t *ops) keep(s *uring.SQE) {
+	switch s.Opcode {
+	case uring.OpRead, uring.OpRecv, uring.OpSend, uring.OpSendZC, uring.OpConnect, uring.OpTimeout:
+		if e := t.find(s.UserData); e != nil {
+			e.memory = *(*unsafe.Pointer)(unsafe.Pointer(&s.Addr))
+		}
+	}
 }
 
 // mute has later completions of an entry ignored, for a request that the kernel
@@ -75,7 +95,7 @@ func (t *ops) find(userData uint64) *op {
 		return nil
 	}
 	e := &t.entries[i]
-	if e.completer == nil || e.generation != uint32(userData>>32) {
+	if e.completer == nil || uint64(e.generation)<<32|opTag != userData&^(1<<32-1) {
 		return nil
 	}
 	return e
