@@ -17,7 +17,7 @@ func TestEngineConfigOutOfRange(t *testing.T) {
 	for want, cfg := range map[string]Config{
 		`mode "mode(9)" is unknown: allowed are`:                       {Mode: 9},
 		"mode zerocopy needs Config.Interface and Config.Queues":       {Mode: zcrx.ZeroCopy, Interface: "eth0"},
-		"Config.Loop has a Logger: set Config.Logger":                  {Loop: zcrx.LoopConfig{Logger: slog.Default()}},
+		"Config.Loop.Logger is set: set Config.Logger instead":         {Loop: zcrx.LoopConfig{Logger: slog.Default()}},
 		"Config.Loops -1 is out of range: allowed are 1 to 1024":       {Loops: -1},
 		"Config.Loops 1025 is out of range: allowed are 1 to 1024":     {Loops: 1025},
 		"Config.SendZeroCopyFrom -1 is out of range: allowed are 0 to": {SendZeroCopyFrom: -1},

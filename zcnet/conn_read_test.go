@@ -362,6 +362,6 @@ func TestImpossibleWriter(t *testing.T) {
 	for _, answer := range []int{-1, 3} {
 		n, err = writeEach(writerFunc(func([]byte) (int, error) { return answer, nil }), [][]byte{{1, 2}})
 		assert.Zero(t, n)
-		assert.ErrorContains(t, err, "impossible count")
+		assert.ErrorContains(t, err, "invalid count")
 	}
 }

@@ -208,7 +208,7 @@ func TestRawConn(t *testing.T) {
 		client, server := connPair(t, e)
 		raw, err := server.SyscallConn()
 		require.NoError(t, err)
-		assert.ErrorContains(t, raw.Read(func(uintptr) bool { return true }), "are taken with Read or Recv")
+		assert.ErrorContains(t, raw.Read(func(uintptr) bool { return true }), "must not be read: take received bytes with")
 		require.NoError(t, raw.Write(func(uintptr) bool { return true }))
 		assert.ErrorContains(t, raw.Write(func(uintptr) bool { return false }), "not ready")
 		require.NoError(t, server.Close())

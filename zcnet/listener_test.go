@@ -158,10 +158,10 @@ func TestResetBeforeAccept(t *testing.T) {
 // ENFILE without disturbing other programs.
 func TestTemporaryAcceptErrors(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ECONNABORTED} {
-		assert.True(t, passingAcceptError(&net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", errno)}))
+		assert.True(t, isTemporaryAcceptError(&net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", errno)}))
 	}
 	for _, err := range []error{syscall.EBADF, syscall.EINVAL, net.ErrClosed, errors.New("other")} {
-		assert.False(t, passingAcceptError(err))
+		assert.False(t, isTemporaryAcceptError(err))
 	}
 }
 

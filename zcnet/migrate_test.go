@@ -23,13 +23,13 @@ import (
 func TestMigrate(t *testing.T) {
 	withConnPair(t, Config{Loops: 3}, func(t *testing.T, e *Engine, client, server *Conn) {
 		if e.Mode() == zcrx.Socket {
-			assert.ErrorContains(t, client.Migrate(t.Context(), nil), "a connection in mode socket is on no loop")
+			assert.ErrorContains(t, client.Migrate(t.Context(), nil), "a connection in mode socket has no loop")
 			assert.Nil(t, client.Loop())
 			return
 		}
 		stranger, err := zcrx.NewLoop(zcrx.LoopConfig{})
 		require.NoError(t, err)
-		assert.ErrorContains(t, client.Migrate(t.Context(), stranger), "the loop is none of the engine's 3")
+		assert.ErrorContains(t, client.Migrate(t.Context(), stranger), "the loop is not one of the engine's 3 loops")
 		require.NoError(t, stranger.Close())
 
 		for _, l := range e.Group().Loops() {
@@ -106,7 +106,7 @@ func TestMoveUnderTraffic(t *testing.T) {
 	withEngine(t, Config{Loops: 3, Pool: zcrx.PoolConfig{NumBuffers: 64}, SendZeroCopyFrom: 1 << 16}, func(t *testing.T, e *Engine) {
 		client, server := connPair(t, e)
 		if e.Mode() == zcrx.Socket {
-			assert.ErrorContains(t, server.socket.moveTo(t.Context(), nil), "is on no loop")
+			assert.ErrorContains(t, server.socket.moveTo(t.Context(), nil), "has no loop")
 			require.NoError(t, client.Close())
 			require.NoError(t, server.Close())
 			return
