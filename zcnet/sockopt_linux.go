@@ -22,14 +22,17 @@ func (s *ringSocket) setOption(level, option, value int) error {
 	})
 }
 
+// SetNoDelay sets TCP_NODELAY.
 func (s *ringSocket) SetNoDelay(noDelay bool) error {
 	return s.setOption(unix.IPPROTO_TCP, unix.TCP_NODELAY, boolInt(noDelay))
 }
 
+// SetKeepAlive sets SO_KEEPALIVE.
 func (s *ringSocket) SetKeepAlive(keepAlive bool) error {
 	return s.setOption(unix.SOL_SOCKET, unix.SO_KEEPALIVE, boolInt(keepAlive))
 }
 
+// SetWriteBuffer sets SO_SNDBUF.
 func (s *ringSocket) SetWriteBuffer(bytes int) error {
 	return s.setOption(unix.SOL_SOCKET, unix.SO_SNDBUF, bytes)
 }
