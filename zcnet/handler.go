@@ -15,9 +15,9 @@ var errNoHandler = errors.New("the Handler is nil")
 // call.
 //
 // A Handler runs on the connection's loop, one call at a time. It must not wait, because
-// all connections of the loop wait with it. There Write returns ErrWouldBlock instead of
-// waiting, and Close does not wait. In Socket mode a Handler runs on a goroutine of its
-// own. A panic in a Handler ends the program.
+// all connections of the loop wait with it, nor call methods that read, of any connection.
+// There Write returns ErrWouldBlock instead of waiting, and Close does not wait. In Socket
+// mode a Handler runs on a goroutine of its own. A panic in a Handler ends the program.
 type Handler func(c *Conn, buffers []zcrx.Buffer, err error)
 
 // Handle passes everything received from now on to h, beginning with the bytes that were

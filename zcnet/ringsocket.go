@@ -12,9 +12,8 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// ErrWouldBlock is what methods return on a loop (in a Handler) instead of waiting, which
-// code on a loop must not do: for instance Write when the socket has no room. It matches
-// syscall.EAGAIN.
+// ErrWouldBlock is what Write, WriteBuffers, Handle and Migrate return on a loop (in a
+// Handler) instead of waiting. It matches syscall.EAGAIN.
 var ErrWouldBlock error = &wouldBlock{}
 
 type wouldBlock struct{}
