@@ -21,8 +21,9 @@ import (
 // that have arrived and are not read yet. When it has that many it is paused, and the
 // peer is stopped by TCP's window.
 //
-// All errors except io.EOF and those of contexts are *net.OpError. They match
-// os.ErrDeadlineExceeded, net.ErrClosed, syscall.ECONNRESET and so on.
+// Errors are, or wrap, *net.OpError, and match os.ErrDeadlineExceeded, net.ErrClosed,
+// syscall.ECONNRESET and so on. Exceptions are io.EOF, the errors of contexts, and those of
+// the reader of ReadFrom and the writer of WriteTo.
 type Conn struct {
 	socket        socket
 	local, remote net.Addr

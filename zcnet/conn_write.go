@@ -32,9 +32,9 @@ func (c *Conn) startWriting() error {
 }
 
 // Write sends p and returns how many bytes it sent: fewer than len(p) only with an error.
-// It waits until the socket has taken all of p or the write deadline passes. On a loop (in
-// a Handler) it does not wait: it returns ErrWouldBlock when the socket has no room, or
-// while another goroutine writes.
+// It waits until the socket has taken all of p or the write deadline passes; for large
+// writes see also Config.SendZeroCopyFrom. On a loop (in a Handler) it does not wait: it
+// returns ErrWouldBlock when the socket has no room, or while another goroutine writes.
 func (c *Conn) Write(p []byte) (int, error) {
 	n, err := c.WriteBuffers(net.Buffers{p})
 	return int(n), err

@@ -27,7 +27,7 @@ type Engine struct {
 
 // NewEngine makes an engine. The caller must Close it. ctx limits how long NewEngine
 // waits for loops and pools. If the mode is not available, the error matches
-// zcrx.ErrNotSupported; Socket always is, and Auto falls back to it.
+// zcrx.ErrNotSupported. Mode Socket is always available, and Auto falls back to it.
 func NewEngine(ctx context.Context, cfg Config) (*Engine, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -149,9 +149,10 @@ func (e *Engine) DialContext(ctx context.Context, network, address string) (net.
 }
 
 // NewConn takes over an established connection. From then on the caller must not use
-// conn. No bytes of it may be left in a buffered reader: the Conn would not receive them.
-// Modes ZeroCopy and DeviceLess refuse sockets of kernel TLS and of Multipath TCP with a
-// *zcrx.UnsupportedError. On an error conn still belongs to the caller.
+// conn, and must Close the Conn. No bytes of conn may be left in a buffered reader: the
+// Conn would not receive them. Modes ZeroCopy and DeviceLess refuse sockets of kernel TLS
+// and of Multipath TCP with a *zcrx.UnsupportedError. On an error conn still belongs to
+// the caller.
 func (e *Engine) NewConn(conn *net.TCPConn) (*Conn, error) { return e.newConn(conn, -1) }
 
 // newConn is NewConn for a connection that arrives on the given hardware queue, or on an

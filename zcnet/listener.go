@@ -72,10 +72,11 @@ func (e *Engine) Listen(ctx context.Context, network, address string) (*Listener
 }
 
 // NewListener takes over a listening socket, for instance one of several on a port
-// (SO_REUSEPORT) or one from a service manager. From then on the caller must not use ln.
-// Accepted connections inherit the options of its socket. In modes ZeroCopy and
-// DeviceLess ln must not use Multipath TCP, which package net enables by default (see
-// net.ListenConfig.SetMultipathTCP). On an error ln still belongs to the caller.
+// (SO_REUSEPORT) or one from a service manager. From then on the caller must not use ln,
+// and must Close the Listener. Accepted connections inherit the options of the listening
+// socket. In modes ZeroCopy and DeviceLess ln must not use Multipath TCP, which package net
+// enables by default (see net.ListenConfig.SetMultipathTCP). On an error ln still belongs
+// to the caller.
 func (e *Engine) NewListener(ln *net.TCPListener) (*Listener, error) {
 	a, err := e.transport.listen(ln)
 	if err != nil {
