@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// acceptFD waits for a connection. Its socket is a blocking one, as a ring wants
-// it, and Go's poller never knows it.
+// acceptFD waits for a connection and returns its socket. The socket is blocking, as
+// zcrx.NewReceiverFD needs it, and is not registered with Go's poller.
 func acceptFD(listening syscall.RawConn) (fd int, remote net.Addr, err error) {
 	var from unix.Sockaddr
 	var acceptErr error
@@ -59,8 +59,8 @@ func zoneName(index uint32) string {
 	return strconv.FormatUint(uint64(index), 10)
 }
 
-// controlListener sets what accepted sockets inherit: as package net sets it on
-// each connection.
+// controlListener sets the options that package net sets on each connection. Accepted
+// sockets inherit them from the listening socket.
 func controlListener(_, _ string, raw syscall.RawConn) error {
 	var optErr error
 	err := raw.Control(func(fd uintptr) {

@@ -9,7 +9,7 @@ import (
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
-// Off Linux connections are accepted in Socket mode alone, through package net.
+// On systems other than Linux there is only Socket mode, which accepts through package net.
 
 func acceptFD(syscall.RawConn) (int, net.Addr, error)       { return -1, nil, sys.ErrNotLinux }
 func localAddr(int) net.Addr                                { return &net.TCPAddr{} }

@@ -9,38 +9,38 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// Config says what serves connections. The zero Config is valid: it takes the best
-// mode that needs no interface.
+// Config configures an Engine. The zero Config is valid: it selects the best mode that
+// needs no interface.
 type Config struct {
-	// Mode is how bytes come into buffers. Auto takes ZeroCopy where Interface and
-	// Queues are given and kernel, process and device can do it, else Provided, else
-	// Socket; Engine.Reason says why not a better one.
+	// Mode is how bytes come into buffers. Auto selects the first of ZeroCopy, Provided
+	// and Socket that works; it tries ZeroCopy only if Interface and Queues are set.
+	// Engine.Reason returns why it did not select a better mode.
 	Mode zcrx.Mode
 
-	// Interface and Queues name the hardware receive queues for ZeroCopy; steering
-	// flows to them is the administrator's part.
+	// Interface and Queues name the hardware receive queues for ZeroCopy. The
+	// administrator steers flows to them.
 	Interface string
 	Queues    []int
 
-	// Loops is the number of threads, 1 to 1024, by default one for each queue, and
-	// without queues half of GOMAXPROCS. See zcrx.GroupConfig for how they share queues. In
-	// Socket mode there are none.
+	// Loops is the number of threads, 1 to 1024. The default is one for each queue, or
+	// half of GOMAXPROCS if there are no queues. zcrx.GroupConfig describes how loops
+	// share queues. Socket mode has no loops.
 	Loops int
 
-	// Pool says what each pool is like. Its MaxLeases bounds what one connection may hold. In
+	// Pool configures each pool. Its MaxLeases limits what one connection can hold. In
 	// Socket mode there is one pool, whose buffers have 16 KiB by default.
 	Pool zcrx.PoolConfig
-	// Loop says what each loop is like; its Logger is set from the field below.
+	// Loop configures each loop. Its Logger must be nil: set the Logger below.
 	Loop zcrx.LoopConfig
 
-	// SendZeroCopyFrom is the size in bytes from which on Write sends from the
-	// caller's own memory (Linux 6.0), waiting until the peer has acknowledged it; 0
-	// never does. It pays for some 64 KiB and more on a fast network, until the
-	// kernel tells that it copied all the same, as over loopback.
+	// SendZeroCopyFrom is the size in bytes from which Write sends from the caller's
+	// memory (Linux 6.0) and returns when the peer has acknowledged the bytes. 0
+	// disables it. On a fast network it pays from about 64 KiB. A connection stops
+	// using it when the kernel reports that it copied all the same, as over loopback.
 	SendZeroCopyFrom int
 
-	// Logger, if set, is told of what no caller is told: accepting that fails for a
-	// while, and trouble of loops and pools.
+	// Logger, if not nil, gets what no call returns: temporary accept errors, and the
+	// failures and warnings of loops and pools.
 	Logger *slog.Logger
 }
 
@@ -54,7 +54,7 @@ func (cfg Config) withDefaults() (Config, error) {
 		return cfg, errors.New("zcnet: mode zerocopy needs Config.Interface and Config.Queues")
 	}
 	if cfg.Loop.Logger != nil {
-		return cfg, errors.New("zcnet: Config.Loop has a Logger: set Config.Logger, which is told of everything")
+		return cfg, errors.New("zcnet: Config.Loop.Logger is set: set Config.Logger instead, which loops and pools use too")
 	}
 	cfg.Loop.Logger = cfg.Logger
 	if cfg.Loops == 0 {
@@ -75,7 +75,6 @@ func (cfg Config) withDefaults() (Config, error) {
 	return cfg, nil
 }
 
-// rangeError says that a number is outside its allowed range.
 func rangeError(what string, value, low, high int64) error {
 	return fmt.Errorf("zcnet: %s %d is out of range: allowed are %d to %d", what, value, low, high)
 }

@@ -12,31 +12,33 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// Conn is a TCP connection. Programs that want no copy take its bytes as leased
-// Buffers (Recv, RecvBatch, Buffers, Handle), or look at them in place (Peek,
-// Chunks); for all others it is a net.Conn, whose Read copies once.
+// Conn is a TCP connection. Recv, RecvBatch, Buffers and Handle return received bytes as
+// leased Buffers, without a copy. Peek and Chunks give access to the bytes in place. Conn
+// also implements net.Conn, whose Read copies once.
 //
-// All methods are safe from any goroutine. Readers take turns, and so do writers. A
-// connection has at most zcrx.PoolConfig.MaxLeases leases out, those that nobody has
-// taken yet included: then it is paused, and TCP's window closes.
+// All methods are safe for concurrent use: readers take turns, and so do writers. A
+// connection has at most zcrx.PoolConfig.MaxLeases leases out, including those of bytes
+// that have arrived and are not read yet. When it has that many it is paused, and the
+// peer is stopped by TCP's window.
 //
-// Errors but io.EOF and a context's are *net.OpError; errors.Is finds in them
-// os.ErrDeadlineExceeded, net.ErrClosed, syscall.ECONNRESET and the like.
+// Errors are, or wrap, *net.OpError, and match os.ErrDeadlineExceeded, net.ErrClosed,
+// syscall.ECONNRESET and so on. Exceptions are io.EOF, the errors of contexts, and those of
+// the reader of ReadFrom and the writer of WriteTo.
 type Conn struct {
 	socket        socket
 	local, remote net.Addr
-	onClose       func() // called once, after the socket was given up
+	onClose       func() // called once, after the socket is closed; may be nil
 
-	reading   turnstile // held by whoever takes bytes
+	reading   turnstile // held by the reader
 	inbox     inbox     // guarded by reading
 	handled   bool      // guarded by reading: a Handler takes the bytes
 	readLimit deadline
 
-	writing    turnstile // held by whoever writes, or moves the connection
+	writing    turnstile // held by the writer, and by Migrate
 	writeLimit deadline
 
-	closing atomic.Bool   // set by the first Close; from then on nobody takes a turn
-	closed  chan struct{} // closed by that Close, before anything else
+	closing atomic.Bool   // set by the first Close; then reads and writes fail
+	closed  chan struct{} // closed by the first Close right after that
 }
 
 var (
@@ -46,39 +48,38 @@ var (
 	_ syscall.Conn  = (*Conn)(nil)
 )
 
-// socket is what carries a connection's bytes: a ringSocket on a loop, or a
-// plainSocket. recv and send have one caller each at a time.
+// socket is the layer below a Conn: a ringSocket or a plainSocket. At most one goroutine
+// calls recv at a time, and at most one send.
 type socket interface {
-	// recv puts buffers into dst, at least one. It waits until ctx ends or limit passes;
-	// setReadDeadline was called with the same moment.
+	// recv puts at least one buffer into dst, waiting until ctx ends or limit passes. The
+	// moment of limit was also passed to setReadDeadline.
 	recv(ctx context.Context, dst []zcrx.Buffer, limit *deadline) (int, error)
 	setReadDeadline(t time.Time) error
-	// handle has fn take first, and what comes from now on; recv is not called any
-	// more. It returns ErrWouldBlock on a loop where it would have to wait for
-	// another one.
+	// handle passes first, and everything received from then on, to fn. recv is not called
+	// after it. On a loop it returns ErrWouldBlock if it had to wait for another loop.
 	handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer, err error)) error
-	// send writes all of v, and returns how much it wrote if it cannot.
+	// send writes all of v. With an error it returns how many bytes it wrote.
 	send(v [][]byte, limit *deadline) (int, error)
 	setWriteDeadline(t time.Time) error
+	// readFrom sends what r returns. handled is false if the socket has no better way
+	// than send, and has done nothing.
 	readFrom(r io.Reader) (n int64, handled bool, err error)
 	shutdown(how int) error
 	control(fn func(fd uintptr)) error
 	close() error
-	// onLoop tells whether the caller is on a loop, and must not wait.
+	// onLoop reports whether the caller runs on one of the engine's loops, where it must
+	// not wait.
 	onLoop() bool
 
 	mode() zcrx.Mode
-	// maxLeases is how many leases the connection may have out.
-	maxLeases() int
-	// loop is the one that it is on, nil if there is none.
-	loop() *zcrx.Loop
-	// moveTo takes the socket to another loop.
+	maxLeases() int   // of this connection
+	loop() *zcrx.Loop // nil if there is none
 	moveTo(ctx context.Context, to *zcrx.Loop) error
 
 	socketOptions
 }
 
-// socketOptions are those of a net.TCPConn.
+// socketOptions are the methods of net.TCPConn with these names.
 type socketOptions interface {
 	SetNoDelay(noDelay bool) error
 	SetLinger(sec int) error
@@ -95,19 +96,21 @@ func newConn(s socket, local, remote net.Addr, onClose func()) *Conn {
 	}
 }
 
-// Mode is how the bytes come into the buffers.
+// Mode returns how bytes come into the buffers.
 func (c *Conn) Mode() zcrx.Mode { return c.socket.mode() }
 
-// LocalAddr is a *net.TCPAddr.
+// LocalAddr returns the local address, a *net.TCPAddr.
 func (c *Conn) LocalAddr() net.Addr { return c.local }
 
-// RemoteAddr is a *net.TCPAddr.
+// RemoteAddr returns the peer's address, a *net.TCPAddr.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
-// Close ends the connection. What was written is still sent; what was received
-// and not taken is released. Buffers that are out stay valid. Readers and writers
-// that wait return net.ErrClosed. On a loop (in a Handler) it does not wait for the
-// socket to be closed. A second Close returns net.ErrClosed, at once.
+// Close closes the connection. The kernel still sends what was written, except for a
+// Write without a copy (see Config.SendZeroCopyFrom) that is under way: then Close resets
+// the connection. Close releases received bytes that were not read. Leased buffers stay
+// valid until they are released. Readers and writers that wait return an error that
+// matches net.ErrClosed, and so does a second Close. On a loop (in a Handler) Close does
+// not wait for the socket to be closed.
 func (c *Conn) Close() error {
 	if !c.closing.CompareAndSwap(false, true) {
 		return c.opError("close", zcrx.ErrClosed)
@@ -115,7 +118,7 @@ func (c *Conn) Close() error {
 	close(c.closed)
 	err := c.socket.close()
 	c.emptyInbox()
-	c.readLimit.set(time.Time{}) // no timer stays
+	c.readLimit.set(time.Time{}) // stops its timer
 	c.writeLimit.set(time.Time{})
 	if c.onClose != nil {
 		c.onClose()
@@ -123,7 +126,7 @@ func (c *Conn) Close() error {
 	return c.opError("close", err)
 }
 
-// endReading ends a turn.
+// endReading ends a turn that startReading began.
 func (c *Conn) endReading() {
 	c.reading.leave()
 	if c.closing.Load() {
@@ -131,8 +134,8 @@ func (c *Conn) endReading() {
 	}
 }
 
-// emptyInbox releases what nobody took. If somebody has the turn, he does it at its
-// end: he may be the caller, up the stack.
+// emptyInbox releases the received bytes that were not read. If a reader has the turn, it
+// does nothing, and endReading does it: that reader may be the caller, up the stack.
 func (c *Conn) emptyInbox() {
 	if c.reading.tryEnter() {
 		c.inbox.release()
@@ -140,20 +143,22 @@ func (c *Conn) emptyInbox() {
 	}
 }
 
-// CloseRead ends the receiving direction: the peer is not told. What came before
-// can still be read.
+// CloseRead shuts down the receiving side of the connection. The peer is not told. What
+// was received before can still be read.
 func (c *Conn) CloseRead() error { return c.opError("close", c.socket.shutdown(syscall.SHUT_RD)) }
 
-// CloseWrite ends the sending direction: the peer reads the end of the stream.
+// CloseWrite shuts down the sending side of the connection: the peer reads the end of the
+// stream.
 func (c *Conn) CloseWrite() error { return c.opError("close", c.socket.shutdown(syscall.SHUT_WR)) }
 
-// SetDeadline sets both deadlines. The zero time means none.
+// SetDeadline sets the read and the write deadline. The zero time means none.
 func (c *Conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-// SetReadDeadline is the moment from which on nothing is received:
-// os.ErrDeadlineExceeded. It concerns calls that wait already, too.
+// SetReadDeadline sets the moment from which on calls that read return an error that
+// matches os.ErrDeadlineExceeded, including calls that wait already. The zero time means
+// none. A Handler has no deadline.
 func (c *Conn) SetReadDeadline(t time.Time) error {
 	if err := c.socket.setReadDeadline(t); err != nil {
 		return c.opError("set", err)
@@ -162,9 +167,11 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// SetWriteDeadline is the moment from which on nothing is written. A large Write
-// that began without a deadline may send without a copy: then it returns only when
-// the kernel needs its bytes no more.
+// SetWriteDeadline sets the moment from which on calls that write return an error that
+// matches os.ErrDeadlineExceeded, including calls that wait already. The zero time means
+// none. A Write without a copy (see Config.SendZeroCopyFrom) that began without a deadline
+// returns later: when the peer has acknowledged what the kernel took of it. While there is
+// a deadline, Write copies.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	if err := c.socket.setWriteDeadline(t); err != nil {
 		return c.opError("set", err)
@@ -173,43 +180,49 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// SetNoDelay turns Nagle's algorithm off (the default) or on.
+// SetNoDelay turns Nagle's algorithm off (true, the default) or on, as
+// net.TCPConn.SetNoDelay does.
 func (c *Conn) SetNoDelay(noDelay bool) error {
 	return c.opError("set", c.socket.SetNoDelay(noDelay))
 }
 
-// SetLinger is as net.TCPConn's: 0 has Close reset the connection.
+// SetLinger sets what Close does with unsent bytes, as net.TCPConn.SetLinger does. With 0
+// Close drops them and resets the connection.
 func (c *Conn) SetLinger(sec int) error { return c.opError("set", c.socket.SetLinger(sec)) }
 
-// SetKeepAlive is as net.TCPConn's.
+// SetKeepAlive turns keep-alive probes on (the default) or off, as
+// net.TCPConn.SetKeepAlive does.
 func (c *Conn) SetKeepAlive(keepAlive bool) error {
 	return c.opError("set", c.socket.SetKeepAlive(keepAlive))
 }
 
-// SetKeepAliveConfig is as net.TCPConn's.
+// SetKeepAliveConfig configures keep-alive probes, as net.TCPConn.SetKeepAliveConfig does.
 func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 	return c.opError("set", c.socket.SetKeepAliveConfig(config))
 }
 
-// SetReadBuffer is the size in bytes of the kernel's receive buffer, which the kernel
-// doubles. In ZeroCopy mode what lies there lies in the pool's buffers; unless it is set,
-// it grows from a small size on while the connection is read, up to what fits the pool.
+// SetReadBuffer sets the size in bytes of the kernel's receive buffer. Linux doubles the
+// number. In ZeroCopy mode the bytes there lie in the pool's buffers: unless the program
+// sets the size, it starts small and grows while the connection is read, up to what fits
+// the pool.
 func (c *Conn) SetReadBuffer(bytes int) error {
 	return c.opError("set", c.socket.SetReadBuffer(bytes))
 }
 
-// SetWriteBuffer is the size in bytes of the kernel's send buffer.
+// SetWriteBuffer sets the size in bytes of the kernel's send buffer. Linux doubles the
+// number.
 func (c *Conn) SetWriteBuffer(bytes int) error {
 	return c.opError("set", c.socket.SetWriteBuffer(bytes))
 }
 
-// SyscallConn gives access to the socket. Its Read returns an error: the bytes are
-// the kernel's to deliver.
+// SyscallConn returns access to the socket's fd, for socket options. The Read method of
+// the returned value always fails, because the engine receives the bytes. Its Write method
+// calls its function once and does not wait.
 func (c *Conn) SyscallConn() (syscall.RawConn, error) { return rawConn{c}, nil }
 
 type rawConn struct{ c *Conn }
 
-// Control runs fn with the fd, which stays open meanwhile: fn must not wait.
+// Control calls fn with the fd, which stays open until fn returns. fn must not wait.
 func (r rawConn) Control(fn func(fd uintptr)) error {
 	return r.c.opError("raw-control", r.c.socket.control(fn))
 }
@@ -218,7 +231,8 @@ func (r rawConn) Read(func(fd uintptr) bool) error {
 	return r.c.opError("raw-read", errRawRead)
 }
 
-// Write runs fn until it returns true, once: it does not wait for room.
+// Write calls fn once. It returns an error if fn returns false: it does not wait until the
+// socket has room.
 func (r rawConn) Write(fn func(fd uintptr) bool) error {
 	done := false
 	err := r.c.socket.control(func(fd uintptr) { done = fn(fd) })
@@ -229,11 +243,12 @@ func (r rawConn) Write(fn func(fd uintptr) bool) error {
 }
 
 var (
-	errRawRead  = errors.New("received bytes are taken with Read or Recv")
+	errRawRead  = errors.New("the fd must not be read: take received bytes with Conn.Read or Conn.Recv")
 	errRawWrite = errors.New("the socket is not ready")
 )
 
-// opError is err as package net tells it.
+// opError wraps err in a *net.OpError, as package net does. It returns nil, io.EOF, errors
+// of contexts and *net.OpErrors as they are.
 func (c *Conn) opError(op string, err error) error {
 	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err

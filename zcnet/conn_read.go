@@ -14,9 +14,9 @@ import (
 
 var errHandled = errors.New("a Handler takes the connection's bytes")
 
-// startReading waits for the caller's turn to read, and then for so many bytes in the
-// inbox. Unless it returns an error, the caller calls endReading.
-func (c *Conn) startReading(ctx context.Context, bytes int) error {
+// startReading waits for the caller's turn to read, and then until the inbox has at least
+// atLeast bytes. If it returns nil, the caller must call endReading.
+func (c *Conn) startReading(ctx context.Context, atLeast int) error {
 	err := c.reading.enter(ctx, &c.readLimit, c.closed)
 	if err != nil {
 		return err
@@ -31,7 +31,7 @@ func (c *Conn) startReading(ctx context.Context, bytes int) error {
 	default:
 		err = ctx.Err()
 	}
-	for err == nil && c.inbox.bytes < bytes {
+	for err == nil && c.inbox.bytes < atLeast {
 		err = c.fill(ctx)
 	}
 	if err != nil {
@@ -40,17 +40,18 @@ func (c *Conn) startReading(ctx context.Context, bytes int) error {
 	return err
 }
 
-// fill waits for more, and adds it to the inbox. It is called by whose turn it is.
+// fill waits until something was received and adds it to the inbox. The caller has the
+// reading turn.
 func (c *Conn) fill(ctx context.Context) error {
 	n, err := c.socket.recv(ctx, c.inbox.room(), &c.readLimit)
 	c.inbox.added(n)
 	return err
 }
 
-// Recv returns the next buffer, which the caller must release, waiting for it as
-// long as ctx and the read deadline allow. After the last one it returns io.EOF
-// when the peer ended the stream, else what went wrong. An ended ctx loses
-// nothing.
+// Recv returns the next buffer, which the caller must release. It waits for it until ctx
+// ends or the read deadline passes; no byte is lost then, and a later call returns it.
+// After the last buffer Recv returns io.EOF if the peer ended the stream, or the error
+// that ended it.
 func (c *Conn) Recv(ctx context.Context) (zcrx.Buffer, error) {
 	if err := c.startReading(ctx, 1); err != nil {
 		return zcrx.Buffer{}, c.opError("read", err)
@@ -59,8 +60,9 @@ func (c *Conn) Recv(ctx context.Context) (zcrx.Buffer, error) {
 	return c.inbox.takeFirst(), nil
 }
 
-// RecvBatch is Recv for as many buffers as are there, up to len(dst). It returns
-// at least one, or an error.
+// RecvBatch is Recv for several buffers: it waits for at least one, puts those that are
+// there into dst, and returns their number. It returns 0 only with an error or for an
+// empty dst. The caller must release the buffers.
 func (c *Conn) RecvBatch(ctx context.Context, dst []zcrx.Buffer) (int, error) {
 	if len(dst) == 0 {
 		return 0, nil
@@ -76,9 +78,9 @@ func (c *Conn) RecvBatch(ctx context.Context, dst []zcrx.Buffer) (int, error) {
 	return n, c.opError("read", err)
 }
 
-// Buffers ranges over the buffers up to the end of the stream; the body must
-// release each. An error, also ctx's, comes as the last pair, with an empty
-// Buffer; the end of the stream is none.
+// Buffers returns an iterator over the buffers up to the end of the stream. The loop body
+// must release each. An error, ctx's included, comes as the last pair, with an empty
+// Buffer. The end of the stream is not an error: it ends the loop.
 func (c *Conn) Buffers(ctx context.Context) iter.Seq2[zcrx.Buffer, error] {
 	return func(yield func(zcrx.Buffer, error) bool) {
 		for {
@@ -93,7 +95,8 @@ func (c *Conn) Buffers(ctx context.Context) iter.Seq2[zcrx.Buffer, error] {
 	}
 }
 
-// Read copies what is there, as io.Reader's.
+// Read copies up to len(p) received bytes into p and returns their number. It waits until
+// there is at least one. It returns io.EOF at the end of the stream.
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -105,13 +108,13 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return c.inbox.read(p), nil
 }
 
-// Peek returns the next n bytes without taking them. Where they lie in one buffer
-// they are not copied. They are read-only, and valid until the next call of any
-// method that reads, and until Close. If the stream ends before, Peek returns what there is and the
-// error: io.EOF, a context's, or another.
+// Peek returns the next n bytes, 0 to 1 GiB, without consuming them. If they lie in one
+// buffer they are not copied. They are read-only, and valid until the next call that
+// reads from the connection or closes it. If the stream or ctx ends, or the read deadline
+// passes, while Peek waits for more, it returns the bytes that there are and the error.
 func (c *Conn) Peek(ctx context.Context, n int) ([]byte, error) {
 	if n < 0 || n > maxPeek {
-		return nil, c.opError("read", rangeError("number of bytes to peek at,", int64(n), 0, maxPeek))
+		return nil, c.opError("read", rangeError("length of Peek", int64(n), 0, maxPeek))
 	}
 	err := c.startReading(ctx, 0)
 	if err != nil {
@@ -129,15 +132,18 @@ func (c *Conn) Peek(ctx context.Context, n int) ([]byte, error) {
 	return c.inbox.front()[:n:n], c.opError("read", err)
 }
 
-// mergeAt is how many leases an unread prefix may consist of before it is copied
-// together: well below half of a share, which a paused receiver waits for.
+// mergeAt returns from how many leases on Peek copies the unread bytes into memory of
+// their own and releases the leases. It is well below half of maxLeases: a paused
+// receiver goes on when half of its leases are back, so a Peek that held more would wait
+// for ever.
 func mergeAt(maxLeases int) int { return max(1, min(16, maxLeases/4)) }
 
-// maxPeek bounds what a peer can make a parser hold: 1 GiB.
+// maxPeek is the largest length of Peek. It limits how much memory a peer can make a
+// parser use.
 const maxPeek = 1 << 30
 
-// Discard takes the next n bytes and drops them. It returns how many these were
-// if there is an error. n is at least 0.
+// Discard skips the next n bytes and returns how many it skipped: fewer than n only with
+// an error. n must not be negative.
 func (c *Conn) Discard(ctx context.Context, n int) (int, error) {
 	dropped := 0
 	for chunk, err := range c.Chunks(ctx, n) {
@@ -149,15 +155,16 @@ func (c *Conn) Discard(ctx context.Context, n int) (int, error) {
 	return dropped, nil
 }
 
-// Chunks takes the next n bytes as slices that lie in the buffers, without
-// copying: a message of known length. Each is valid, and read-only, in its round of
-// the loop; leaving the loop early keeps the chunk of that round taken, and what
-// follows in the connection. An error, io.EOF included, comes as the last pair.
-// The body must not read from the connection. n is at least 0.
+// Chunks returns an iterator over the next n bytes, for a message of known length. Each
+// chunk lies in a receive buffer and is not copied. It is read-only, and valid until its
+// round of the loop ends; then it is consumed. Leaving the loop consumes the current chunk
+// and leaves the rest in the connection. An error, io.EOF included, comes as the last
+// pair, with a nil chunk. The loop body must not read from the connection. n must not be
+// negative.
 func (c *Conn) Chunks(ctx context.Context, n int) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		if n < 0 {
-			yield(nil, c.opError("read", rangeError("number of bytes to take,", int64(n), 0, math.MaxInt)))
+			yield(nil, c.opError("read", rangeError("number of bytes", int64(n), 0, math.MaxInt)))
 			return
 		}
 		for n > 0 {
@@ -176,7 +183,7 @@ func (c *Conn) Chunks(ctx context.Context, n int) iter.Seq2[[]byte, error] {
 	}
 }
 
-// consume yields a chunk and takes it, also if the body panics.
+// consume yields a chunk, then discards it and ends the turn, also if the loop body panics.
 func (c *Conn) consume(chunk []byte, yield func([]byte, error) bool) bool {
 	defer func() {
 		c.inbox.discard(len(chunk))
@@ -185,9 +192,10 @@ func (c *Conn) consume(chunk []byte, yield func([]byte, error) bool) bool {
 	return yield(chunk, nil)
 }
 
-// WriteTo writes everything up to the end of the stream to w, many buffers at a
-// time where w takes them (a *Conn or *net.TCPConn). What w did not take stays in
-// the connection. w must not read from it.
+// WriteTo writes everything up to the end of the stream to w and returns the number of
+// bytes. If w is a *Conn or a *net.TCPConn, it writes many buffers with one system call.
+// After an error of w, the bytes that w did not take stay in the connection. w must not
+// read from the connection.
 func (c *Conn) WriteTo(w io.Writer) (written int64, err error) {
 	for {
 		err := c.startReading(context.Background(), 1)
@@ -205,7 +213,7 @@ func (c *Conn) WriteTo(w io.Writer) (written int64, err error) {
 	}
 }
 
-// drainTo writes the inbox to w, and takes what was written.
+// drainTo writes the inbox to w, discards what was written, and ends the turn.
 func (c *Conn) drainTo(w io.Writer) (n int64, err error) {
 	defer c.endReading()
 	var slices [mostBatch]([]byte)
@@ -229,9 +237,9 @@ func (c *Conn) drainTo(w io.Writer) (n int64, err error) {
 	return n, err
 }
 
-var errInvalidWrite = errors.New("zcnet: the writer returned an impossible count")
+var errInvalidWrite = errors.New("zcnet: Write returned an invalid count")
 
-// writeEach writes v to any writer.
+// writeEach writes v to w, slice by slice.
 func writeEach(w io.Writer, v [][]byte) (written int64, err error) {
 	for _, p := range v {
 		n, err := w.Write(p)

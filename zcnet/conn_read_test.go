@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"math/rand"
+	"net"
 	"os"
 	"sync"
 	"syscall"
@@ -17,14 +18,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zcrx-go/zcrx/internal/zcrxtest"
-
 	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
-// What takes a connection's bytes, in any mixture, against the bytes that were sent.
-
-// mixedReader reads with whatever method comes.
+// mixedReader reads a stream with randomly chosen methods and checks the bytes.
 type mixedReader struct {
 	t    *testing.T
 	c    *Conn
@@ -32,7 +30,7 @@ type mixedReader struct {
 	rng  *rand.Rand
 	got  int
 	held []zcrx.Buffer
-	most int // leases that it may hold: with all that there may be it would wait for itself
+	most int // leases to hold at most; with all of the share it would wait for itself
 }
 
 func (m *mixedReader) expect(p []byte) {
@@ -40,7 +38,7 @@ func (m *mixedReader) expect(p []byte) {
 	m.got += len(p)
 }
 
-// take checks a lease, and releases it now or later.
+// take checks a buffer and releases it now or later.
 func (m *mixedReader) take(b zcrx.Buffer) {
 	m.expect(b.Bytes())
 	m.held = append(m.held, b)
@@ -50,9 +48,9 @@ func (m *mixedReader) take(b zcrx.Buffer) {
 	}
 }
 
-var errStopped = errors.New("the test's writer has had enough")
+var errStopped = errors.New("the test stops writing")
 
-// step reads something.
+// step calls one method that reads.
 func (m *mixedReader) step(ctx context.Context) error {
 	switch n := m.rng.Intn(20_000); m.rng.Intn(8) {
 	case 0:
@@ -88,7 +86,7 @@ func (m *mixedReader) step(ctx context.Context) error {
 	case 4:
 		p, err := m.c.Peek(ctx, n)
 		m.expect(p)
-		m.got -= len(p) // they are still to come
+		m.got -= len(p) // Peek does not consume them
 		return err
 	case 5:
 		k, err := m.c.Discard(ctx, n)
@@ -121,10 +119,11 @@ func (m *mixedReader) step(ctx context.Context) error {
 	return nil
 }
 
-// TestMixedReading loses nothing, whatever ends early.
+// TestMixedReading reads with all methods, some of which end early because of a context, a
+// deadline or a writer's error, and checks that no byte is lost.
 func TestMixedReading(t *testing.T) {
 	for _, most := range []int{0, 2, 8} {
-		inEveryConnMode(t, Config{Pool: zcrx.PoolConfig{NumBuffers: 64, MaxLeases: most + 1}}, func(t *testing.T, e *Engine) {
+		withEngine(t, Config{Pool: zcrx.PoolConfig{NumBuffers: 64, MaxLeases: most + 1}}, func(t *testing.T, e *Engine) {
 			for seed := range int64(3) {
 				client, server := connPair(t, e)
 				m := &mixedReader{t: t, c: server, s: zcrxtest.NewStream(seed), rng: rand.New(rand.NewSource(seed)), most: most}
@@ -151,7 +150,7 @@ func TestMixedReading(t *testing.T) {
 					switch {
 					case err == nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errStopped):
 					case errors.Is(err, io.EOF):
-						ended = m.got == total // a Peek meets it before
+						ended = m.got == total // Peek may return io.EOF before
 					default:
 						require.NoError(t, err)
 					}
@@ -166,12 +165,73 @@ func TestMixedReading(t *testing.T) {
 	}
 }
 
-// TestReadersTakeTurns: of many, each byte has one.
+func TestPeekDiscardChunks(t *testing.T) {
+	withConnPair(t, Config{Pool: zcrx.PoolConfig{MaxLeases: 4}}, func(t *testing.T, e *Engine, client, server *Conn) {
+		want := zcrxtest.Pattern(41, 200_000)
+		go func() {
+			for i := range 100 { // one by one, so that each lies in a buffer of its own
+				_, err := client.Write(want[i : i+1])
+				assert.NoError(t, err)
+			}
+			_, err := client.Write(want[100:])
+			assert.NoError(t, err)
+			assert.NoError(t, client.CloseWrite())
+		}()
+		ctx := t.Context()
+		head, err := server.Peek(ctx, 90)
+		require.NoError(t, err)
+		require.Equal(t, want[:90], head)
+		require.Equal(t, 90, cap(head))
+		again, err := server.Peek(ctx, 100_000)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(want[:100_000], again))
+		n, err := server.Discard(ctx, 50)
+		require.NoError(t, err)
+		require.Equal(t, 50, n)
+		at := 50
+		for chunk, err := range server.Chunks(ctx, 120_000) {
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(want[at:at+len(chunk)], chunk))
+			at += len(chunk)
+		}
+		require.Equal(t, 120_050, at)
+		b, err := server.Recv(ctx)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(want[at:at+b.Len()], b.Bytes()))
+		at += b.Len()
+		require.NoError(t, b.Release())
+		rest, err := io.ReadAll(server)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(want[at:], rest))
+		short, err := server.Peek(ctx, 1)
+		assert.ErrorIs(t, err, io.EOF)
+		assert.Empty(t, short)
+	})
+}
+
+// TestPeekWithOneLease calls Peek for more bytes than fit in the single lease that the
+// connection may have out.
+func TestPeekWithOneLease(t *testing.T) {
+	withConnPair(t, Config{Pool: zcrx.PoolConfig{MaxLeases: 1}}, func(t *testing.T, e *Engine, client, server *Conn) {
+		want := zcrxtest.Pattern(45, 100_000)
+		go func() {
+			_, err := client.Write(want)
+			assert.NoError(t, err)
+		}()
+		for _, n := range []int{1, 10_000, len(want)} {
+			got, err := server.Peek(t.Context(), n)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(want[:n], got))
+		}
+		n, err := server.Discard(t.Context(), len(want))
+		require.NoError(t, err)
+		assert.Equal(t, len(want), n)
+	})
+}
+
+// TestReadersTakeTurns has several goroutines read, and checks that each byte goes to one.
 func TestReadersTakeTurns(t *testing.T) {
-	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
-		client, server := connPair(t, e)
-		defer client.Close()
-		defer server.Close()
+	withConnPair(t, Config{}, func(t *testing.T, e *Engine, client, server *Conn) {
 		const total = 200_000
 		go func() {
 			_, err := zcrxtest.NewStream(1).Write(client, 0, total)
@@ -206,10 +266,7 @@ func TestReadersTakeTurns(t *testing.T) {
 }
 
 func TestImpossibleCounts(t *testing.T) {
-	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
-		client, server := connPair(t, e)
-		defer client.Close()
-		defer server.Close()
+	withConnPair(t, Config{}, func(t *testing.T, e *Engine, client, server *Conn) {
 		for _, n := range []int{-1, maxPeek + 1} {
 			_, err := server.Peek(t.Context(), n)
 			assert.ErrorContains(t, err, "allowed are 0 to 1073741824")
@@ -231,72 +288,10 @@ func TestImpossibleCounts(t *testing.T) {
 	})
 }
 
-// TestDeadlineMovesWhileItIsWaitedFor, by whichever method, and by a context that ends
-// at the same time.
-func TestDeadlineMovesWhileItIsWaitedFor(t *testing.T) {
-	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
-		client, server := connPair(t, e)
-		defer client.Close()
-		defer server.Close()
-		for i := range 50 {
-			require.NoError(t, server.SetReadDeadline(time.Time{}))
-			ctx, cancel := context.WithCancel(t.Context())
-			ended := make(chan error)
-			go func() {
-				_, err := server.Recv(ctx)
-				ended <- err
-			}()
-			var both sync.WaitGroup
-			both.Go(func() {
-				assert.NoError(t, server.SetReadDeadline(time.Now().Add(time.Hour)))
-				assert.NoError(t, server.SetReadDeadline(time.Time{}))
-			})
-			if i%2 == 0 {
-				both.Go(cancel)
-				assert.ErrorIs(t, <-ended, context.Canceled)
-			} else {
-				both.Wait()
-				assert.NoError(t, server.SetReadDeadline(time.Now().Add(time.Millisecond)))
-				assert.ErrorIs(t, <-ended, os.ErrDeadlineExceeded)
-			}
-			both.Wait()
-			cancel()
-		}
-		require.NoError(t, server.SetReadDeadline(time.Time{}))
-		_, err := client.Write([]byte("x"))
-		require.NoError(t, err)
-		b, err := server.Recv(t.Context())
-		require.NoError(t, err)
-		assert.Equal(t, "x", string(b.Bytes()))
-		require.NoError(t, b.Release())
-	})
-}
-
-func TestCloseRead(t *testing.T) {
-	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
-		client, server := connPair(t, e)
-		defer client.Close()
-		defer server.Close()
-		_, err := client.Write([]byte("before"))
-		require.NoError(t, err)
-		head, err := server.Peek(t.Context(), 6)
-		require.NoError(t, err)
-		require.NoError(t, server.CloseRead())
-		assert.Equal(t, "before", string(head))
-		rest, err := io.ReadAll(server)
-		require.NoError(t, err)
-		assert.Equal(t, "before", string(rest))
-		_, err = server.Write([]byte("the other way"))
-		require.NoError(t, err)
-		got, err := client.Peek(t.Context(), 13)
-		require.NoError(t, err)
-		assert.Equal(t, "the other way", string(got))
-	})
-}
-
-// TestResetIsNoEnd: what came before may be lost, but it is never taken for the end.
+// TestResetIsNoEnd checks that a reset is never reported as the end of the stream. Bytes
+// before it may be lost.
 func TestResetIsNoEnd(t *testing.T) {
-	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
 		for i := range 20 {
 			peer, c := peerPair(t, e)
 			_, err := peer.Write(make([]byte, i*1000))
@@ -310,24 +305,63 @@ func TestResetIsNoEnd(t *testing.T) {
 	})
 }
 
-// TestPeekWithOneLease peeks at more than the only lease that may be out has.
-func TestPeekWithOneLease(t *testing.T) {
-	inEveryConnMode(t, Config{Pool: zcrx.PoolConfig{MaxLeases: 1}}, func(t *testing.T, e *Engine) {
+// TestWriteToAWriterThatFails checks that the bytes that the writer did not take stay in
+// the connection.
+func TestWriteToAWriterThatFails(t *testing.T) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
+		want := zcrxtest.Pattern(4, 1<<20)
 		client, server := connPair(t, e)
-		defer client.Close()
-		defer server.Close()
-		want := zcrxtest.Pattern(45, 100_000)
 		go func() {
 			_, err := client.Write(want)
 			assert.NoError(t, err)
+			assert.NoError(t, client.CloseWrite())
 		}()
-		for _, n := range []int{1, 10_000, len(want)} {
-			got, err := server.Peek(t.Context(), n)
-			require.NoError(t, err)
-			require.True(t, bytes.Equal(want[:n], got))
-		}
-		n, err := server.Discard(t.Context(), len(want))
+		var got bytes.Buffer
+		failed := errors.New("the writer failed")
+		n, err := server.WriteTo(writerFunc(func(p []byte) (int, error) {
+			k := min(len(p), 100_001-got.Len())
+			got.Write(p[:k])
+			if got.Len() == 100_001 {
+				return k, failed
+			}
+			return k, nil
+		}))
+		assert.ErrorIs(t, err, failed)
+		assert.EqualValues(t, 100_001, n)
+
+		// Writers that are closed connections, one of the engine and one of package net.
+		peer, c := peerPair(t, e)
+		require.NoError(t, c.Close())
+		n, err = server.WriteTo(c)
+		assert.ErrorIs(t, err, net.ErrClosed)
+		assert.Zero(t, n)
+		peer.Close()
+		n, err = server.WriteTo(peer)
+		assert.ErrorIs(t, err, net.ErrClosed)
+		assert.Zero(t, n)
+
+		// A writer that takes the rest.
+		a, b := zcrxtest.TCPPair(t)
+		all := collect(t, b)
+		n, err = server.WriteTo(a)
 		require.NoError(t, err)
-		assert.Equal(t, len(want), n)
+		assert.EqualValues(t, len(want)-100_001, n)
+		a.Close()
+		assert.True(t, bytes.Equal(want, append(got.Bytes(), <-all...)))
+		b.Close()
+		require.NoError(t, client.Close())
+		require.NoError(t, server.Close())
 	})
+}
+
+func TestImpossibleWriter(t *testing.T) {
+	short := writerFunc(func(p []byte) (int, error) { return len(p) - 1, nil })
+	n, err := writeEach(short, [][]byte{{1, 2}, {3}})
+	assert.EqualValues(t, 1, n)
+	assert.ErrorIs(t, err, io.ErrShortWrite)
+	for _, answer := range []int{-1, 3} {
+		n, err = writeEach(writerFunc(func([]byte) (int, error) { return answer, nil }), [][]byte{{1, 2}})
+		assert.Zero(t, n)
+		assert.ErrorContains(t, err, "invalid count")
+	}
 }

@@ -7,69 +7,21 @@ import (
 	"context"
 	"io"
 	"net"
-	"runtime"
+	"os"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zcrx-go/zcrx/internal/skip"
-	"github.com/zcrx-go/zcrx/internal/zcrxtest"
-
 	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
-// inEveryConnMode runs the test with an engine of every mode that needs no
-// interface, and checks that nothing of it stays.
-func inEveryConnMode(t *testing.T, cfg Config, test func(t *testing.T, e *Engine)) {
-	for _, mode := range []zcrx.Mode{zcrx.Socket, zcrx.Provided, zcrx.DeviceLess} {
-		t.Run(mode.String(), func(t *testing.T) {
-			if mode == zcrx.DeviceLess {
-				needDeviceLess(t)
-			}
-			fds, goroutines := zcrxtest.OpenFDs(t), runtime.NumGoroutine()
-			cfg.Mode = mode
-			if cfg.Pool.NumBuffers == 0 {
-				cfg.Pool.NumBuffers = 256
-			}
-			e, err := NewEngine(t.Context(), cfg)
-			require.NoError(t, err)
-			test(t, e)
-			s := e.Stats()
-			require.NoError(t, e.Close())
-			assert.Equal(t, mode, e.Mode())
-			assert.Zero(t, s.Connections, "the test closes its connections")
-			assert.Zero(t, s.Group.Total.Outstanding)
-			zcrxtest.Settled(t, fds, goroutines)
-		})
-	}
-}
-
-// needDeviceLess skips the test where the kernel or the process lacks it.
-func needDeviceLess(t testing.TB) {
-	t.Helper()
-	f := zcrx.FeatureDeviceLess
-	skip.Unless(t, f.String(), f.MinKernel(), zcrx.Have(f))
-}
-
-// connPair is a connection of the engine with itself.
-func connPair(t testing.TB, e *Engine) (client, server *Conn) {
-	t.Helper()
-	ln, err := e.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	client, err = e.Dial(t.Context(), "tcp", ln.Addr().String())
-	require.NoError(t, err)
-	server, err = ln.AcceptConn(t.Context())
-	require.NoError(t, err)
-	require.NoError(t, ln.Close())
-	return client, server
-}
-
 func TestConnBothWays(t *testing.T) {
-	inEveryConnMode(t, Config{Loops: 2}, func(t *testing.T, e *Engine) {
-		client, server := connPair(t, e)
-		defer client.Close()
-		defer server.Close()
+	withConnPair(t, Config{Loops: 2}, func(t *testing.T, e *Engine, client, server *Conn) {
 		assert.Equal(t, client.LocalAddr().String(), server.RemoteAddr().String())
 		assert.Equal(t, client.RemoteAddr().String(), server.LocalAddr().String())
 		want := zcrxtest.Pattern(40, 3<<20)
@@ -94,95 +46,174 @@ func TestConnBothWays(t *testing.T) {
 	})
 }
 
-func TestPeekDiscardChunks(t *testing.T) {
-	inEveryConnMode(t, Config{Pool: zcrx.PoolConfig{MaxLeases: 4}}, func(t *testing.T, e *Engine) {
-		client, server := connPair(t, e)
-		defer client.Close()
-		defer server.Close()
-		want := zcrxtest.Pattern(41, 200_000)
-		go func() {
-			for i := range 100 { // one by one, so that they lie in leases of their own
-				_, err := client.Write(want[i : i+1])
-				assert.NoError(t, err)
+func TestCloseEndsWhoWaits(t *testing.T) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
+		for range 10 {
+			peer, c := peerPair(t, e)
+			calls := []func() error{
+				func() error { _, err := c.Recv(context.Background()); return err },
+				func() error { _, err := c.Read(make([]byte, 1)); return err },
+				func() error { _, err := c.Peek(context.Background(), 1); return err },
+				func() error { _, err := c.WriteTo(io.Discard); return err },
+				func() error { return <-fillUp(c) },
+				func() error { return <-fillUp(c) },
 			}
-			_, err := client.Write(want[100:])
-			assert.NoError(t, err)
-			assert.NoError(t, client.CloseWrite())
-		}()
-		ctx := t.Context()
-		head, err := server.Peek(ctx, 90)
-		require.NoError(t, err)
-		require.Equal(t, want[:90], head)
-		require.Equal(t, 90, cap(head))
-		again, err := server.Peek(ctx, 100_000)
-		require.NoError(t, err)
-		require.True(t, bytes.Equal(want[:100_000], again))
-		n, err := server.Discard(ctx, 50)
-		require.NoError(t, err)
-		require.Equal(t, 50, n)
-		at := 50
-		for chunk, err := range server.Chunks(ctx, 120_000) {
-			require.NoError(t, err)
-			require.True(t, bytes.Equal(want[at:at+len(chunk)], chunk))
-			at += len(chunk)
+			ends := make(chan error)
+			for _, call := range calls {
+				go func() { ends <- call() }()
+			}
+			time.Sleep(time.Millisecond) // long enough for some of the calls to wait already
+			closes := make(chan error)
+			for range 4 {
+				go func() { closes <- c.Close() }()
+			}
+			good := 0
+			for range 4 {
+				if err := <-closes; err == nil {
+					good++
+				} else {
+					assert.ErrorIs(t, err, net.ErrClosed)
+				}
+			}
+			assert.Equal(t, 1, good)
+			for range calls {
+				assert.ErrorIs(t, <-ends, net.ErrClosed)
+			}
+			for _, err := range []error{
+				c.Close(), c.CloseRead(), c.CloseWrite(), c.SetDeadline(time.Time{}), c.SetNoDelay(true),
+			} {
+				assert.ErrorIs(t, err, net.ErrClosed)
+			}
+			_, err := c.Write(nil)
+			assert.ErrorIs(t, err, net.ErrClosed)
+			peer.Close()
 		}
-		require.Equal(t, 120_050, at)
-		b, err := server.Recv(ctx)
+	})
+}
+
+// TestCloseInTheMiddle calls Close from within the loops and functions that the connection
+// calls.
+func TestCloseInTheMiddle(t *testing.T) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
+		run := func(what func(c *Conn)) {
+			peer, c := peerPair(t, e)
+			_, err := peer.Write(zcrxtest.Pattern(1, 100_000))
+			require.NoError(t, err)
+			_, err = c.Peek(t.Context(), 100)
+			require.NoError(t, err)
+			what(c)
+			_, err = c.Recv(t.Context())
+			assert.ErrorIs(t, err, net.ErrClosed)
+			peer.Close()
+		}
+		run(func(c *Conn) {
+			for chunk, err := range c.Chunks(t.Context(), 50) {
+				assert.NoError(t, err)
+				want := string(chunk)
+				assert.NoError(t, c.Close())
+				assert.Equal(t, want, string(chunk), "a chunk is valid until its round ends")
+			}
+		})
+		run(func(c *Conn) {
+			for b, err := range c.Buffers(t.Context()) {
+				if err != nil {
+					assert.ErrorIs(t, err, net.ErrClosed)
+					break
+				}
+				_ = c.Close()
+				assert.NotEmpty(t, b.Bytes(), "a leased buffer stays valid")
+				assert.NoError(t, b.Release())
+			}
+		})
+		run(func(c *Conn) {
+			n, err := c.WriteTo(writerFunc(func(p []byte) (int, error) { return 7, c.Close() }))
+			assert.ErrorIs(t, err, io.ErrShortWrite)
+			assert.EqualValues(t, 7, n)
+		})
+		run(func(c *Conn) {
+			raw, err := c.SyscallConn()
+			require.NoError(t, err)
+			assert.NoError(t, raw.Control(func(fd uintptr) {
+				if e.Mode() == zcrx.Socket {
+					return // package net's Close waits for Control
+				}
+				assert.NoError(t, c.Close())
+				_, err := syscall.Getsockname(int(fd))
+				assert.NoError(t, err, "the fd is open until the function returns")
+			}))
+			_ = c.Close()
+		})
+	})
+}
+
+// TestDeadlineMovesWhileItIsWaitedFor moves the read deadline while Recv waits, in half of
+// the rounds at the moment in which Recv's context ends.
+func TestDeadlineMovesWhileItIsWaitedFor(t *testing.T) {
+	withConnPair(t, Config{}, func(t *testing.T, e *Engine, client, server *Conn) {
+		for i := range 50 {
+			require.NoError(t, server.SetReadDeadline(time.Time{}))
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error)
+			go func() {
+				_, err := server.Recv(ctx)
+				ended <- err
+			}()
+			var both sync.WaitGroup
+			both.Go(func() {
+				assert.NoError(t, server.SetReadDeadline(time.Now().Add(time.Hour)))
+				assert.NoError(t, server.SetReadDeadline(time.Time{}))
+			})
+			if i%2 == 0 {
+				both.Go(cancel)
+				assert.ErrorIs(t, <-ended, context.Canceled)
+			} else {
+				both.Wait()
+				assert.NoError(t, server.SetReadDeadline(time.Now().Add(time.Millisecond)))
+				assert.ErrorIs(t, <-ended, os.ErrDeadlineExceeded)
+			}
+			both.Wait()
+			cancel()
+		}
+		require.NoError(t, server.SetReadDeadline(time.Time{}))
+		_, err := client.Write([]byte("x"))
 		require.NoError(t, err)
-		require.True(t, bytes.Equal(want[at:at+b.Len()], b.Bytes()))
-		at += b.Len()
+		b, err := server.Recv(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "x", string(b.Bytes()))
 		require.NoError(t, b.Release())
+	})
+}
+
+func TestCloseRead(t *testing.T) {
+	withConnPair(t, Config{}, func(t *testing.T, e *Engine, client, server *Conn) {
+		_, err := client.Write([]byte("before"))
+		require.NoError(t, err)
+		head, err := server.Peek(t.Context(), 6)
+		require.NoError(t, err)
+		require.NoError(t, server.CloseRead())
+		assert.Equal(t, "before", string(head))
 		rest, err := io.ReadAll(server)
 		require.NoError(t, err)
-		require.True(t, bytes.Equal(want[at:], rest))
-		short, err := server.Peek(ctx, 1)
-		assert.ErrorIs(t, err, io.EOF)
-		assert.Empty(t, short)
+		assert.Equal(t, "before", string(rest))
+		_, err = server.Write([]byte("the other way"))
+		require.NoError(t, err)
+		got, err := client.Peek(t.Context(), 13)
+		require.NoError(t, err)
+		assert.Equal(t, "the other way", string(got))
 	})
 }
 
-func TestHandler(t *testing.T) {
-	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
+func TestRawConn(t *testing.T) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
 		client, server := connPair(t, e)
-		defer client.Close()
-		want := zcrxtest.Pattern(42, 1<<20)
-		_, err := client.Write(want[:10])
+		raw, err := server.SyscallConn()
 		require.NoError(t, err)
-		head, err := server.Peek(t.Context(), 5)
-		require.NoError(t, err)
-		require.Equal(t, want[:5], head)
-		var got []byte
-		ended := make(chan error)
-		require.NoError(t, server.Handle(func(c *Conn, buffers []zcrx.Buffer, err error) {
-			if err != nil {
-				_ = c.Close()
-				ended <- err
-				return
-			}
-			for _, b := range buffers {
-				got = append(got, b.Bytes()...)
-			}
-			assert.NoError(t, zcrx.ReleaseAll(buffers))
-		}))
-		_, err = server.Recv(context.Background())
-		assert.ErrorContains(t, err, "a Handler takes the connection's bytes")
-		_, err = client.Write(want[10:])
-		require.NoError(t, err)
-		require.NoError(t, client.CloseWrite())
-		require.Equal(t, io.EOF, <-ended)
-		require.True(t, bytes.Equal(want, got))
-	})
-}
-
-// TestEngineCloseBehindListenerClose: a listener that its user has closed, and whose
-// connections are still open, is no error of the engine's Close.
-func TestEngineCloseBehindListenerClose(t *testing.T) {
-	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
-		other, err := NewEngine(t.Context(), Config{Mode: e.Mode(), Pool: zcrx.PoolConfig{NumBuffers: 64}})
-		require.NoError(t, err)
-		client, server := connPair(t, other)
-		require.NoError(t, other.Close())
-		assert.ErrorIs(t, client.Close(), net.ErrClosed)
-		assert.ErrorIs(t, server.Close(), net.ErrClosed)
+		assert.ErrorContains(t, raw.Read(func(uintptr) bool { return true }), "must not be read: take received bytes with")
+		require.NoError(t, raw.Write(func(uintptr) bool { return true }))
+		assert.ErrorContains(t, raw.Write(func(uintptr) bool { return false }), "not ready")
+		require.NoError(t, server.Close())
+		assert.ErrorIs(t, raw.Control(func(uintptr) {}), net.ErrClosed)
+		assert.ErrorIs(t, raw.Write(func(uintptr) bool { return true }), net.ErrClosed)
+		require.NoError(t, client.Close())
 	})
 }

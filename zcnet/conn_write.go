@@ -9,10 +9,11 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// startWriting takes the turn; the caller leaves, unless there is an error.
+// startWriting waits for the caller's turn to write. If it returns nil, the caller must
+// call writing.leave.
 func (c *Conn) startWriting() error {
 	if !c.writing.tryEnter() {
-		if c.socket.onLoop() { // whoever has the turn may wait for this very loop
+		if c.socket.onLoop() { // the writer that has the turn may be waiting for this loop
 			return ErrWouldBlock
 		}
 		if err := c.writing.enter(context.Background(), &c.writeLimit, c.closed); err != nil {
@@ -30,16 +31,17 @@ func (c *Conn) startWriting() error {
 	return nil
 }
 
-// Write sends p, as io.Writer's. On a loop (in a Handler) it does not wait: it
-// returns ErrWouldBlock, and how much it sent, when the socket takes no more, or
-// somebody else is writing.
+// Write sends p and returns how many bytes it sent: fewer than len(p) only with an error.
+// It waits until the socket has taken all of p or the write deadline passes; for large
+// writes see also Config.SendZeroCopyFrom. On a loop (in a Handler) it does not wait: it
+// returns ErrWouldBlock when the socket has no room, or while another goroutine writes.
 func (c *Conn) Write(p []byte) (int, error) {
 	n, err := c.WriteBuffers(net.Buffers{p})
 	return int(n), err
 }
 
-// WriteBuffers sends the bytes of v in order, many slices with one system call. It
-// leaves v as it is. See Write.
+// WriteBuffers is Write for the bytes of several slices, in order, with one system call
+// for many of them. Unlike net.Buffers.WriteTo it does not change v.
 func (c *Conn) WriteBuffers(v net.Buffers) (int64, error) {
 	if err := c.startWriting(); err != nil {
 		return 0, c.opError("write", err)
@@ -49,11 +51,12 @@ func (c *Conn) WriteBuffers(v net.Buffers) (int64, error) {
 	return int64(n), c.opError("write", err)
 }
 
-// copySize is the size in bytes of ReadFrom's buffer.
+// copySize is the size of ReadFrom's buffer, in bytes.
 const copySize = 64 << 10
 
-// ReadFrom sends everything that r returns up to io.EOF. From another Conn it
-// copies nothing; in Socket mode it leaves it to the kernel where that can.
+// ReadFrom sends everything that r returns up to io.EOF and returns the number of bytes.
+// If r is a *Conn, it sends that connection's buffers without copying them in the program.
+// In Socket mode it uses sendfile or splice where package net does.
 func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 	if from, ok := r.(*Conn); ok {
 		return from.WriteTo(c)

@@ -18,31 +18,17 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
-// What sends a connection's bytes, and what ends it.
-
-// collect reads everything that comes to peer.
-func collect(t *testing.T, peer io.Reader) <-chan []byte {
-	got := make(chan []byte, 1)
-	go func() {
-		all, err := io.ReadAll(peer)
-		assert.NoError(t, err)
-		got <- all
-	}()
-	return got
-}
-
 func TestWriteBuffers(t *testing.T) {
-	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
 		peer, c := peerPair(t, e)
 		all := collect(t, peer)
 		rng := rand.New(rand.NewSource(1))
 		var v net.Buffers
-		for i := range 3000 { // more than a system call takes
+		for i := range 3000 { // more than one system call takes
 			n := rng.Intn(300)
 			if i%7 == 0 {
 				n = 0
@@ -57,7 +43,7 @@ func TestWriteBuffers(t *testing.T) {
 		assert.EqualValues(t, len(want), n)
 		assert.Len(t, v, len(before))
 		for i := range v {
-			require.Len(t, v[i], len(before[i]), "the argument stays as it is")
+			require.Len(t, v[i], len(before[i]), "WriteBuffers does not change its argument")
 		}
 		for _, empty := range []net.Buffers{nil, {}, {nil, {}}} {
 			n, err = c.WriteBuffers(empty)
@@ -73,9 +59,9 @@ func TestWriteBuffers(t *testing.T) {
 	})
 }
 
-// TestWritersTakeTurns: the bytes of each call stay together.
+// TestWritersTakeTurns checks that the bytes of each call stay together.
 func TestWritersTakeTurns(t *testing.T) {
-	inEveryConnMode(t, Config{SendZeroCopyFrom: 50_000}, func(t *testing.T, e *Engine) {
+	withEngine(t, Config{SendZeroCopyFrom: 50_000}, func(t *testing.T, e *Engine) {
 		peer, c := peerPair(t, e)
 		all := collect(t, peer)
 		var writers sync.WaitGroup
@@ -100,9 +86,10 @@ func TestWritersTakeTurns(t *testing.T) {
 	})
 }
 
-// TestBlockedWriter is ended by whatever ends it, and says how much it wrote.
+// TestBlockedWriter checks what ends a Write that waits for room, and that it returns how
+// much it wrote.
 func TestBlockedWriter(t *testing.T) {
-	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
 		for name, test := range map[string]struct {
 			end  func(peer *net.TCPConn, c *Conn) error
 			want error
@@ -127,7 +114,7 @@ func TestBlockedWriter(t *testing.T) {
 			zcrxtest.Eventually(t, "it blocks", func() bool { return unsent(t, c) > 0 })
 			require.NoError(t, test.end(peer, c), name)
 			r := <-ended
-			// The receive may have been told of the reset; the kernel tells it once.
+			// The kernel reports a reset once, and may have reported it to the receive.
 			if !isReset(test.want) || !isReset(r.err) {
 				assert.ErrorIs(t, r.err, test.want, name)
 			}
@@ -135,7 +122,7 @@ func TestBlockedWriter(t *testing.T) {
 			assert.ErrorAs(t, r.err, &told, name)
 			assert.Positive(t, r.n, name)
 			assert.Less(t, r.n, len(p), name)
-			if name == "deadline" { // the connection lives on
+			if name == "deadline" { // the connection can still be used
 				_, err := c.Write([]byte("x"))
 				assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
 				require.NoError(t, c.SetWriteDeadline(time.Time{}))
@@ -151,19 +138,7 @@ func TestBlockedWriter(t *testing.T) {
 	})
 }
 
-// unsent is the number of bytes in the socket's send queue that the peer has no room
-// for.
-func unsent(t *testing.T, c *Conn) (n int) {
-	raw, err := c.SyscallConn()
-	require.NoError(t, err)
-	require.NoError(t, raw.Control(func(fd uintptr) {
-		n, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQNSD)
-	}))
-	require.NoError(t, err)
-	return n
-}
-
-// failingReader returns zeros, and then its error.
+// failingReader returns left zeros, then its error.
 type failingReader struct {
 	left int
 	err  error
@@ -180,7 +155,7 @@ func (r *failingReader) Read(p []byte) (int, error) {
 }
 
 func TestReadFrom(t *testing.T) {
-	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
 		want := zcrxtest.Pattern(3, 1<<20)
 		path := filepath.Join(t.TempDir(), "file")
 		require.NoError(t, os.WriteFile(path, want, 0o600))
@@ -223,7 +198,7 @@ func TestReadFrom(t *testing.T) {
 		n, err := c.ReadFrom(&failingReader{left: 100_000, err: failed})
 		assert.ErrorIs(t, err, failed)
 		assert.EqualValues(t, 100_000, n)
-		// A reader that writes on its own gets its turn.
+		// A reader that itself writes to the connection.
 		_, err = c.ReadFrom(io.TeeReader(bytes.NewReader([]byte("abc")), c))
 		require.NoError(t, err)
 		require.NoError(t, c.Close())
@@ -231,122 +206,5 @@ func TestReadFrom(t *testing.T) {
 		_, err = c.ReadFrom(bytes.NewReader([]byte("abc")))
 		assert.ErrorIs(t, err, net.ErrClosed)
 		peer.Close()
-	})
-}
-
-// TestWriteToAWriterThatFails leaves what was not taken in the connection.
-func TestWriteToAWriterThatFails(t *testing.T) {
-	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
-		want := zcrxtest.Pattern(4, 1<<20)
-		client, server := connPair(t, e)
-		go func() {
-			_, err := client.Write(want)
-			assert.NoError(t, err)
-			assert.NoError(t, client.CloseWrite())
-		}()
-		var got bytes.Buffer
-		failed := errors.New("the writer failed")
-		n, err := server.WriteTo(writerFunc(func(p []byte) (int, error) {
-			k := min(len(p), 100_001-got.Len())
-			got.Write(p[:k])
-			if got.Len() == 100_001 {
-				return k, failed
-			}
-			return k, nil
-		}))
-		assert.ErrorIs(t, err, failed)
-		assert.EqualValues(t, 100_001, n)
-
-		// Connections that are closed, one of package net and one of the engine.
-		peer, c := peerPair(t, e)
-		require.NoError(t, c.Close())
-		n, err = server.WriteTo(c)
-		assert.ErrorIs(t, err, net.ErrClosed)
-		assert.Zero(t, n)
-		peer.Close()
-		n, err = server.WriteTo(peer)
-		assert.ErrorIs(t, err, net.ErrClosed)
-		assert.Zero(t, n)
-
-		// And one that takes it.
-		a, b := zcrxtest.TCPPair(t)
-		all := collect(t, b)
-		n, err = server.WriteTo(a)
-		require.NoError(t, err)
-		assert.EqualValues(t, len(want)-100_001, n)
-		a.Close()
-		assert.True(t, bytes.Equal(want, append(got.Bytes(), <-all...)))
-		b.Close()
-		require.NoError(t, client.Close())
-		require.NoError(t, server.Close())
-	})
-}
-
-// TestSocketOptions asks the kernel what they are.
-func TestSocketOptions(t *testing.T) {
-	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
-		client, server := connPair(t, e)
-		defer client.Close()
-		defer server.Close()
-		for _, c := range []*Conn{client, server} {
-			raw, err := c.SyscallConn()
-			require.NoError(t, err)
-			get := func(level, option int) (value int) {
-				require.NoError(t, raw.Control(func(fd uintptr) { value, err = unix.GetsockoptInt(int(fd), level, option) }))
-				require.NoError(t, err)
-				return value
-			}
-			assert.Equal(t, 1, get(unix.IPPROTO_TCP, unix.TCP_NODELAY), "as package net has it")
-			assert.Equal(t, 1, get(unix.SOL_SOCKET, unix.SO_KEEPALIVE))
-			assert.Equal(t, 15, get(unix.IPPROTO_TCP, unix.TCP_KEEPIDLE))
-			assert.Equal(t, 15, get(unix.IPPROTO_TCP, unix.TCP_KEEPINTVL))
-			assert.Equal(t, 9, get(unix.IPPROTO_TCP, unix.TCP_KEEPCNT))
-
-			require.NoError(t, c.SetNoDelay(false))
-			assert.Equal(t, 0, get(unix.IPPROTO_TCP, unix.TCP_NODELAY))
-			require.NoError(t, c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 1500 * time.Millisecond, Interval: 7 * time.Second, Count: 3}))
-			assert.Equal(t, 2, get(unix.IPPROTO_TCP, unix.TCP_KEEPIDLE))
-			assert.Equal(t, 7, get(unix.IPPROTO_TCP, unix.TCP_KEEPINTVL))
-			assert.Equal(t, 3, get(unix.IPPROTO_TCP, unix.TCP_KEEPCNT))
-			require.NoError(t, c.SetKeepAliveConfig(net.KeepAliveConfig{Idle: -1, Interval: -1, Count: -1}))
-			assert.Equal(t, 0, get(unix.SOL_SOCKET, unix.SO_KEEPALIVE))
-			assert.Equal(t, 2, get(unix.IPPROTO_TCP, unix.TCP_KEEPIDLE), "it is left")
-			require.NoError(t, c.SetKeepAlive(true))
-			assert.Equal(t, 1, get(unix.SOL_SOCKET, unix.SO_KEEPALIVE))
-			require.NoError(t, c.SetReadBuffer(10_000))
-			assert.Equal(t, 20_000, get(unix.SOL_SOCKET, unix.SO_RCVBUF), "Linux doubles it")
-			require.NoError(t, c.SetWriteBuffer(10_000))
-			assert.Equal(t, 20_000, get(unix.SOL_SOCKET, unix.SO_SNDBUF))
-
-			linger := func() (l *unix.Linger) {
-				require.NoError(t, raw.Control(func(fd uintptr) { l, err = unix.GetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER) }))
-				require.NoError(t, err)
-				return l
-			}
-			require.NoError(t, c.SetLinger(3))
-			assert.Equal(t, unix.Linger{Onoff: 1, Linger: 3}, *linger())
-			require.NoError(t, c.SetLinger(-1))
-			assert.Zero(t, linger().Onoff)
-		}
-		// A reset instead of an end.
-		require.NoError(t, client.SetLinger(0))
-		require.NoError(t, client.Close())
-		_, err := server.Recv(t.Context())
-		assert.ErrorIs(t, err, syscall.ECONNRESET)
-	})
-}
-
-func TestRawConn(t *testing.T) {
-	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
-		client, server := connPair(t, e)
-		raw, err := server.SyscallConn()
-		require.NoError(t, err)
-		assert.ErrorContains(t, raw.Read(func(uintptr) bool { return true }), "are taken with Read or Recv")
-		require.NoError(t, raw.Write(func(uintptr) bool { return true }))
-		assert.ErrorContains(t, raw.Write(func(uintptr) bool { return false }), "not ready")
-		require.NoError(t, server.Close())
-		assert.ErrorIs(t, raw.Control(func(uintptr) {}), net.ErrClosed)
-		assert.ErrorIs(t, raw.Write(func(uintptr) bool { return true }), net.ErrClosed)
-		require.NoError(t, client.Close())
 	})
 }

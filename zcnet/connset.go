@@ -5,24 +5,24 @@ import (
 	"sync"
 )
 
-// connSet is the connections of an engine, or of one listener. The zero value is
+// connSet is the set of open connections of an engine or a listener. The zero value is
 // empty and open.
 type connSet struct {
 	mu sync.Mutex
 	// Guarded by mu:
 	conns   map[*Conn]struct{}
 	closed  bool
-	onEmpty []func() // called once, when the set is closed and the last has gone
+	onEmpty []func() // called once, when the set is closed and empty
 }
 
-// admit makes a connection of the set. If that is closed meanwhile, so is the
-// connection.
+// admit makes a connection and adds it to the set. If the set is closed, the connection
+// is closed too.
 func (s *connSet) admit(socket socket, local, remote net.Addr) *Conn {
 	c := newConn(socket, local, remote, nil)
 	c.onClose = func() { s.remove(c) }
 	if !s.add(c) {
 		c.onClose = nil
-		_ = c.Close() // nobody is left to tell
+		_ = c.Close() // the caller finds out when it uses c
 	}
 	return c
 }
@@ -55,7 +55,8 @@ func (s *connSet) remove(c *Conn) {
 	call(fns)
 }
 
-// emptied takes the functions to call. It is called with mu held.
+// emptied returns the functions to call, once the set is closed and empty. It is called
+// with mu held.
 func (s *connSet) emptied() []func() {
 	if !s.closed || len(s.conns) > 0 {
 		return nil
@@ -77,7 +78,7 @@ func (s *connSet) len() int {
 	return len(s.conns)
 }
 
-// close lets nobody in any more.
+// close closes the set: add returns false from then on. The connections stay open.
 func (s *connSet) close() {
 	s.mu.Lock()
 	s.closed = true
@@ -86,7 +87,7 @@ func (s *connSet) close() {
 	call(fns)
 }
 
-// whenEmpty has fn called once the set is closed and the last connection has gone.
+// whenEmpty calls fn once, when the set is closed and empty: now or later.
 func (s *connSet) whenEmpty(fn func()) {
 	s.mu.Lock()
 	s.onEmpty = append(s.onEmpty, fn)
@@ -105,6 +106,6 @@ func (s *connSet) closeAll() {
 	}
 	s.mu.Unlock()
 	for _, c := range conns {
-		_ = c.Close() // its user may have closed it just now
+		_ = c.Close() // an error means that the program has closed it just now
 	}
 }

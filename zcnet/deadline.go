@@ -6,20 +6,19 @@ import (
 	"time"
 )
 
-// deadline is a moment that may be moved; the channel of done is closed once it
-// has passed. The zero value never passes.
+// deadline is a moment that can be moved and waited for. The zero value never passes.
 type deadline struct {
-	// hasPassed is written with mu held. Anybody may load it.
+	// hasPassed is stored with mu held, and loaded without it.
 	hasPassed atomic.Bool
 
 	mu sync.Mutex
 	// Guarded by mu:
-	passed     chan struct{} // nil until somebody waits
+	passed     chan struct{} // closed when the deadline passes; made when first needed
 	timer      *time.Timer
-	generation uint64 // of timer: one that was stopped too late does nothing
+	generation uint64 // number of calls of set; a timer of an earlier call does nothing
 }
 
-// set moves the deadline; the zero time is never.
+// set moves the deadline to t. With the zero time it never passes.
 func (d *deadline) set(t time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -33,7 +32,7 @@ func (d *deadline) set(t time.Time) {
 		d.pass()
 		return
 	}
-	if d.hasPassed.Load() { // whoever waits from now on waits for another moment
+	if d.hasPassed.Load() { // passed is closed: calls that wait from now on need another
 		d.hasPassed.Store(false)
 		d.passed = nil
 	}
@@ -50,7 +49,7 @@ func (d *deadline) set(t time.Time) {
 	})
 }
 
-// pass is called with mu held.
+// pass marks the deadline as passed. It is called with mu held.
 func (d *deadline) pass() {
 	if !d.hasPassed.Swap(true) {
 		if d.passed == nil {
@@ -60,7 +59,8 @@ func (d *deadline) pass() {
 	}
 }
 
-// done is closed once the deadline has passed.
+// done returns a channel that is closed when the deadline passes. After the deadline has
+// passed and was moved, done returns another channel.
 func (d *deadline) done() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -70,5 +70,5 @@ func (d *deadline) done() <-chan struct{} {
 	return d.passed
 }
 
-// noLimit never passes.
+// noLimit is a deadline that never passes.
 var noLimit deadline

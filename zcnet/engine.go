@@ -11,22 +11,23 @@ import (
 	"github.com/zcrx-go/zcrx/nic"
 )
 
-// Engine is the loops and pools that serve connections. Any number of listeners and
-// connections share it. All methods are safe from any goroutine.
+// Engine holds the loops and pools that serve connections. Any number of listeners and
+// connections share it. All methods are safe for concurrent use.
 type Engine struct {
 	transport transport
-	reason    error // why Auto took no better mode
+	reason    error // why Auto selected no better mode
 	config    Config
 
-	dialed connSet // and adopted ones; the listeners have their own
+	dialed connSet // of Dial and NewConn; each listener has a set of its own
 
 	mu        sync.Mutex
 	listeners map[*Listener]struct{} // guarded by mu
 	closed    bool                   // guarded by mu
 }
 
-// NewEngine makes an engine. The caller must Close it. Errors match
-// zcrx.ErrNotSupported where the mode does not work; Auto and Socket always do.
+// NewEngine makes an engine. The caller must Close it. ctx limits how long NewEngine
+// waits for loops and pools. If the mode is not available, the error matches
+// zcrx.ErrNotSupported. Mode Socket is always available, and Auto falls back to it.
 func NewEngine(ctx context.Context, cfg Config) (*Engine, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -52,7 +53,7 @@ func NewEngine(ctx context.Context, cfg Config) (*Engine, error) {
 	return e, nil
 }
 
-// newRingTransport makes loops and pools, or nothing.
+// newRingTransport makes the loops and their pools. On an error it closes what it made.
 func newRingTransport(ctx context.Context, cfg *Config) (*ringTransport, error) {
 	t := &ringTransport{sendZeroCopyFrom: cfg.SendZeroCopyFrom}
 	for range cfg.Loops {
@@ -75,16 +76,18 @@ func newRingTransport(ctx context.Context, cfg *Config) (*ringTransport, error) 
 // Mode returns how bytes come into buffers.
 func (e *Engine) Mode() zcrx.Mode { return e.transport.mode() }
 
-// Reason says why Auto took no better mode; nil else.
+// Reason returns why Auto selected no better mode. It returns nil if it selected the best
+// one, or if the mode was named.
 func (e *Engine) Reason() error { return e.reason }
 
-// Group returns the engine's loops and pools; nil in Socket mode. It stays the
-// engine's.
+// Group returns the engine's loops and pools, or nil in Socket mode. It belongs to the
+// engine: the caller must not close it or replace its loops.
 func (e *Engine) Group() *zcrx.Group { return e.transport.group() }
 
-// Dial connects to address over network "tcp", "tcp4" or "tcp6". In ZeroCopy mode it
-// takes a source port for which the interface's RSS leads the peer's packets to one
-// of the engine's queues, if there is one among a thousand.
+// Dial connects to address over network "tcp", "tcp4" or "tcp6". The caller must Close
+// the connection. In ZeroCopy mode Dial looks at up to 1000 source ports for one whose
+// packets the interface's RSS delivers to a queue of the engine; if it finds none, the
+// kernel chooses the port.
 func (e *Engine) Dial(ctx context.Context, network, address string) (*Conn, error) {
 	if err := checkNetwork(network); err != nil {
 		return nil, err
@@ -117,13 +120,13 @@ func dialTCP(ctx context.Context, network, address string, steer *nic.Steering) 
 	}
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("zcnet: dial %s %s: a %T is no TCP connection", network, address, c), c.Close())
+		return nil, errors.Join(fmt.Errorf("zcnet: dial %s %s: a %T is not a TCP connection", network, address, c), c.Close())
 	}
 	return tcp, nil
 }
 
-// steering returns nil where source ports decide nothing, or nothing that is known: flow
-// rules may do.
+// steering returns nil if the source port does not decide which queue packets arrive on,
+// or if that is not known: flow rules may decide it.
 func (e *Engine) steering() *nic.Steering {
 	if e.Mode() != zcrx.ZeroCopy {
 		return nil
@@ -135,8 +138,8 @@ func (e *Engine) steering() *nic.Steering {
 	return s
 }
 
-// DialContext is Dial for what takes a function that makes net.Conns, such as
-// http.Transport.
+// DialContext is Dial with the signature of net.Dialer.DialContext, for http.Transport
+// and others.
 func (e *Engine) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	c, err := e.Dial(ctx, network, address)
 	if err != nil {
@@ -145,13 +148,15 @@ func (e *Engine) DialContext(ctx context.Context, network, address string) (net.
 	return c, nil
 }
 
-// NewConn takes over an established connection: conn is closed for its caller. In
-// any mode but Socket no buffered reader may hold bytes of conn, and it must not be a
-// kernel TLS socket. On an error conn is still the caller's.
+// NewConn takes over an established connection. From then on the caller must not use
+// conn, and must Close the Conn. No bytes of conn may be left in a buffered reader: the
+// Conn would not receive them. Modes ZeroCopy and DeviceLess refuse sockets of kernel TLS
+// and of Multipath TCP with a *zcrx.UnsupportedError. On an error conn still belongs to
+// the caller.
 func (e *Engine) NewConn(conn *net.TCPConn) (*Conn, error) { return e.newConn(conn, -1) }
 
-// newConn knows the hardware queue that the connection arrives on, if it is not
-// negative.
+// newConn is NewConn for a connection that arrives on the given hardware queue, or on an
+// unknown one if queue is negative.
 func (e *Engine) newConn(conn *net.TCPConn, queue int) (*Conn, error) {
 	if e.dialed.isClosed() {
 		return nil, zcrx.ErrClosed
@@ -164,9 +169,9 @@ func (e *Engine) newConn(conn *net.TCPConn, queue int) (*Conn, error) {
 	return e.dialed.admit(s, local, remote), nil
 }
 
-// Close ends the engine: its listeners, its connections, then pools and loops.
-// Buffers that are out stay valid. It must not be called on one of its loops. It is
-// idempotent.
+// Close closes the engine's listeners and connections, then its pools and loops. Leased
+// buffers stay valid until they are released. Close must not be called on one of the
+// engine's loops. It is idempotent.
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	e.closed = true
@@ -175,7 +180,7 @@ func (e *Engine) Close() error {
 	e.mu.Unlock()
 	var errs []error
 	for l := range listeners {
-		if err := l.Close(); !errors.Is(err, net.ErrClosed) { // its user may have closed it before
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) { // the program may have closed it before
 			errs = append(errs, err)
 		}
 		l.conns.closeAll()
@@ -187,8 +192,8 @@ func (e *Engine) Close() error {
 
 // EngineStats is a snapshot of an engine's counters.
 type EngineStats struct {
-	Connections int              // that are open
-	Group       zcrx.GroupStats  // of the pools; in Socket mode Total alone is filled in
+	Connections int              // open connections
+	Group       zcrx.GroupStats  // counters of the pools; in Socket mode only Total is set
 	Loops       []zcrx.LoopStats // in the order of Group().Loops()
 }
 
@@ -204,8 +209,8 @@ func (e *Engine) Stats() EngineStats {
 	return s
 }
 
-// Dial connects with an engine of its own, which ends with the connection. Programs
-// with more than one connection share an Engine.
+// Dial makes an engine and connects with it. The engine is closed with the connection.
+// Programs with more than one connection should share an Engine.
 func Dial(ctx context.Context, network, address string, cfg Config) (*Conn, error) {
 	e, err := NewEngine(ctx, cfg)
 	if err != nil {
@@ -220,10 +225,10 @@ func Dial(ctx context.Context, network, address string, cfg Config) (*Conn, erro
 	return c, nil
 }
 
-// closeSoon is Close, from one of the engine's loops too.
+// closeSoon is Close, but may also be called on one of the engine's loops.
 func (e *Engine) closeSoon() {
 	if e.transport.onLoop() {
-		go func() { _ = e.Close() }() // nobody is left to tell
+		go func() { _ = e.Close() }() // no caller is left to return an error to
 		return
 	}
 	_ = e.Close()

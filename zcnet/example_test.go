@@ -28,8 +28,8 @@ func send(address, text string) {
 	}
 }
 
-// The zero Config takes the best mode that needs no interface. For zero copy it
-// names one, and its queues: Config{Interface: "eth0", Queues: []int{4, 5}}.
+// The zero Config selects the best mode that needs no interface. For zero copy, name an
+// interface and its queues: Config{Interface: "eth0", Queues: []int{4, 5}}.
 func ExampleListen() {
 	ctx := context.Background()
 	ln, err := zcnet.Listen(ctx, "tcp", "127.0.0.1:0", zcnet.Config{})
@@ -37,7 +37,7 @@ func ExampleListen() {
 		log.Fatal(err)
 	}
 	defer ln.Close()
-	go send(ln.Addr().String(), "any net.Conn will do")
+	go send(ln.Addr().String(), "any TCP client can send")
 
 	conn, err := ln.AcceptConn(ctx)
 	if err != nil {
@@ -49,10 +49,10 @@ func ExampleListen() {
 		log.Fatal(err)
 	}
 	fmt.Printf("%s\n", text)
-	// Output: any net.Conn will do
+	// Output: any TCP client can send
 }
 
-// Each buffer is where the kernel, or the network interface, has put the bytes.
+// Buffers returns the bytes where the network interface or the kernel has put them.
 func ExampleConn_Buffers() {
 	ctx := context.Background()
 	ln, err := zcnet.Listen(ctx, "tcp", "127.0.0.1:0", zcnet.Config{})
@@ -77,12 +77,12 @@ func ExampleConn_Buffers() {
 			log.Fatal(err)
 		}
 	}
-	fmt.Println(total, "bytes up to the end of the stream")
-	// Output: 18 bytes up to the end of the stream
+	fmt.Println(total, "bytes")
+	// Output: 18 bytes
 }
 
-// A message here is its length in one byte, and so many bytes. They are looked at
-// where they lie.
+// Each message is one byte with its length, followed by that many bytes. Peek returns them
+// in place.
 func ExampleConn_Peek() {
 	ctx := context.Background()
 	ln, err := zcnet.Listen(ctx, "tcp", "127.0.0.1:0", zcnet.Config{})
@@ -120,8 +120,8 @@ func ExampleConn_Peek() {
 	// world
 }
 
-// A body of known length is taken in pieces that lie in the receive buffers: it may
-// be larger than all of them together.
+// Chunks returns a body of known length in pieces that lie in the receive buffers. The body
+// may be larger than all buffers together.
 func ExampleConn_Chunks() {
 	ctx := context.Background()
 	ln, err := zcnet.Listen(ctx, "tcp", "127.0.0.1:0", zcnet.Config{})
@@ -146,14 +146,14 @@ func ExampleConn_Chunks() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		total += len(chunk) // valid in this round
+		total += len(chunk) // chunk is valid until the end of this round
 	}
 	fmt.Println(total, "bytes")
 	// Output: 1000000 bytes
 }
 
-// A Handler runs on the loop that received the buffers: no goroutine waits for the
-// connection. It must not wait itself.
+// A Handler runs on the loop that received the buffers, so that no goroutine waits for the
+// connection. The Handler must not wait.
 func ExampleConn_Handle() {
 	ctx := context.Background()
 	ln, err := zcnet.Listen(ctx, "tcp", "127.0.0.1:0", zcnet.Config{})
@@ -170,7 +170,7 @@ func ExampleConn_Handle() {
 	ended := make(chan int)
 	total := 0
 	err = conn.Handle(func(conn *zcnet.Conn, buffers []zcrx.Buffer, err error) {
-		if err != nil { // io.EOF, or what went wrong: the last call
+		if err != nil { // the last call: io.EOF, or another error
 			_ = conn.Close()
 			ended <- total
 			return
@@ -187,8 +187,7 @@ func ExampleConn_Handle() {
 	// Output: 7 bytes
 }
 
-// One engine, and so one set of loops and buffers, serves any number of listeners
-// and connections.
+// One engine, with its loops and buffers, serves any number of listeners and connections.
 func ExampleEngine() {
 	ctx := context.Background()
 	engine, err := zcnet.NewEngine(ctx, zcnet.Config{Loops: 1})
@@ -202,7 +201,7 @@ func ExampleEngine() {
 	}
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprint(w, "over the library's connections at both ends")
+			fmt.Fprint(w, "both ends are connections of one engine")
 		}),
 		ReadHeaderTimeout: 10 * time.Second,
 	}
@@ -227,5 +226,5 @@ func ExampleEngine() {
 	if err := server.Shutdown(ctx); err != nil {
 		log.Fatal(err)
 	}
-	// Output: over the library's connections at both ends
+	// Output: both ends are connections of one engine
 }

@@ -9,22 +9,23 @@ import (
 
 var errNoHandler = errors.New("the Handler is nil")
 
-// Handler takes what a connection receives: some buffers, which it must release
-// some time, or, once and last, the error that follows them, io.EOF at the end of
-// the stream. The slice is valid during the call only.
+// Handler handles what a connection receives. Each call passes buffers and a nil error, or,
+// once and last, no buffers and the error that ended the stream: io.EOF if the peer did.
+// The Handler must release each buffer, then or later. The slice is valid only during the
+// call.
 //
-// It runs on the connection's loop, one call at a time, and must not wait: it holds
-// up every connection of the loop. Write returns ErrWouldBlock there instead of
-// waiting, Close does not wait. In Socket mode it runs on a goroutine of its own.
-// A panic ends the program.
+// A Handler runs on the connection's loop, one call at a time. It must not wait, because
+// all connections of the loop wait with it, nor call methods that read, of any connection.
+// There Write returns ErrWouldBlock instead of waiting, and Close does not wait. In Socket
+// mode a Handler runs on a goroutine of its own. A panic in a Handler ends the program.
 type Handler func(c *Conn, buffers []zcrx.Buffer, err error)
 
-// Handle has h take what is received from now on, beginning with what is there
-// already. From then on everything else that takes bytes returns an error, and the
-// read deadline does not matter.
+// Handle passes everything received from now on to h, beginning with the bytes that were
+// received and not read. From then on all other methods that read return an error, and the
+// read deadline has no effect. A connection has one Handler for the rest of its life.
 //
-// It waits for whoever is reading, and for the connection's loop. On a loop it does
-// not: where it would have to it returns ErrWouldBlock.
+// Handle waits for the current reader and for the connection's loop. On a loop it does not
+// wait: if it had to, it returns ErrWouldBlock.
 func (c *Conn) Handle(h Handler) error {
 	if h == nil {
 		return c.opError("read", errNoHandler)
@@ -41,7 +42,7 @@ func (c *Conn) Handle(h Handler) error {
 	return c.opError("read", c.startHandling(h))
 }
 
-// startHandling is called by whose turn it is.
+// startHandling starts h. The caller has the reading turn.
 func (c *Conn) startHandling(h Handler) error {
 	if c.closing.Load() {
 		return zcrx.ErrClosed

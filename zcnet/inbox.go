@@ -6,27 +6,28 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// A connection takes as many buffers from its socket at a time as came lately: an idle
-// one does not keep room for many.
+// A connection takes up to leastBatch buffers from its socket at a time. Each time that all
+// of them were filled it takes twice as many the next time, up to mostBatch, so that a
+// connection that receives little needs little memory.
 const (
 	leastBatch = 4
 	mostBatch  = 32
 )
 
-// inbox is what a connection received and nobody consumed yet: a chain of leases,
-// the first of which may be used up in part. It is for one goroutine at a time.
+// inbox holds the buffers that a connection has taken from its socket and that are not
+// consumed. The first of them may be consumed in part. Only the reader may use it.
 type inbox struct {
-	buffers []zcrx.Buffer // those from first on are left
+	buffers []zcrx.Buffer // buffers[first:] are in the inbox
 	first   int
-	bytes   int // in them
-	batch   int // how many are taken from the socket at a time
-	// merged is the memory of the first buffer, if that was copied together.
+	bytes   int // total length of buffers[first:]
+	batch   int // number of buffers to take from the socket next time
+	// merged is the memory of buffers[first] if gather made that buffer, else nil.
 	merged []byte
 }
 
 func (in *inbox) empty() bool { return in.first == len(in.buffers) }
 
-// room returns room for what the socket delivers: see added.
+// room returns a slice for the socket to put buffers into. added must be called next.
 func (in *inbox) room() []zcrx.Buffer {
 	if in.first > 0 {
 		left := copy(in.buffers, in.buffers[in.first:])
@@ -39,7 +40,7 @@ func (in *inbox) room() []zcrx.Buffer {
 	return in.buffers[n : n+in.batch]
 }
 
-// added takes the first n Buffers of room in. There will be more room if all was used.
+// added adds the first n buffers of the slice that room returned.
 func (in *inbox) added(n int) {
 	if n == in.batch {
 		in.batch = min(2*in.batch, mostBatch)
@@ -51,7 +52,7 @@ func (in *inbox) added(n int) {
 	}
 }
 
-// take moves as many buffers as fit into dst.
+// take moves as many buffers as fit into dst and returns their number.
 func (in *inbox) take(dst []zcrx.Buffer) int {
 	n := copy(dst, in.buffers[in.first:])
 	for i, b := range dst[:n] {
@@ -63,7 +64,7 @@ func (in *inbox) take(dst []zcrx.Buffer) int {
 	return n
 }
 
-// front is the bytes that lie together.
+// front returns the bytes of the first buffer, nil if the inbox is empty.
 func (in *inbox) front() []byte {
 	if in.empty() {
 		return nil
@@ -71,7 +72,7 @@ func (in *inbox) front() []byte {
 	return in.buffers[in.first].Bytes()
 }
 
-// takeFirst returns the oldest buffer, and takes it. There must be one.
+// takeFirst removes the first buffer and returns it. The inbox must not be empty.
 func (in *inbox) takeFirst() zcrx.Buffer {
 	b := in.buffers[in.first]
 	in.bytes -= b.Len()
@@ -81,14 +82,15 @@ func (in *inbox) takeFirst() zcrx.Buffer {
 	return b
 }
 
-// discard drops up to n bytes and releases what is used up.
+// discard drops up to n bytes and returns how many it dropped. It releases the buffers that
+// are consumed to their end.
 func (in *inbox) discard(n int) int {
 	dropped, end := 0, in.first
 	for ; end < len(in.buffers) && dropped+in.buffers[end].Len() <= n; end++ {
 		dropped += in.buffers[end].Len()
 	}
 	if end > in.first {
-		_ = zcrx.ReleaseAll(in.buffers[in.first:end]) // nobody else has them: no double release can be
+		_ = zcrx.ReleaseAll(in.buffers[in.first:end]) // cannot fail: these leases were never given out
 		clear(in.buffers[in.first:end])
 		in.first, in.merged = end, nil
 	}
@@ -100,7 +102,7 @@ func (in *inbox) discard(n int) int {
 	return dropped
 }
 
-// read copies.
+// read copies up to len(p) bytes into p, discards them, and returns their number.
 func (in *inbox) read(p []byte) int {
 	n := 0
 	for i := in.first; i < len(in.buffers) && n < len(p); i++ {
@@ -109,8 +111,8 @@ func (in *inbox) read(p []byte) int {
 	return in.discard(n)
 }
 
-// merge has at least n bytes lie together, of the bytes that there are. Leases
-// whose bytes were copied are released.
+// merge makes front return at least n bytes, copying if the first buffer has fewer. The
+// inbox must hold n bytes.
 func (in *inbox) merge(n int) {
 	if len(in.front()) < n {
 		in.gather(n)
@@ -124,7 +126,9 @@ func (in *inbox) copyOut() {
 	}
 }
 
-// gather copies. There are at least n bytes, and at least one.
+// gather copies the first n bytes into memory of their own, which becomes the first buffer,
+// and releases the leases that it copied to their end. The inbox must hold n bytes, and at
+// least one.
 func (in *inbox) gather(n int) {
 	front := in.front()
 	in.first++
@@ -150,7 +154,7 @@ func (in *inbox) gather(n int) {
 	in.buffers[in.first] = zcrx.NewBuffer(in.merged)
 }
 
-// leases is the number of buffers that lie in the pool.
+// leases returns the number of buffers that are leases of the pool.
 func (in *inbox) leases() int {
 	n := len(in.buffers) - in.first
 	if in.merged != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// Listener accepts TCP connections onto an engine's loops. It is a net.Listener,
-// too. All methods are safe from any goroutine.
+// Listener accepts TCP connections and assigns them to an engine's loops. It implements
+// net.Listener. All methods are safe for concurrent use.
 type Listener struct {
 	engine *Engine
 	tcp    *net.TCPListener
@@ -21,10 +21,10 @@ type Listener struct {
 
 	acceptor acceptor
 
-	accepted chan *Conn    // unbuffered: what nobody accepts stays in the kernel's queue
+	accepted chan *Conn    // unbuffered, so that further connections wait in the kernel's queue
 	closing  chan struct{} // closed by Close
-	ended    chan struct{} // closed when the acceptor has ended
-	endErr   error         // why it did; read after ended
+	ended    chan struct{} // closed when acceptLoop has returned
+	endErr   error         // why it returned; read after ended is closed
 	closed   atomic.Bool
 
 	total, retries atomic.Uint64
@@ -32,8 +32,9 @@ type Listener struct {
 
 var _ net.Listener = (*Listener)(nil)
 
-// Listen listens on address over network "tcp", "tcp4" or "tcp6", with an engine of
-// its own, which ends when the listener and the last of its connections are closed.
+// Listen makes an engine and listens with it on address over network "tcp", "tcp4" or
+// "tcp6". The engine is closed when the listener and all its connections are closed. ctx
+// is for Listen alone and does not limit the listener.
 func Listen(ctx context.Context, network, address string, cfg Config) (*Listener, error) {
 	e, err := NewEngine(ctx, cfg)
 	if err != nil {
@@ -47,7 +48,8 @@ func Listen(ctx context.Context, network, address string, cfg Config) (*Listener
 	return l, nil
 }
 
-// Listen listens on address over network "tcp", "tcp4" or "tcp6".
+// Listen listens on address over network "tcp", "tcp4" or "tcp6". The caller must Close
+// the listener. ctx is for Listen alone and does not limit the listener.
 func (e *Engine) Listen(ctx context.Context, network, address string) (*Listener, error) {
 	if err := checkNetwork(network); err != nil {
 		return nil, err
@@ -60,7 +62,7 @@ func (e *Engine) Listen(ctx context.Context, network, address string) (*Listener
 	}
 	tcp, ok := ln.(*net.TCPListener)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("zcnet: listen on %s %s: a %T is no TCP listener", network, address, ln), ln.Close())
+		return nil, errors.Join(fmt.Errorf("zcnet: listen on %s %s: a %T is not a TCP listener", network, address, ln), ln.Close())
 	}
 	l, err := e.NewListener(tcp)
 	if err != nil {
@@ -70,8 +72,11 @@ func (e *Engine) Listen(ctx context.Context, network, address string) (*Listener
 }
 
 // NewListener takes over a listening socket, for instance one of several on a port
-// (SO_REUSEPORT) or one from a service manager. Its connections have its socket's
-// options. On an error ln is still the caller's.
+// (SO_REUSEPORT) or one from a service manager. From then on the caller must not use ln,
+// and must Close the Listener. Accepted connections inherit the options of the listening
+// socket. In modes ZeroCopy and DeviceLess ln must not use Multipath TCP, which package net
+// enables by default (see net.ListenConfig.SetMultipathTCP). On an error ln still belongs
+// to the caller.
 func (e *Engine) NewListener(ln *net.TCPListener) (*Listener, error) {
 	a, err := e.transport.listen(ln)
 	if err != nil {
@@ -98,14 +103,15 @@ func (e *Engine) forget(l *Listener) {
 	e.mu.Unlock()
 }
 
-// Engine returns what serves the connections.
+// Engine returns the engine that serves the listener's connections.
 func (l *Listener) Engine() *Engine { return l.engine }
 
-// Addr returns where it listens.
+// Addr returns the address that the listener listens on, a *net.TCPAddr.
 func (l *Listener) Addr() net.Addr { return l.tcp.Addr() }
 
-// AcceptConn waits for the next connection, which the caller must Close. It
-// returns net.ErrClosed after Close.
+// AcceptConn waits for the next connection and returns it. The caller must Close the
+// connection. AcceptConn returns ctx's error if ctx ends first, and an error that matches
+// net.ErrClosed after Close.
 func (l *Listener) AcceptConn(ctx context.Context) (*Conn, error) {
 	select {
 	case c := <-l.accepted:
@@ -117,7 +123,7 @@ func (l *Listener) AcceptConn(ctx context.Context) (*Conn, error) {
 	}
 }
 
-// Accept is AcceptConn as net.Listener has it.
+// Accept is AcceptConn without a context. It implements net.Listener.
 func (l *Listener) Accept() (net.Conn, error) {
 	c, err := l.AcceptConn(context.Background())
 	if err != nil {
@@ -126,28 +132,28 @@ func (l *Listener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// Close ends listening. Connections that were accepted stay. A second Close returns
-// net.ErrClosed.
+// Close stops listening. Connections that AcceptConn or Accept returned stay open. A
+// second Close returns an error that matches net.ErrClosed.
 func (l *Listener) Close() error {
 	if !l.closed.CompareAndSwap(false, true) {
 		return &net.OpError{Op: "close", Net: "tcp", Addr: l.Addr(), Err: net.ErrClosed}
 	}
 	close(l.closing)
 	err := errors.Join(l.acceptor.close(), l.tcp.Close())
-	if !l.engine.transport.onLoop() { // the acceptor may wait for this very loop
+	if !l.engine.transport.onLoop() { // on a loop, acceptLoop may be waiting for that loop
 		<-l.ended
 	}
 	l.conns.close()
 	return err
 }
 
-// Shutdown ends listening, waits until every connection is closed, and closes those
-// that are left when ctx ends, whose error it then returns. It must not be called
-// on a loop.
+// Shutdown stops listening and waits until all connections of the listener are closed. If
+// ctx ends first, Shutdown closes the connections that are left and returns an error that
+// matches ctx's. It must not be called on a loop.
 func (l *Listener) Shutdown(ctx context.Context) error {
 	err := l.Close()
 	if errors.Is(err, net.ErrClosed) {
-		err = nil // closed before: the connections are left to wait for
+		err = nil // closed before; its connections may still be open
 	}
 	gone := make(chan struct{})
 	l.conns.whenEmpty(func() { close(gone) })
@@ -162,9 +168,9 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 
 // ListenerStats is a snapshot of a listener's counters.
 type ListenerStats struct {
-	Accepted uint64 // connections so far
-	Open     int    // connections that are not closed
-	Retries  uint64 // times that accepting failed for a while, as without free fds
+	Accepted uint64 // connections accepted so far
+	Open     int    // connections that are open
+	Retries  uint64 // temporary errors of accept, for instance because no fd was free
 }
 
 // Stats returns a snapshot of the listener's counters.
@@ -172,8 +178,8 @@ func (l *Listener) Stats() ListenerStats {
 	return ListenerStats{Accepted: l.total.Load(), Open: l.conns.len(), Retries: l.retries.Load()}
 }
 
-// acceptLoop is the acceptor: one goroutine that takes connections from the kernel
-// and gives each to a loop.
+// acceptLoop runs on one goroutine for each listener. It accepts connections, assigns
+// each to a loop, and hands it to AcceptConn.
 func (l *Listener) acceptLoop() {
 	defer close(l.ended)
 	pause := time.Duration(0)
@@ -194,7 +200,7 @@ func (l *Listener) acceptLoop() {
 			case <-l.closing:
 				_ = c.Close()
 			}
-		case passingAcceptError(err):
+		case isTemporaryAcceptError(err):
 			l.retries.Add(1)
 			pause = min(max(5*time.Millisecond, 2*pause), time.Second)
 			l.engine.warn("accept", err)
@@ -218,9 +224,9 @@ func (l *Listener) isClosing() bool {
 	}
 }
 
-// passingAcceptError tells errors that concern one connection, or that pass when
-// others end, from those of the listening socket.
-func passingAcceptError(err error) bool {
+// isTemporaryAcceptError reports whether err concerns a single connection, or resources
+// that other connections will free, rather than the listening socket.
+func isTemporaryAcceptError(err error) bool {
 	for _, errno := range []syscall.Errno{
 		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED,
 		syscall.EINTR, syscall.EPROTO, syscall.EPERM, syscall.ENETDOWN, syscall.EHOSTUNREACH, syscall.ENETUNREACH,
@@ -238,7 +244,6 @@ func (e *Engine) warn(what string, err error) {
 	}
 }
 
-// acceptOne waits for one connection.
 func (l *Listener) acceptOne() (*Conn, error) {
 	s, local, remote, err := l.acceptor.accept()
 	if err != nil {

@@ -7,15 +7,15 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// Migrate takes the connection to another loop of its engine: what the old loop has
-// received comes first, then what the new one does, and no byte is lost. Readers may
-// be at work meanwhile; a Write under way is waited for as long as ctx allows, and
-// later ones wait. If ctx ends when the move has begun, the move goes on.
+// Migrate moves the connection to another loop of its engine. No byte is lost, and the
+// order of bytes stays. Reads go on during the move. Migrate waits for the current Write
+// until ctx ends, and later writes wait for the move. If ctx ends when the move has begun,
+// Migrate returns ctx's error and the move goes on.
 //
-// In ZeroCopy mode the new loop must serve the hardware queue that the connection's
-// packets arrive on, as an owner or as an importer: else receiving ends with EFAULT.
-// It returns the end of a stream that has ended. In Socket mode there are no
-// loops. On a loop (in a Handler) Migrate returns ErrWouldBlock.
+// In ZeroCopy mode the new loop must serve the hardware queue that the connection's packets
+// arrive on, as owner or as importer; otherwise receiving ends with EFAULT. If the stream
+// has ended, Migrate returns its error, io.EOF for instance. In Socket mode, which has no
+// loops, Migrate returns an error. On a loop (in a Handler) it returns ErrWouldBlock.
 func (c *Conn) Migrate(ctx context.Context, to *zcrx.Loop) error {
 	if c.socket.onLoop() {
 		return c.opError("migrate", ErrWouldBlock)
@@ -30,8 +30,7 @@ func (c *Conn) Migrate(ctx context.Context, to *zcrx.Loop) error {
 	return c.opError("migrate", c.socket.moveTo(ctx, to))
 }
 
-// Loop returns the loop that the connection is on, which Migrate changes; nil in Socket
-// mode.
+// Loop returns the loop that the connection is on, nil in Socket mode. Migrate changes it.
 func (c *Conn) Loop() *zcrx.Loop { return c.socket.loop() }
 
 func (s *ringSocket) loop() *zcrx.Loop  { return s.Pool().Loop() }
@@ -40,11 +39,11 @@ func (s *plainSocket) loop() *zcrx.Loop { return nil }
 func (s *ringSocket) moveTo(ctx context.Context, to *zcrx.Loop) error {
 	pool := s.transport.pools.Pool(to)
 	if pool == nil {
-		return fmt.Errorf("the loop is none of the engine's %d", len(s.transport.loops))
+		return fmt.Errorf("the loop is not one of the engine's %d loops", len(s.transport.loops))
 	}
 	return s.MoveTo(ctx, pool)
 }
 
 func (s *plainSocket) moveTo(context.Context, *zcrx.Loop) error {
-	return fmt.Errorf("a connection in mode %v is on no loop", zcrx.Socket)
+	return fmt.Errorf("a connection in mode %v has no loop", zcrx.Socket)
 }

@@ -9,31 +9,27 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zcrx-go/zcrx/internal/zcrxtest"
-
 	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// TestMigrate takes both ends of a connection round and round between loops while
-// they echo.
+// TestMigrate moves both ends of a connection around the loops while bytes go both ways.
 func TestMigrate(t *testing.T) {
-	inEveryConnMode(t, Config{Loops: 3}, func(t *testing.T, e *Engine) {
-		client, server := connPair(t, e)
-		defer client.Close()
-		defer server.Close()
+	withConnPair(t, Config{Loops: 3}, func(t *testing.T, e *Engine, client, server *Conn) {
 		if e.Mode() == zcrx.Socket {
-			assert.ErrorContains(t, client.Migrate(t.Context(), nil), "a connection in mode socket is on no loop")
+			assert.ErrorContains(t, client.Migrate(t.Context(), nil), "a connection in mode socket has no loop")
 			assert.Nil(t, client.Loop())
 			return
 		}
 		stranger, err := zcrx.NewLoop(zcrx.LoopConfig{})
 		require.NoError(t, err)
-		assert.ErrorContains(t, client.Migrate(t.Context(), stranger), "the loop is none of the engine's 3")
+		assert.ErrorContains(t, client.Migrate(t.Context(), stranger), "the loop is not one of the engine's 3 loops")
 		require.NoError(t, stranger.Close())
 
 		for _, l := range e.Group().Loops() {
@@ -78,7 +74,7 @@ func TestMigrate(t *testing.T) {
 }
 
 func TestMigrateEnds(t *testing.T) {
-	inEveryConnMode(t, Config{Loops: 2}, func(t *testing.T, e *Engine) {
+	withEngine(t, Config{Loops: 2}, func(t *testing.T, e *Engine) {
 		if e.Mode() == zcrx.Socket {
 			return
 		}
@@ -90,16 +86,98 @@ func TestMigrateEnds(t *testing.T) {
 		}))
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
-		server.writing <- struct{}{} // as a Write under way
+		server.writing <- struct{}{} // like a Write that waits
 		assert.ErrorIs(t, server.Migrate(ended, loops[0]), context.Canceled)
 		server.writing.leave()
 		require.NoError(t, loops[1].Close())
-		// It is on that loop, or moves there and finds out: the connection ends.
+		// The connection ends, whether it is on that loop or moves there.
 		assert.ErrorIs(t, client.Migrate(t.Context(), loops[1]), net.ErrClosed)
 		_, err := client.Read(make([]byte, 1))
 		assert.ErrorIs(t, err, net.ErrClosed)
 		require.NoError(t, client.Close())
 		require.NoError(t, server.Close())
 		assert.ErrorIs(t, server.Migrate(t.Context(), loops[0]), net.ErrClosed)
+	})
+}
+
+// TestMoveUnderTraffic moves a connection around the loops while it sends and receives.
+// Its writer waits for room most of the time.
+func TestMoveUnderTraffic(t *testing.T) {
+	withEngine(t, Config{Loops: 3, Pool: zcrx.PoolConfig{NumBuffers: 64}, SendZeroCopyFrom: 1 << 16}, func(t *testing.T, e *Engine) {
+		client, server := connPair(t, e)
+		if e.Mode() == zcrx.Socket {
+			assert.ErrorContains(t, server.socket.moveTo(t.Context(), nil), "has no loop")
+			require.NoError(t, client.Close())
+			require.NoError(t, server.Close())
+			return
+		}
+		server.socket.(*ringSocket).evenIfCopied = true
+		const total = 8 << 20
+		s := zcrxtest.NewStream(50)
+		var all sync.WaitGroup
+		for _, ends := range [][2]*Conn{{client, server}, {server, client}} {
+			all.Go(func() {
+				_, err := s.Write(ends[0], 0, total)
+				assert.NoError(t, err)
+				assert.NoError(t, ends[0].CloseWrite())
+			})
+			all.Go(func() { s.AssertRead(t, ends[1], total) })
+		}
+		moves := 0
+		moved := make(chan struct{})
+		go func() {
+			defer close(moved)
+			loops := e.Group().Loops()
+			for ; ; moves++ {
+				if server.socket.moveTo(context.Background(), loops[moves%len(loops)]) != nil {
+					return // the stream has ended
+				}
+			}
+		}()
+		all.Wait()
+		<-moved
+		assert.Greater(t, moves, 3)
+		require.NoError(t, client.Close())
+		require.NoError(t, server.Close())
+	})
+}
+
+// TestMoveToALoopThatGoes checks that the connection ends if the loop that it moves to is
+// closed before, during or after the move.
+func TestMoveToALoopThatGoes(t *testing.T) {
+	withEngine(t, Config{Loops: 1}, func(t *testing.T, e *Engine) {
+		if e.Mode() == zcrx.Socket {
+			return // it has no loops
+		}
+		for i := range 12 {
+			l, err := zcrx.NewLoop(zcrx.LoopConfig{})
+			require.NoError(t, err)
+			p, err := zcrx.OpenPool(t.Context(), l, e.Mode(), zcrx.Queue{}, zcrx.PoolConfig{NumBuffers: 16})
+			require.NoError(t, err)
+			client, server := connPair(t, e)
+			written := fillUp(server)
+			h, ended := toChannel()
+			if i%2 == 0 {
+				require.NoError(t, server.Handle(h))
+			}
+			move := make(chan error)
+			go func() { move <- server.socket.(*ringSocket).MoveTo(context.Background(), p) }()
+			if i%3 == 0 {
+				time.Sleep(time.Duration(i) * 20 * time.Microsecond)
+			}
+			require.NoError(t, l.Close())
+			if err := <-move; err != nil {
+				assert.ErrorIs(t, err, zcrx.ErrClosed)
+			}
+			if i%2 == 0 {
+				assert.ErrorIs(t, <-ended, net.ErrClosed)
+			} else {
+				_, err := server.Recv(t.Context())
+				assert.ErrorIs(t, err, net.ErrClosed)
+			}
+			assert.ErrorIs(t, <-written, net.ErrClosed)
+			require.NoError(t, client.Close())
+			require.NoError(t, server.Close())
+		}
 	})
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// plainSocket is a connection's socket in Socket mode: read by a SocketReceiver, and
-// written by package net. Options are those of the embedded net.TCPConn.
+// plainSocket is the socket of a connection in Socket mode. A SocketReceiver reads from it;
+// package net writes to it and sets its options.
 type plainSocket struct {
 	*net.TCPConn
 	receiver *zcrx.SocketReceiver
@@ -22,7 +22,7 @@ func (s *plainSocket) onLoop() bool { return false }
 func (s *plainSocket) mode() zcrx.Mode { return zcrx.Socket }
 func (s *plainSocket) maxLeases() int  { return s.receiver.Pool().MaxLeases() }
 
-// recv: the receiver has a deadline of its own, which passes at the same moment.
+// recv does not need the deadline: setReadDeadline has set it on the receiver.
 func (s *plainSocket) recv(ctx context.Context, dst []zcrx.Buffer, _ *deadline) (int, error) {
 	return s.receiver.RecvBatch(ctx, dst)
 }
@@ -35,9 +35,9 @@ func (s *plainSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer,
 	return nil
 }
 
-// send: the socket has a deadline of its own, which passes at the same moment.
+// send does not need the deadline: setWriteDeadline has set it on the socket.
 func (s *plainSocket) send(v [][]byte, _ *deadline) (int, error) {
-	buffers := append(net.Buffers(nil), v...) // WriteTo uses them up
+	buffers := append(net.Buffers(nil), v...) // a copy, because WriteTo changes the list
 	n, err := buffers.WriteTo(s.TCPConn)
 	return int(n), err
 }

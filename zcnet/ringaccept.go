@@ -11,8 +11,8 @@ import (
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
-// ringAcceptor accepts from a second fd of the socket: a net.TCPListener hands out no
-// fds, and what it accepts is known to Go's poller.
+// ringAcceptor accepts through a second fd of the listening socket. net.TCPListener cannot
+// be used: it does not return fds, and registers what it accepts with Go's poller.
 type ringAcceptor struct {
 	transport *ringTransport
 	file      *os.File
@@ -29,7 +29,7 @@ func (t *ringTransport) listen(ln *net.TCPListener) (acceptor, error) {
 		return nil, errors.Join(err, file.Close())
 	}
 	if t.mode() == zcrx.ZeroCopy {
-		// Here, for the packets that come before a connection is accepted.
+		// On the listening socket, so that it applies to packets that come before accept.
 		dropErr := net.ErrClosed
 		_ = raw.Control(func(fd uintptr) { dropErr = sys.DropUrgent(int(fd)) })
 		if dropErr != nil {
@@ -39,14 +39,14 @@ func (t *ringTransport) listen(ln *net.TCPListener) (acceptor, error) {
 	return &ringAcceptor{transport: t, file: file, raw: raw}, nil
 }
 
-// accept puts the connection on a loop, and does not wait for that.
+// accept assigns the connection to a loop. It does not wait for the loop.
 func (a *ringAcceptor) accept() (s socket, local, remote net.Addr, err error) {
 	fd, remote, err := acceptFD(a.raw)
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	napi := uint32(0)
-	if a.transport.mode() == zcrx.ZeroCopy { // in other modes no queue is told from another
+	if a.transport.mode() == zcrx.ZeroCopy { // the other modes have no hardware queues
 		napi = sys.IncomingNAPI(fd)
 	}
 	pool, err := a.transport.pools.PickNAPI(napi)

@@ -12,31 +12,32 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// ErrWouldBlock is returned on a loop, which must not wait, instead of waiting: by
-// Write when the socket takes no more. It matches syscall.EAGAIN.
+// ErrWouldBlock is what Write, WriteBuffers, Handle and Migrate return on a loop (in a
+// Handler) instead of waiting. It matches syscall.EAGAIN.
 var ErrWouldBlock error = &wouldBlock{}
 
 type wouldBlock struct{}
 
-func (*wouldBlock) Error() string { return "zcnet: this would wait, which a loop must not" }
+func (*wouldBlock) Error() string { return "zcnet: the call would block: not allowed on a loop" }
 func (*wouldBlock) Unwrap() error { return syscall.EAGAIN }
 
-// ringSocket is a connection's socket on a loop: received through its ring, written
-// by the writer's own system calls, which do not wait; the ring tells when there is
-// room again.
+// ringSocket is the socket of a connection on a loop. The loop's ring receives for it. The
+// writer sends with system calls that do not wait, and the ring reports when the socket
+// has room again.
 type ringSocket struct {
 	*zcrx.Receiver
 	transport *ringTransport
 
-	copies       atomic.Bool // the kernel copied what should have been sent without a copy
-	evenIfCopied bool        // send without a copy all the same: for tests
-	limited      atomic.Bool // there is a write deadline, which a send without a copy might miss
+	copies       atomic.Bool // the kernel copied what was sent without a copy: do not try again
+	evenIfCopied bool        // try again all the same: for tests
+	limited      atomic.Bool // there is a write deadline, which a send without a copy could miss
 }
 
 func (s *ringSocket) mode() zcrx.Mode { return s.Pool().Mode() }
 func (s *ringSocket) maxLeases() int  { return s.Pool().MaxLeases() }
 
-// recv waits until there is a buffer, ctx ends or limit passes. Close ends it, too.
+// recv waits until there is a buffer or an error, such as that of Close, ctx ends or limit
+// passes.
 func (s *ringSocket) recv(ctx context.Context, dst []zcrx.Buffer, limit *deadline) (int, error) {
 	for {
 		n, err := s.TryRecv(dst)
@@ -60,17 +61,18 @@ func (s *ringSocket) setWriteDeadline(t time.Time) error {
 	return s.open()
 }
 
-// open returns ErrClosed if the socket is not.
+// open returns nil if the socket is open, else ErrClosed.
 func (s *ringSocket) open() error { return s.Control(func(uintptr) {}) }
 
-// onLoop: a loop that waited for another one could be what that one waits for.
+// onLoop looks at all loops of the engine: two loops that waited for each other would wait
+// for ever.
 func (s *ringSocket) onLoop() bool { return s.onOwnLoop() || s.transport.onLoop() }
 
 func (s *ringSocket) onOwnLoop() bool { return s.Pool().Loop().OnLoop() }
 
 func (s *ringSocket) close() error {
 	if !s.onOwnLoop() && s.onLoop() {
-		go func() { _ = s.Receiver.Close() }() // nobody is left to tell
+		go func() { _ = s.Receiver.Close() }() // no caller is left to return an error to
 		return nil
 	}
 	return s.Receiver.Close()
@@ -79,7 +81,7 @@ func (s *ringSocket) close() error {
 func (s *ringSocket) control(fn func(fd uintptr)) error { return s.Control(fn) }
 func (s *ringSocket) shutdown(how int) error            { return s.Shutdown(how) }
 
-// readFrom: a ring has nothing better than Write.
+// readFrom does nothing: a ring has no better way than send.
 func (s *ringSocket) readFrom(io.Reader) (n int64, handled bool, err error) { return 0, false, nil }
 
 func (s *ringSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer, err error)) error {
@@ -89,7 +91,7 @@ func (s *ringSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer, 
 	return s.Handle(first, fn)
 }
 
-// send writes v, waiting for room until limit passes.
+// send writes v. It waits for room until limit passes.
 func (s *ringSocket) send(v [][]byte, limit *deadline) (int, error) {
 	w := newWindow(v)
 	for w.next() {
@@ -100,11 +102,12 @@ func (s *ringSocket) send(v [][]byte, limit *deadline) (int, error) {
 		}
 	}
 	if w.written == 0 {
-		return 0, s.open() // there was nothing to try it with
+		return 0, s.open() // v was empty, so no system call has found out
 	}
 	return w.written, nil
 }
 
+// sendSome writes at least one byte of v, waits for room, or returns an error.
 func (s *ringSocket) sendSome(v [][]byte, limit *deadline) (n int, err error) {
 	if s.wantsZeroCopy(len(v[0])) {
 		var copied bool

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// withFD runs fn with the socket's fd, and returns its error.
+// withFD calls fn with the socket's fd and returns its error.
 func (s *ringSocket) withFD(fn func(fd int) error) (err error) {
 	if cerr := s.Control(func(fd uintptr) { err = fn(int(fd)) }); cerr != nil {
 		return cerr
@@ -22,22 +22,22 @@ func (s *ringSocket) setOption(level, option, value int) error {
 	})
 }
 
-// SetNoDelay is TCP_NODELAY.
+// SetNoDelay sets TCP_NODELAY.
 func (s *ringSocket) SetNoDelay(noDelay bool) error {
 	return s.setOption(unix.IPPROTO_TCP, unix.TCP_NODELAY, boolInt(noDelay))
 }
 
-// SetKeepAlive is SO_KEEPALIVE.
+// SetKeepAlive sets SO_KEEPALIVE.
 func (s *ringSocket) SetKeepAlive(keepAlive bool) error {
 	return s.setOption(unix.SOL_SOCKET, unix.SO_KEEPALIVE, boolInt(keepAlive))
 }
 
-// SetWriteBuffer is SO_SNDBUF.
+// SetWriteBuffer sets SO_SNDBUF.
 func (s *ringSocket) SetWriteBuffer(bytes int) error {
 	return s.setOption(unix.SOL_SOCKET, unix.SO_SNDBUF, bytes)
 }
 
-// SetLinger is SO_LINGER; a negative time turns it off.
+// SetLinger sets the time in seconds. A negative one turns SO_LINGER off.
 func (s *ringSocket) SetLinger(sec int) error {
 	return s.withFD(func(fd int) error { return setLinger(fd, sec) })
 }
@@ -47,8 +47,8 @@ func setLinger(fd, sec int) error {
 	return os.NewSyscallError("setsockopt", unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &l))
 }
 
-// SetKeepAliveConfig is as in package net: 0 means 15 s and 9 probes, and negative
-// values leave the system's.
+// SetKeepAliveConfig treats special values as package net does: 0 means 15 seconds, or 9
+// probes, and a negative value leaves the socket's setting as it is.
 func (s *ringSocket) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 	if err := s.SetKeepAlive(config.Enable); err != nil {
 		return err
@@ -72,7 +72,7 @@ func (s *ringSocket) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 	return nil
 }
 
-// keepAliveSeconds rounds up; -1 means leave it.
+// keepAliveSeconds returns d in seconds, rounded up, 15 for 0, and -1 for a negative d.
 func keepAliveSeconds(d time.Duration) int {
 	switch {
 	case d < 0:

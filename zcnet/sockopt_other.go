@@ -8,7 +8,7 @@ import (
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
-// Off Linux there is no ringSocket: no ring can be made.
+// On systems other than Linux no ringSocket is ever made.
 
 func (s *ringSocket) SetNoDelay(bool) error                        { return sys.ErrNotLinux }
 func (s *ringSocket) SetKeepAlive(bool) error                      { return sys.ErrNotLinux }

@@ -8,31 +8,30 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// transport is what carries an engine's connections: rings, or Go's poller. Here, and
-// nowhere else, an engine's kind is decided.
+// transport is the layer below an Engine: a ringTransport with loops and pools, or, in
+// Socket mode, a plainTransport. No other code depends on which of them it is.
 type transport interface {
 	mode() zcrx.Mode
-	// open takes over a connection. It arrives on hardware queue queue, if that is not
-	// negative. On an error conn is still the caller's.
+	// open takes over a connection, which arrives on the given hardware queue, or on an
+	// unknown one if queue is negative. On an error conn still belongs to the caller.
 	open(conn *net.TCPConn, queue int) (socket, error)
-	// listen has a listening socket's connections accepted. Close of the acceptor
-	// leaves ln to the caller.
+	// listen makes an acceptor for a listening socket. The acceptor does not close ln.
 	listen(ln *net.TCPListener) (acceptor, error)
-	// onLoop tells whether the caller is on one of the loops, and must not wait.
+	// onLoop reports whether the caller runs on one of the loops, where it must not wait.
 	onLoop() bool
 	group() *zcrx.Group // nil without loops
 	addStats(s *EngineStats)
 	close() error
 }
 
-// acceptor takes connections of a listening socket from the kernel.
+// acceptor accepts the connections of a listening socket.
 type acceptor interface {
 	// accept waits for a connection.
 	accept() (s socket, local, remote net.Addr, err error)
 	close() error
 }
 
-// plainTransport is Socket mode's.
+// plainTransport is the transport of Socket mode.
 type plainTransport struct{ pool *zcrx.SocketPool }
 
 func newPlainTransport(cfg *Config) (*plainTransport, error) {
@@ -80,7 +79,7 @@ func (a *plainAcceptor) accept() (s socket, local, remote net.Addr, err error) {
 
 func (a *plainAcceptor) close() error { return nil }
 
-// ringTransport is loops with pools.
+// ringTransport is the transport of all modes with io_uring.
 type ringTransport struct {
 	loops            []*zcrx.Loop
 	pools            *zcrx.Group

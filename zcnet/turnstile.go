@@ -7,17 +7,18 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// turnstile is a lock that can be waited for with a context and a deadline.
+// turnstile is a lock. The wait for it can be ended by a context or a deadline.
 type turnstile chan struct{}
 
 func newTurnstile() turnstile { return make(turnstile, 1) }
 
-// enter takes the lock unless ctx ends, limit passes or closed is closed first.
+// enter takes the lock. It returns an error if ctx ends, limit passes or closed is closed
+// first.
 func (t turnstile) enter(ctx context.Context, limit *deadline, closed <-chan struct{}) error {
 	select {
 	case t <- struct{}{}:
 		return nil
-	default: // somebody has it
+	default:
 	}
 	select {
 	case t <- struct{}{}:
@@ -31,7 +32,7 @@ func (t turnstile) enter(ctx context.Context, limit *deadline, closed <-chan str
 	}
 }
 
-// tryEnter takes the lock if nobody has it.
+// tryEnter takes the lock and returns true, or returns false if it is taken.
 func (t turnstile) tryEnter() bool {
 	select {
 	case t <- struct{}{}:

@@ -1,18 +1,18 @@
 package zcnet
 
-// window walks over slices, a number of them at a time, without changing them.
+// window passes a list of slices to a writer, at most 64 at a time. It does not change the
+// list.
 type window struct {
 	rest    [][]byte
-	offset  int // in rest[0]
-	written int
-	slices  [][]byte
-	room    [64][]byte
+	offset  int        // bytes of rest[0] that are written
+	written int        // bytes written in all
+	slices  [][]byte   // to be written next
+	room    [64][]byte // memory of slices
 }
 
 func newWindow(v [][]byte) *window { return &window{rest: v} }
 
-// next puts what is to be written next into slices. It returns false if there is
-// nothing left.
+// next puts what to write next into slices. It returns false if nothing is left.
 func (w *window) next() bool {
 	w.slices = w.room[:0]
 	offset := w.offset
@@ -28,7 +28,7 @@ func (w *window) next() bool {
 	return len(w.slices) > 0
 }
 
-// wrote notes progress.
+// wrote records that n more bytes are written.
 func (w *window) wrote(n int) {
 	w.written += n
 	w.offset += n

@@ -21,17 +21,17 @@ import (
 	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
-// TestReadAheadStress has many connections at a time, whose consumers are quick, slow or
-// stop for a while, take bytes in every way there is, move and close; every byte is
-// looked at. One that is paused and not resumed does not come to its end.
+// TestReadAheadStress checks that every connection that is paused is resumed. Several
+// connections at a time have consumers that are quick, slow or stop for a while, read with
+// every method, move to other loops and close. Every byte is checked.
 func TestReadAheadStress(t *testing.T) {
 	for _, pool := range []zcrx.PoolConfig{
 		{NumBuffers: 512}, {NumBuffers: 256, MaxLeases: 3}, {NumBuffers: 16, MaxLeases: 1}, {NumBuffers: 8}, {NumBuffers: 1},
 	} {
-		// A Peek that waits holds leases: together they must not be able to hold all.
+		// A Peek that waits holds leases. All of them together must not hold the whole pool.
 		peeks := pool.NumBuffers >= 256 || pool.MaxLeases == 1
 		t.Run(fmt.Sprintf("%d buffers, %d leases", pool.NumBuffers, pool.MaxLeases), func(t *testing.T) {
-			inEveryConnMode(t, Config{Loops: 2, Pool: pool}, func(t *testing.T, e *Engine) {
+			withEngine(t, Config{Loops: 2, Pool: pool}, func(t *testing.T, e *Engine) {
 				seed, s := uint64(time.Now().UnixNano()), zcrxtest.NewStream(15)
 				until := time.Now().Add(stressTime)
 				var running sync.WaitGroup
@@ -52,7 +52,7 @@ func TestReadAheadStress(t *testing.T) {
 
 const (
 	stressTime  = 200 * time.Millisecond
-	stressConns = 8 // at a time
+	stressConns = 8 // connections at a time
 )
 
 // stressOne sends a stream through a connection of its own.
@@ -70,7 +70,7 @@ func stressOne(t *testing.T, e *Engine, s zcrxtest.Stream, peeks bool, rnd *rand
 		for at := 0; at < size; {
 			next := min(size, at+1+pieces.IntN(1<<pieces.IntN(18)))
 			if _, err := peer.Write(s.At(at, next-at)); err != nil {
-				return // it was closed
+				return // the consumer closed the connection
 			}
 			at = next
 			if slow && pieces.IntN(4) == 0 {
@@ -115,7 +115,7 @@ type stressConsumer struct {
 	doing    string
 }
 
-// run goes to the end of the stream, or stops at any moment before.
+// run reads to the end of the stream, or stops somewhere before.
 func (u *stressConsumer) run() {
 	stopAt, handleAt := u.size+1, u.size+1
 	switch u.rnd.IntN(4) {
@@ -150,7 +150,7 @@ func (u *stressConsumer) run() {
 	}
 }
 
-// check looks at the next bytes, and takes them.
+// check compares b with the next bytes of the stream, and advances.
 func (u *stressConsumer) check(b []byte) {
 	if u.at+len(b) > u.size || !bytes.Equal(b, u.stream.At(u.at, len(b))) {
 		assert.Fail(u.t, "wrong bytes", "%d at %d of %d", len(b), u.at, u.size)
@@ -207,7 +207,7 @@ func (u *stressConsumer) peek() error {
 	u.at = at
 	if errors.Is(err, io.EOF) {
 		assert.Equal(u.t, u.size, at+len(b))
-		return nil // it was not taken
+		return nil // Peek did not consume the bytes before it
 	}
 	return err
 }
@@ -243,7 +243,7 @@ func (u *stressConsumer) writeTo() error {
 	return err
 }
 
-// handle has a Handler take the rest.
+// handle reads the rest with a Handler.
 func (u *stressConsumer) handle() {
 	u.doing = "Handle"
 	ended := make(chan error, 1)

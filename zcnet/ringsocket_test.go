@@ -3,11 +3,9 @@
 package zcnet
 
 import (
-	"errors"
 	"net"
 	"os"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -17,13 +15,12 @@ import (
 	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
-// Sending from the caller's own memory. Over loopback the kernel copies all the same,
-// and says so.
+// Sending without a copy. Over loopback the kernel copies all the same, and reports it.
 
 func zeroCopyEngine() Config { return Config{Loops: 2, SendZeroCopyFrom: 64 << 10} }
 
-// alwaysZeroCopy has the connection go on sending without a copy although the kernel
-// copies.
+// alwaysZeroCopy makes the connection go on sending without a copy although the kernel
+// reports that it copies.
 func alwaysZeroCopy(c *Conn) {
 	if s, ok := c.socket.(*ringSocket); ok {
 		s.evenIfCopied = true
@@ -31,7 +28,7 @@ func alwaysZeroCopy(c *Conn) {
 }
 
 func TestSendZeroCopyNoticesThatItIsNone(t *testing.T) {
-	inEveryConnMode(t, zeroCopyEngine(), func(t *testing.T, e *Engine) {
+	withEngine(t, zeroCopyEngine(), func(t *testing.T, e *Engine) {
 		client, server := connPair(t, e)
 		s := zcrxtest.NewStream(60)
 		const total = 4 << 20
@@ -43,16 +40,17 @@ func TestSendZeroCopyNoticesThatItIsNone(t *testing.T) {
 		both.Wait()
 		if own, ok := client.socket.(*ringSocket); ok {
 			assert.True(t, own.copies.Load(), "the kernel reported that it copied")
-			assert.False(t, server.socket.(*ringSocket).copies.Load(), "it sent nothing")
+			assert.False(t, server.socket.(*ringSocket).copies.Load(), "the server sent nothing")
 		}
 		require.NoError(t, client.Close())
 		require.NoError(t, server.Close())
 	})
 }
 
-// TestSendZeroCopy all along, both ways at a time, with small writes between.
+// TestSendZeroCopy sends both ways at a time, large writes without a copy and small ones
+// with.
 func TestSendZeroCopy(t *testing.T) {
-	inEveryConnMode(t, zeroCopyEngine(), func(t *testing.T, e *Engine) {
+	withEngine(t, zeroCopyEngine(), func(t *testing.T, e *Engine) {
 		client, server := connPair(t, e)
 		s := zcrxtest.NewStream(61)
 		const total = 6<<20 + 5
@@ -79,11 +77,12 @@ func TestSendZeroCopy(t *testing.T) {
 	})
 }
 
-// blockedZeroCopy is a connection of which the kernel has a writer's memory.
+// blockedZeroCopy returns a connection with a Write under way whose memory the kernel uses,
+// and the channel that gets its error.
 func blockedZeroCopy(t *testing.T, e *Engine) (peer *net.TCPConn, c *Conn, ended <-chan error) {
 	t.Helper()
-	// Not accepted from a listener of package net: that speaks MPTCP, and what it
-	// accepts cannot be sent to without a copy (EOPNOTSUPP, seen on Linux 6.18).
+	// The peer must be the one that is accepted: listeners of package net use MPTCP, and
+	// sending without a copy on what they accept fails (EOPNOTSUPP, seen on Linux 6.18).
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	c, err = e.Dial(t.Context(), "tcp", ln.Addr().String())
@@ -94,10 +93,9 @@ func blockedZeroCopy(t *testing.T, e *Engine) (peer *net.TCPConn, c *Conn, ended
 	peer = accepted.(*net.TCPConn)
 	alwaysZeroCopy(c)
 	ended = fillUp(c)
-	// Every write here is one without a copy, and one that cannot end is under way when
-	// the peer takes no more.
+	// All writes go without a copy. When the peer takes no more, one of them waits.
 	before := 0
-	zcrxtest.Eventually(t, "the kernel has the memory", func() bool {
+	zcrxtest.Eventually(t, "the kernel uses the writer's memory", func() bool {
 		last := before
 		before = unsent(t, c)
 		return before > 0 && before == last
@@ -106,7 +104,7 @@ func blockedZeroCopy(t *testing.T, e *Engine) (peer *net.TCPConn, c *Conn, ended
 }
 
 func TestSendZeroCopyIsEnded(t *testing.T) {
-	inEveryConnMode(t, zeroCopyEngine(), func(t *testing.T, e *Engine) {
+	withEngine(t, zeroCopyEngine(), func(t *testing.T, e *Engine) {
 		for range 10 {
 			peer, c, ended := blockedZeroCopy(t, e)
 			require.NoError(t, c.Close())
@@ -120,8 +118,8 @@ func TestSendZeroCopyIsEnded(t *testing.T) {
 			assert.True(t, isReset(err), "%v", err)
 			require.NoError(t, c.Close())
 
-			// A deadline ends it as soon as the peer has taken what the kernel had
-			// taken; a write that begins then does not use the caller's memory.
+			// A deadline ends the write as soon as the peer has taken what the kernel has
+			// taken of it. Later writes copy.
 			peer, c, ended = blockedZeroCopy(t, e)
 			require.NoError(t, c.SetWriteDeadline(time.Now().Add(time.Millisecond)))
 			drained := make(chan struct{})
@@ -142,14 +140,9 @@ func TestSendZeroCopyIsEnded(t *testing.T) {
 	})
 }
 
-// isReset tells both ways in which a writer learns of a reset.
-func isReset(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-}
-
-// TestSendZeroCopyWhoseLoopGoes gets the memory back at once.
+// TestSendZeroCopyWhoseLoopGoes checks that the write returns when its loop is closed.
 func TestSendZeroCopyWhoseLoopGoes(t *testing.T) {
-	inEveryConnMode(t, zeroCopyEngine(), func(t *testing.T, e *Engine) {
+	withEngine(t, zeroCopyEngine(), func(t *testing.T, e *Engine) {
 		peer, c, ended := blockedZeroCopy(t, e)
 		require.NoError(t, e.Close())
 		assert.ErrorIs(t, <-ended, net.ErrClosed)

@@ -14,19 +14,17 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/zcrx-go/zcrx/internal/skip"
-
-	"github.com/zcrx-go/zcrx/internal/zcrxtest"
-
 	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/internal/skip"
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
-// overAnotherProtocol gives each mode's engine the receiving end of connections that
-// are not plain TCP: the zero-copy interface must refuse them and leave them alone,
-// and the others receive.
+// overAnotherProtocol passes NewConn connections that are not plain TCP. DeviceLess, which
+// uses the kernel's zero-copy interface, must refuse them and leave them usable; the other
+// modes must receive from them.
 func overAnotherProtocol(t *testing.T, above string, pair func(t *testing.T) (sender, receiver *net.TCPConn)) {
 	t.Helper()
-	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
 		want := zcrxtest.Pattern(50, 300_000)
 		sender, receiver := pair(t)
 		sent := make(chan error, 1)
@@ -60,7 +58,7 @@ func TestKernelTLS(t *testing.T) {
 	sender, receiver := zcrxtest.TCPPair(t)
 	err := setKernelTLS(receiver, tlsReceive)
 	require.NoError(t, errors.Join(sender.Close(), receiver.Close()))
-	// An option of the kernel's build since 4.13. The VM lane loads the module.
+	// A build option of the kernel since 4.13. The VM lane loads the module.
 	skip.Unless(t, "kernel TLS", "7.3", err)
 	overAnotherProtocol(t, "kernel TLS", func(t *testing.T) (sender, receiver *net.TCPConn) {
 		sender, receiver = zcrxtest.TCPPair(t)
@@ -91,7 +89,7 @@ func TestMultipathTCP(t *testing.T) {
 	})
 }
 
-// From linux/tls.h, which golang.org/x/sys lacks.
+// Constants of linux/tls.h that golang.org/x/sys does not have.
 const (
 	tlsSend    = 1 // TLS_TX
 	tlsReceive = 2 // TLS_RX
@@ -99,7 +97,7 @@ const (
 	tlsAES128  = 51 // TLS_CIPHER_AES_GCM_128
 )
 
-// setKernelTLS has the kernel encrypt or decrypt one direction, with a key of zeros.
+// setKernelTLS makes the kernel encrypt or decrypt one direction, with a key of zeros.
 func setKernelTLS(conn *net.TCPConn, direction int) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {

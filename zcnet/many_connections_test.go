@@ -18,33 +18,31 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zcrx-go/zcrx/internal/zcrxtest"
-
 	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
-// Many connections, and many bytes: few in every lane, as many as these variables say by hand.
+// Environment variables for longer runs by hand, with the numbers that must work.
 const (
-	openConnections  = "ZCRX_CONN_OPEN"  // at once; 10000 is what must hold
-	shortConnections = "ZCRX_CONN_SHORT" // one after the other; 1000000 is what must hold
-	writeBytes       = "ZCRX_CONN_WRITE" // bytes of one write; 67108864 is what must hold
+	openConnections  = "ZCRX_CONN_OPEN"  // connections at a time: 10000
+	shortConnections = "ZCRX_CONN_SHORT" // connections one after the other: 1000000
 )
 
 const feederChild = "ZCRX_TEST_FEEDER"
 
 // feederPause is how many connections are opened before the last of them must be
-// accepted: the kernel drops what does not fit into its queue, and the sender tries
-// again a second later.
+// accepted. The kernel drops connections that do not fit into its queue, and the client
+// tries again a second later.
 const feederPause = 500
 
-// feedOpenConnections is the other process of TestOpenConnections, because one process
-// may not have the fds for both ends: it opens n connections, and sends each its own
-// bytes whenever a line comes in.
+// feedOpenConnections runs in the child process of TestOpenConnections, because one process
+// may not have enough fds for both ends. It opens n connections. For each line on standard
+// input it sends every connection bytes of its own.
 func feedOpenConnections(t *testing.T, address string, n int) {
 	conns := make([]net.Conn, n)
 	for i := range conns {
-		// A source address has some 28000 ports, and finding a free one takes
-		// milliseconds where an earlier run used thousands.
+		// A source address has about 28000 ports, and finding a free one takes
+		// milliseconds if an earlier run used thousands of them.
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, byte(100+os.Getpid()%100), byte(os.Getpid()/100), byte(1+i/5000))}}
 		c, err := d.Dial("tcp", address)
 		require.NoError(t, err)
@@ -70,20 +68,20 @@ func feedOpenConnections(t *testing.T, address string, n int) {
 	}
 }
 
-// messageOf is what connection i receives in a round: bytes of no other.
+// messageOf returns what connection i receives in a round. No two are the same.
 func messageOf(i, round int) []byte {
 	return bytes.Repeat(fmt.Appendf(nil, "%08d %04d|", i, round), 20+i%200)
 }
 
-// TestOpenConnections has very many connections open at once, each of which receives
-// bytes of its own exactly, and says what an idle one costs.
+// TestOpenConnections has many connections open at once, checks that each receives its own
+// bytes, and logs how much memory an idle one takes.
 func TestOpenConnections(t *testing.T) {
 	if address := os.Getenv(feederChild); address != "" {
 		feedOpenConnections(t, address, zcrxtest.Amount(t, openConnections, 0))
 		return
 	}
 	n := zcrxtest.Amount(t, openConnections, 300)
-	inEveryConnMode(t, Config{Loops: 2, Pool: zcrx.PoolConfig{NumBuffers: 4096, MaxLeases: 64}}, func(t *testing.T, e *Engine) {
+	withEngine(t, Config{Loops: 2, Pool: zcrx.PoolConfig{NumBuffers: 4096, MaxLeases: 64}}, func(t *testing.T, e *Engine) {
 		ln, err := e.Listen(t.Context(), "tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		start := time.Now()
@@ -137,7 +135,7 @@ func TestOpenConnections(t *testing.T) {
 	})
 }
 
-// startFeeder runs feedOpenConnections in a process of its own.
+// startFeeder runs feedOpenConnections in a child process. ask makes it send, stop ends it.
 func startFeeder(t *testing.T, address string, n int) (ask, stop func()) {
 	cmd := zcrxtest.Child("TestOpenConnections", feederChild+"="+address, fmt.Sprintf("%s=%d", openConnections, n))
 	in, err := cmd.StdinPipe()
@@ -156,11 +154,11 @@ func startFeeder(t *testing.T, address string, n int) (ask, stop func()) {
 	return ask, stop
 }
 
-// TestShortConnections opens and closes one after the other, of several goroutines,
-// each with an exchange.
+// TestShortConnections opens connections one after the other from several goroutines,
+// exchanges a message on each, and closes it.
 func TestShortConnections(t *testing.T) {
 	n := zcrxtest.Amount(t, shortConnections, 300)
-	inEveryConnMode(t, Config{Loops: 2, Pool: zcrx.PoolConfig{NumBuffers: 256, MaxLeases: 16}}, func(t *testing.T, e *Engine) {
+	withEngine(t, Config{Loops: 2, Pool: zcrx.PoolConfig{NumBuffers: 256, MaxLeases: 16}}, func(t *testing.T, e *Engine) {
 		ln, err := e.Listen(t.Context(), "tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		served := echo(t, ln)
@@ -197,7 +195,7 @@ func exchangeOnce(t *testing.T, e *Engine, address string, i int) error {
 	if _, err = c.Write(want); err != nil {
 		return err
 	}
-	if i%100 == 0 { // few wait for their end: each of these keeps its port for a minute
+	if i%100 == 0 { // only a few end in order, because each of these keeps its port for a minute
 		if err := c.CloseWrite(); err != nil {
 			return err
 		}
@@ -213,5 +211,5 @@ func exchangeOnce(t *testing.T, e *Engine, address string, i int) error {
 		_, err = io.Copy(io.Discard, c)
 		return err
 	}
-	return c.SetLinger(0) // its port is free at once
+	return c.SetLinger(0) // resets it, so that its port is free at once
 }

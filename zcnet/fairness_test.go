@@ -11,17 +11,16 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zcrx-go/zcrx/internal/zcrxtest"
-
 	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
-// TestGreedyConnections hold what they may and no more, while the pool's others go on:
-// one is never read from, one is read from and releases nothing, and one has a Handler
-// that does not.
+// TestGreedyConnections checks that connections whose buffers are not released hold their
+// share and no more, and that other connections of the pool go on. One of them is never
+// read, one is read and its buffers are kept, and one has a Handler that keeps them.
 func TestGreedyConnections(t *testing.T) {
 	const most, others, each = 8, 20, 1 << 18
-	inEveryConnMode(t, Config{Loops: 1, Pool: zcrx.PoolConfig{NumBuffers: 256, MaxLeases: most}}, func(t *testing.T, e *Engine) {
+	withEngine(t, Config{Loops: 1, Pool: zcrx.PoolConfig{NumBuffers: 256, MaxLeases: most}}, func(t *testing.T, e *Engine) {
 		s := zcrxtest.NewStream(70)
 		var mu sync.Mutex
 		var held []zcrx.Buffer
@@ -51,11 +50,11 @@ func TestGreedyConnections(t *testing.T) {
 		})
 		require.NoError(t, greedy[2].Handle(func(_ *Conn, buffers []zcrx.Buffer, _ error) { hold(buffers...) }))
 		zcrxtest.Eventually(t, "they are paused", func() bool {
-			// In Socket mode nothing is taken for a connection that nobody reads from.
+			// In Socket mode a connection that is not read takes no buffers.
 			paused := e.Stats().Group.Total.Paused
 			return paused >= 3 || (e.Mode() == zcrx.Socket && paused >= 2)
 		})
-		for range 2 { // a second time they still are
+		for range 2 { // in the second round they are still paused
 			var all sync.WaitGroup
 			for range others {
 				client, server := connPair(t, e)
@@ -71,7 +70,7 @@ func TestGreedyConnections(t *testing.T) {
 			}
 			all.Wait()
 		}
-		// What one turn brings comes on top.
+		// A connection may exceed its share by what comes in one turn.
 		out := e.Stats().Group.Total.Outstanding
 		t.Logf("%d leases out, %d in hand; %d may be for each of 3", out, isHeld(), most)
 		assert.GreaterOrEqual(t, isHeld(), 2*most)
@@ -83,17 +82,17 @@ func TestGreedyConnections(t *testing.T) {
 			assert.Error(t, <-ends[i])
 		}
 		holding.Wait()
-		zcrxtest.Eventually(t, "only what is in hand is out", func() bool {
+		zcrxtest.Eventually(t, "all other leases are back", func() bool {
 			return e.Stats().Group.Total.Outstanding == isHeld()
 		})
 		require.NoError(t, zcrx.ReleaseAll(held))
 	})
 }
 
-// TestIdleConnectionsHoldNothing: more connections than buffers wait, and those that
-// get something are served.
+// TestIdleConnectionsHoldNothing has more connections than buffers wait for data, and checks
+// that those that get some are served.
 func TestIdleConnectionsHoldNothing(t *testing.T) {
-	inEveryConnMode(t, Config{Loops: 1, Pool: zcrx.PoolConfig{NumBuffers: 4, MaxLeases: 2}}, func(t *testing.T, e *Engine) {
+	withEngine(t, Config{Loops: 1, Pool: zcrx.PoolConfig{NumBuffers: 4, MaxLeases: 2}}, func(t *testing.T, e *Engine) {
 		var clients, servers []*Conn
 		var waiting sync.WaitGroup
 		for range 20 {

@@ -10,15 +10,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zcrx-go/zcrx/internal/zcrxtest"
-
 	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
-// Connections against those of package net, over loopback, in turns of one run.
+// Connections compared with those of package net over loopback. Both sides take turns
+// within one run.
 
-// benchmarkConns runs the benchmark in every mode that there is: measure is of the
-// engine, measureNet of package net.
+// benchmarkConns runs a benchmark in every mode that works here. open prepares the side of
+// the engine, openNet that of package net.
 func benchmarkConns(b *testing.B, n int, open func(b *testing.B, e *Engine) zcrxtest.Measurement, openNet func(b *testing.B) zcrxtest.Measurement) {
 	for _, mode := range []zcrx.Mode{zcrx.Socket, zcrx.Provided, zcrx.DeviceLess} {
 		if mode == zcrx.DeviceLess && zcrx.Have(zcrx.FeatureDeviceLess) != nil {
@@ -35,7 +35,7 @@ func benchmarkConns(b *testing.B, n int, open func(b *testing.B, e *Engine) zcrx
 	}
 }
 
-// benchBufferSize: a device-less pool has pages only.
+// benchBufferSize returns a BufferSizeHint. The buffers of a device-less pool are pages.
 func benchBufferSize(mode zcrx.Mode) int {
 	if mode == zcrx.DeviceLess {
 		return 0
@@ -43,9 +43,9 @@ func benchBufferSize(mode zcrx.Mode) int {
 	return 64 << 10
 }
 
-const benchTransfer = 1 << 20 // bytes of an operation
+const benchTransfer = 1 << 20 // bytes in an operation
 
-// BenchmarkConnRead is how fast a MiB comes in by Read, with 64 KiB of room.
+// BenchmarkConnRead measures receiving 1 MiB with Read into 64 KiB.
 func BenchmarkConnRead(b *testing.B) {
 	benchmarkConns(b, 16, func(b *testing.B, e *Engine) zcrxtest.Measurement {
 		peer, c := peerPair(b, e)
@@ -56,7 +56,7 @@ func BenchmarkConnRead(b *testing.B) {
 	})
 }
 
-// BenchmarkConnRecv is the same by RecvBatch, against Read of package net.
+// BenchmarkConnRecv measures receiving 1 MiB with RecvBatch, against Read of package net.
 func BenchmarkConnRecv(b *testing.B) {
 	benchmarkConns(b, 16, func(b *testing.B, e *Engine) zcrxtest.Measurement {
 		peer, c := peerPair(b, e)
@@ -80,7 +80,7 @@ func readsOf(c io.Reader) func() (int, error) {
 	return func() (int, error) { return c.Read(p) }
 }
 
-// transferred has peer send without end, and measures what next takes.
+// transferred measures how long next takes to receive what peer sends.
 func transferred(b *testing.B, peer *net.TCPConn, c net.Conn, next func() (int, error)) zcrxtest.Measurement {
 	var sending sync.WaitGroup
 	more := make(chan struct{}, 1)
@@ -116,7 +116,7 @@ func transferred(b *testing.B, peer *net.TCPConn, c net.Conn, next func() (int, 
 	}
 }
 
-// BenchmarkConnEcho is the round trip of 100 bytes, both ends being of one kind.
+// BenchmarkConnEcho measures the round trip of 100 bytes. Both ends are of the same kind.
 func BenchmarkConnEcho(b *testing.B) {
 	benchmarkConns(b, 200, func(b *testing.B, e *Engine) zcrxtest.Measurement {
 		client, server := connPair(b, e)
@@ -152,8 +152,8 @@ func echoed(b *testing.B, client, server net.Conn) zcrxtest.Measurement {
 	}
 }
 
-// BenchmarkConnAccept is a connection's life at a server: accepted, and closed at the
-// end of the stream. The client is of package net.
+// BenchmarkConnAccept measures accepting a connection that the peer resets, and closing
+// it. The peer is a connection of package net.
 func BenchmarkConnAccept(b *testing.B) {
 	benchmarkConns(b, 100, func(b *testing.B, e *Engine) zcrxtest.Measurement {
 		ln, err := e.Listen(b.Context(), "tcp", "127.0.0.1:0")
@@ -184,7 +184,7 @@ func accepted(ln net.Listener) zcrxtest.Measurement {
 			if err != nil {
 				return 0, err
 			}
-			_ = peer.(*net.TCPConn).SetLinger(0) // its port is free at once
+			_ = peer.(*net.TCPConn).SetLinger(0) // resets it, so that its port is free at once
 			_ = peer.Close()
 			_, _ = c.Read(make([]byte, 1)) // the reset
 			if err := c.Close(); err != nil {

@@ -3,6 +3,8 @@
 package zcnet
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -13,29 +15,45 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zcrx-go/zcrx/internal/zcrxtest"
-
 	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
-// What may be done on a loop, and what there must not be waited for.
-
-// toChannel is a Handler that tells what comes.
-func toChannel() (Handler, <-chan error) {
-	ended := make(chan error, 1)
-	return func(_ *Conn, buffers []zcrx.Buffer, err error) {
-		_ = zcrx.ReleaseAll(buffers)
-		if err != nil {
-			ended <- err
-		}
-	}, ended
+func TestHandler(t *testing.T) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
+		client, server := connPair(t, e)
+		defer client.Close()
+		want := zcrxtest.Pattern(42, 1<<20)
+		_, err := client.Write(want[:10])
+		require.NoError(t, err)
+		head, err := server.Peek(t.Context(), 5)
+		require.NoError(t, err)
+		require.Equal(t, want[:5], head)
+		var got []byte
+		ended := make(chan error)
+		require.NoError(t, server.Handle(func(c *Conn, buffers []zcrx.Buffer, err error) {
+			if err != nil {
+				_ = c.Close()
+				ended <- err
+				return
+			}
+			for _, b := range buffers {
+				got = append(got, b.Bytes()...)
+			}
+			assert.NoError(t, zcrx.ReleaseAll(buffers))
+		}))
+		_, err = server.Recv(context.Background())
+		assert.ErrorContains(t, err, "a Handler takes the connection's bytes")
+		_, err = client.Write(want[10:])
+		require.NoError(t, err)
+		require.NoError(t, client.CloseWrite())
+		require.Equal(t, io.EOF, <-ended)
+		require.True(t, bytes.Equal(want, got))
+	})
 }
 
 func TestNilHandler(t *testing.T) {
-	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
-		client, server := connPair(t, e)
-		defer client.Close()
-		defer server.Close()
+	withConnPair(t, Config{}, func(t *testing.T, e *Engine, client, server *Conn) {
 		assert.ErrorContains(t, server.Handle(nil), "the Handler is nil")
 		h, _ := toChannel()
 		require.NoError(t, server.Handle(h))
@@ -45,9 +63,10 @@ func TestNilHandler(t *testing.T) {
 	})
 }
 
-// TestHandlerIsToldTheEnd of every kind, once, also when it begins behind it.
+// TestHandlerIsToldTheEnd checks that a Handler gets the error that ends the stream, also if
+// it starts after the end.
 func TestHandlerIsToldTheEnd(t *testing.T) {
-	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
 		client, server := connPair(t, e)
 		require.NoError(t, client.Close())
 		_, err := server.Recv(t.Context())
@@ -69,12 +88,10 @@ func TestHandlerIsToldTheEnd(t *testing.T) {
 	})
 }
 
-// TestHandlerHasNoDeadline that the connection had before, or gets.
+// TestHandlerHasNoDeadline checks that a read deadline, set before or after Handle, has no
+// effect on a Handler.
 func TestHandlerHasNoDeadline(t *testing.T) {
-	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
-		client, server := connPair(t, e)
-		defer client.Close()
-		defer server.Close()
+	withConnPair(t, Config{}, func(t *testing.T, e *Engine, client, server *Conn) {
 		require.NoError(t, server.SetReadDeadline(time.Now().Add(-time.Second)))
 		h, ended := toChannel()
 		require.NoError(t, server.Handle(h))
@@ -84,10 +101,10 @@ func TestHandlerHasNoDeadline(t *testing.T) {
 	})
 }
 
-// TestHandlerClosesAnother has pairs of connections, on two loops, each of which is
-// closed by the other's Handler, while goroutines close them as well.
+// TestHandlerClosesAnother has connections on two loops whose Handlers close each other's
+// connections while a goroutine closes one too.
 func TestHandlerClosesAnother(t *testing.T) {
-	inEveryConnMode(t, Config{Loops: 2}, func(t *testing.T, e *Engine) {
+	withEngine(t, Config{Loops: 2}, func(t *testing.T, e *Engine) {
 		for range 10 {
 			var ends []<-chan error
 			var peers, conns []*Conn
@@ -112,29 +129,29 @@ func TestHandlerClosesAnother(t *testing.T) {
 			wg.Go(func() { _ = conns[0].Close() })
 			wg.Wait()
 			for _, ended := range ends {
-				<-ended // each is told
+				<-ended // each Handler got its error
 			}
 			for i := range conns {
 				_ = conns[i].Close()
 				require.NoError(t, peers[i].Close())
 			}
 		}
-		zcrxtest.Eventually(t, "all are back", func() bool { return e.Stats().Group.Total.Outstanding == 0 })
+		zcrxtest.Eventually(t, "all leases are back", func() bool { return e.Stats().Group.Total.Outstanding == 0 })
 	})
 }
 
-// TestHandlerWritesWhileOthersDo: on a loop nothing waits, neither for room nor for a
-// turn.
+// TestHandlerWritesWhileOthersDo checks that on a loop no method waits, neither for room in
+// the socket nor for a turn.
 func TestHandlerWritesWhileOthersDo(t *testing.T) {
-	inEveryConnMode(t, Config{Loops: 2}, func(t *testing.T, e *Engine) {
+	withEngine(t, Config{Loops: 2}, func(t *testing.T, e *Engine) {
 		if e.Mode() == zcrx.Socket {
-			return // there is no loop
+			return // it has no loops
 		}
 		peer, full := connPair(t, e)
 		defer peer.Close()
 		blocked := make(chan error)
 		go func() {
-			_, err := full.Write(make([]byte, 64<<20)) // nobody reads
+			_, err := full.Write(make([]byte, 64<<20)) // the peer does not read
 			blocked <- err
 		}()
 		zcrxtest.Eventually(t, "the writer waits", func() bool { return unsent(t, full) > 0 })
@@ -161,9 +178,9 @@ func TestHandlerWritesWhileOthersDo(t *testing.T) {
 	})
 }
 
-// TestHandlerClosesItsListener while connections are being accepted.
+// TestHandlerClosesItsListener closes a listener on a loop while it accepts connections.
 func TestHandlerClosesItsListener(t *testing.T) {
-	inEveryConnMode(t, Config{Loops: 2}, func(t *testing.T, e *Engine) {
+	withEngine(t, Config{Loops: 2}, func(t *testing.T, e *Engine) {
 		for range 10 {
 			ln, err := e.Listen(t.Context(), "tcp", "127.0.0.1:0")
 			require.NoError(t, err)
@@ -199,10 +216,11 @@ func TestHandlerClosesItsListener(t *testing.T) {
 	})
 }
 
-// TestHandlerThatReleasesLater, from other goroutines, gets everything.
+// TestHandlerThatReleasesLater checks that a Handler whose buffers are released later, by
+// other goroutines, gets every byte.
 func TestHandlerThatReleasesLater(t *testing.T) {
 	for _, most := range []int{1, 2, 7} {
-		inEveryConnMode(t, Config{Pool: zcrx.PoolConfig{NumBuffers: 64, MaxLeases: most}}, func(t *testing.T, e *Engine) {
+		withEngine(t, Config{Pool: zcrx.PoolConfig{NumBuffers: 64, MaxLeases: most}}, func(t *testing.T, e *Engine) {
 			client, server := connPair(t, e)
 			defer client.Close()
 			s := zcrxtest.NewStream(int64(most))
@@ -212,7 +230,7 @@ func TestHandlerThatReleasesLater(t *testing.T) {
 				assert.NoError(t, err)
 				assert.NoError(t, client.CloseWrite())
 			}()
-			_, err := server.Peek(t.Context(), 10) // something is there, perhaps all that it may hold
+			_, err := server.Peek(t.Context(), 10) // some bytes are there, perhaps the whole share
 			require.NoError(t, err)
 			later := make(chan zcrx.Buffer, 1024)
 			var releasing sync.WaitGroup
