@@ -81,8 +81,9 @@ func TestReviewCloseAmidEverything(t *testing.T) {
 				until("migrate", func() error { i++; return c.Migrate(ctx, loops[i%len(loops)]) })
 			}
 			if rnd.Intn(2) == 0 {
+				pause := time.Duration(rnd.Intn(2000)) * time.Microsecond
 				all.Go(func() {
-					time.Sleep(time.Duration(rnd.Intn(2000)) * time.Microsecond)
+					time.Sleep(pause)
 					_ = c.Handle(func(_ *Conn, buffers []zcrx.Buffer, _ error) { _ = zcrx.ReleaseAll(buffers) })
 				})
 			}
@@ -109,6 +110,7 @@ func TestReviewPeekShows(t *testing.T) {
 		const size = 24 << 20
 		peer, c := peerPair(t, e)
 		defer c.Close()
+		defer peer.Close()
 		s.Send(t, peer, size)
 		at := 0
 		p := make([]byte, 1<<18)
