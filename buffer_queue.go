@@ -2,6 +2,10 @@ package zcrx
 
 import "slices"
 
+// keptBuffers is for how many Buffers a connection keeps room while it has none: peers could
+// make each have room for its whole share.
+const keptBuffers = 64
+
 // bufferQueue is Buffers in the order in which they came.
 type bufferQueue struct {
 	buffers []Buffer // those from first on are in the queue, the others are zero
@@ -27,6 +31,9 @@ func (q *bufferQueue) take(dst []Buffer) int {
 	clear(q.buffers[q.first : q.first+n])
 	if q.first += n; q.len() == 0 {
 		q.buffers, q.first = q.buffers[:0], 0
+		if cap(q.buffers) > keptBuffers {
+			q.buffers = nil
+		}
 	}
 	return n
 }

@@ -25,6 +25,8 @@ type consumer interface {
 	slumber() *slumber
 	// oversleeps tells whether a receive is in flight although bytes wait.
 	oversleeps() bool
+	// endOfStream is what follows the last byte.
+	endOfStream() error
 	// readNow reads what the socket holds, without waiting.
 	readNow(b []byte) (int, syscall.Errno)
 	// take hands over buffers that did not come with a completion.
@@ -106,8 +108,8 @@ func (rl *receiverList) failAll(err error) {
 
 // abandon gives up what could not be ended, because the ring is going.
 func (rl *receiverList) abandon() {
-	for len(rl.all) > 0 {
-		rl.all[0].finish()
+	for _, r := range slices.Clone(rl.all) { // finish removes it
+		r.finish()
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 // A receiver has at most PoolConfig.MaxLeases leases out, those included that
 // nobody has taken yet. Then its receive is paused until half of them are back:
 // the data stays in the socket, and TCP's window closes. While its consumer takes
-// nothing it is paused much earlier, and goes on once that has taken all.
+// nothing it is paused much earlier, and goes on once that has taken half.
 //
 // A copying pool that is empty leaves the data in the socket as well. A hardware
 // queue without buffers drops packets, and goes on with the sender's next

@@ -2,7 +2,6 @@ package zcrx
 
 import (
 	"errors"
-	"io"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -56,6 +55,9 @@ type loopSide struct {
 
 // attach makes r one of the pool's receivers.
 func (r *Receiver) attach(pool BufferPool) error {
+	if r.ended {
+		return r.endErr // it was closed on this loop before it came to be attached
+	}
 	if pool.users().closing || !pool.accounts().addUser() {
 		return ErrClosed
 	}
@@ -220,7 +222,7 @@ func (r *Receiver) noData(c *uring.CQE) {
 func (r *Receiver) meetEnd() {
 	p, ok := r.pool.(*Pool)
 	if !ok || !sys.Readable(r.socket.fd) {
-		r.end(io.EOF)
+		r.end(r.sending.endOfStream())
 		return
 	}
 	if !r.paused && r.moving == nil { // else the receive that follows meets it again
@@ -304,10 +306,7 @@ func (r *Receiver) publish() {
 	r.handedOver = r.handedOver || len(batch) > 0
 	if r.handler != nil {
 		r.handle(batch)
-		if r.batch == nil { // the handler has not received on
-			clear(batch)
-			r.batch = batch[:0]
-		}
+		r.reuse(batch)
 		return
 	}
 	r.mu.Lock()
@@ -333,8 +332,16 @@ func (r *Receiver) publish() {
 		r.behind = true
 		r.pause()
 	}
+	r.reuse(batch)
+}
+
+// reuse takes a batch that was handed over for the next one, unless a handler has received
+// on, or it is large.
+func (r *Receiver) reuse(batch []Buffer) {
 	clear(batch)
-	r.batch = batch[:0]
+	if r.batch == nil && cap(batch) <= keptBuffers {
+		r.batch = batch[:0]
+	}
 }
 
 // handle has the handler run.
@@ -433,6 +440,8 @@ func (r *Receiver) allowance() *share { return r.share }
 func (r *Receiver) need() *shortage   { return &r.shortage }
 func (r *Receiver) slumber() *slumber { return &r.sleep }
 func (r *Receiver) oversleeps() bool  { return r.armed && sys.HasQueued(r.socket.fd) }
+
+func (r *Receiver) endOfStream() error { return r.sending.endOfStream() }
 
 func (r *Receiver) readNow(b []byte) (int, syscall.Errno) { return sys.ReceiveNow(r.socket.fd, b) }
 

@@ -2,8 +2,10 @@ package zcrx
 
 import (
 	"errors"
+	"io"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
@@ -19,6 +21,9 @@ func (r *Receiver) TrySend(v [][]byte) (n int, err error) {
 		n, err = sys.SendNow(fd, v)
 		return err
 	})
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		r.sending.noteError(errno)
+	}
 	return n, err
 }
 
@@ -73,7 +78,7 @@ func (r *Receiver) SendZeroCopy(p []byte, expired <-chan struct{}) (n int, copie
 }
 
 // sending is what the connection's writer has in the kernel. It belongs to the
-// loop's thread, but for the channel.
+// loop's thread, but for the channel and broken.
 type sending struct {
 	poll     uint64 // user data of the poll for room to write
 	polling  bool   // it is in flight
@@ -82,6 +87,27 @@ type sending struct {
 	pinned   bool   // its last completion has not come: the kernel uses the writer's memory
 	aborted  bool   // the connection was reset because of that
 	writable chan struct{}
+
+	// broken is the errno of a connection that is broken, 0 else, if a send met it first:
+	// the kernel reports it once. Any goroutine stores it.
+	broken atomic.Uintptr
+}
+
+// noteError remembers that a send has met the connection's error.
+func (s *sending) noteError(errno syscall.Errno) {
+	switch errno {
+	case syscall.ECONNRESET, syscall.ETIMEDOUT, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ECONNABORTED:
+		s.broken.Store(uintptr(errno))
+	}
+}
+
+// endOfStream returns what a 0 of the kernel means: the end, or that a send has taken the
+// connection's error away.
+func (s *sending) endOfStream() error {
+	if errno := syscall.Errno(s.broken.Load()); errno != 0 {
+		return receiveError(errno)
+	}
+	return io.EOF
 }
 
 // idle tells that no request holds the socket.
@@ -112,6 +138,7 @@ func (r *Receiver) pollWritable() error {
 			if r.pollWritable() != nil {
 				r.sending.wake()
 			}
+			r.endIfQuiet()
 			r.closeIfIdle()
 		})
 		return nil
@@ -249,6 +276,7 @@ func (r *Receiver) zeroCopyCompleted(z *zeroCopySend, c *uring.CQE) {
 	isNotification := c.Flags&uring.CQENotif != 0
 	if !isNotification {
 		sending.inFlight = false
+		sending.noteError(c.Errno())
 		z.sent <- c.Res
 	}
 	if isNotification || !c.More() {

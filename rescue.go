@@ -2,7 +2,6 @@ package zcrx
 
 import (
 	"errors"
-	"io"
 	"slices"
 	"syscall"
 	"time"
@@ -82,7 +81,7 @@ func (p *Pool) rescue(r consumer) {
 		*r.need() = shortage{ends: 1}
 		r.arm()
 	case errno == 0:
-		r.end(io.EOF)
+		r.end(r.endOfStream())
 	case errno == syscall.EFAULT && r.need().refused:
 		r.end(receiveError(errno))
 	case errno == syscall.EFAULT || errno == syscall.EAGAIN || errno == syscall.ENOMEM || errno == syscall.ENOBUFS:

@@ -15,7 +15,7 @@ import (
 // SocketReceiver is a Receiver's counterpart in Socket mode: it reads a TCP
 // connection through Go's poller, on any system, when its consumer asks, into Buffers
 // of a SocketPool. It has at most PoolConfig.MaxLeases of them out; then it waits
-// until half of them are back.
+// until one of them is back.
 //
 // All methods are safe from any goroutine, but only one may be in Recv or RecvBatch at
 // a time.
@@ -25,6 +25,7 @@ type SocketReceiver struct {
 	pool    *SocketPool
 	share   *share        // of the pool's leases; taken by the one reader
 	resumed chan struct{} // holds one wake-up: the share has room again
+	broken  error         // what ended the connection; of the one reader
 	closing sync.Once
 	closed  chan struct{} // closed by Close
 
@@ -74,6 +75,9 @@ func (r *SocketReceiver) RecvBatch(ctx context.Context, dst []Buffer) (int, erro
 	if len(dst) == 0 {
 		return 0, nil
 	}
+	if r.broken != nil {
+		return 0, r.broken
+	}
 	if err := r.awaitShare(ctx); err != nil {
 		return 0, err
 	}
@@ -86,12 +90,21 @@ func (r *SocketReceiver) RecvBatch(ctx context.Context, dst []Buffer) (int, erro
 		}
 		r.pool.returnUnused(&b)
 		if err != nil {
+			r.noteError(err)
 			return 0, err
 		}
 		// The pool had no buffer.
 		if err := r.pool.borrow(&b, func(room <-chan struct{}) error { return r.await(ctx, room) }); err != nil {
 			return 0, err
 		}
+	}
+}
+
+// noteError remembers an error of the connection, which the kernel reports once: it would
+// return the end of the stream then.
+func (r *SocketReceiver) noteError(err error) {
+	if _, broken := errors.AsType[syscall.Errno](err); broken {
+		r.broken = err
 	}
 }
 

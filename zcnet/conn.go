@@ -72,7 +72,6 @@ type socket interface {
 	onLoop() bool
 
 	mode() zcrx.Mode
-	maxLeases() int   // of this connection
 	loop() *zcrx.Loop // nil if there is none
 	moveTo(ctx context.Context, to *zcrx.Loop) error
 
@@ -153,18 +152,18 @@ func (c *Conn) CloseWrite() error { return c.opError("close", c.socket.shutdown(
 
 // SetDeadline sets the read and the write deadline. The zero time means none.
 func (c *Conn) SetDeadline(t time.Time) error {
-	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+	err := c.SetReadDeadline(t)
+	if werr := c.SetWriteDeadline(t); err == nil {
+		err = werr
+	}
+	return err
 }
 
 // SetReadDeadline sets the moment from which on calls that read return an error that
 // matches os.ErrDeadlineExceeded, including calls that wait already. The zero time means
 // none. A Handler has no deadline.
 func (c *Conn) SetReadDeadline(t time.Time) error {
-	if err := c.socket.setReadDeadline(t); err != nil {
-		return c.opError("set", err)
-	}
-	c.readLimit.set(t)
-	return nil
+	return c.opError("set", c.setLimit(&c.readLimit, c.socket.setReadDeadline, t))
 }
 
 // SetWriteDeadline sets the moment from which on calls that write return an error that
@@ -173,10 +172,20 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 // returns later: when the peer has acknowledged what the kernel took of it. While there is
 // a deadline, Write copies.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
-	if err := c.socket.setWriteDeadline(t); err != nil {
-		return c.opError("set", err)
+	return c.opError("set", c.setLimit(&c.writeLimit, c.socket.setWriteDeadline, t))
+}
+
+// setLimit sets a deadline of the connection and of its socket to the same moment.
+func (c *Conn) setLimit(d *deadline, setSocket func(time.Time) error, t time.Time) error {
+	d.setting.Lock() // or two callers could leave two moments
+	defer d.setting.Unlock()
+	if err := setSocket(t); err != nil {
+		return err
 	}
-	c.writeLimit.set(t)
+	d.set(t)
+	if c.closing.Load() {
+		d.set(time.Time{}) // Close may have done so before: no timer stays
+	}
 	return nil
 }
 

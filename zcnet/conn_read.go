@@ -14,25 +14,19 @@ import (
 
 var errHandled = errors.New("a Handler takes the connection's bytes")
 
-// startReading waits for the caller's turn to read, and then until the inbox has at least
-// atLeast bytes. If it returns nil, the caller must call endReading.
-func (c *Conn) startReading(ctx context.Context, atLeast int) error {
+// startReading waits for the caller's turn to read. If the caller wants bytes, it then waits
+// until there are some; there may be less. If it returns nil, the caller must call
+// endReading.
+func (c *Conn) startReading(ctx context.Context, want int) error {
 	err := c.reading.enter(ctx, &c.readLimit, c.closed)
 	if err != nil {
 		return err
 	}
-	switch {
-	case c.closing.Load():
-		err = zcrx.ErrClosed
-	case c.handled:
-		err = errHandled
-	case c.readLimit.hasPassed.Load():
-		err = os.ErrDeadlineExceeded
-	default:
-		err = ctx.Err()
+	if err = c.mayTake(); err == nil {
+		err = c.mayWait(ctx)
 	}
-	for err == nil && c.inbox.bytes < atLeast {
-		err = c.fill(ctx)
+	if err == nil && want > 0 && c.inbox.empty() {
+		err = c.fill(ctx, want)
 	}
 	if err != nil {
 		c.endReading()
@@ -40,10 +34,41 @@ func (c *Conn) startReading(ctx context.Context, atLeast int) error {
 	return err
 }
 
-// fill waits until something was received and adds it to the inbox. The caller has the
-// reading turn.
-func (c *Conn) fill(ctx context.Context) error {
-	n, err := c.socket.recv(ctx, c.inbox.room(), &c.readLimit)
+// mayStart returns an error if the connection is closed.
+func (c *Conn) mayStart() error {
+	if c.closing.Load() {
+		return zcrx.ErrClosed
+	}
+	return nil
+}
+
+// mayTake returns an error if nobody may take bytes any more. The caller has the reading
+// turn.
+func (c *Conn) mayTake() error {
+	switch {
+	case c.closing.Load():
+		return zcrx.ErrClosed
+	case c.handled:
+		return errHandled
+	}
+	return nil
+}
+
+// mayWait returns an error if ctx has ended or the read deadline has passed.
+func (c *Conn) mayWait(ctx context.Context) error {
+	if c.readLimit.hasPassed.Load() {
+		return os.ErrDeadlineExceeded
+	}
+	return ctx.Err()
+}
+
+// fill waits until something was received and adds it to the inbox: about as many buffers
+// as there are in want bytes. The caller has the reading turn.
+func (c *Conn) fill(ctx context.Context, want int) error {
+	if err := c.mayWait(ctx); err != nil {
+		return err
+	}
+	n, err := c.socket.recv(ctx, c.inbox.room(want), &c.readLimit)
 	c.inbox.added(n)
 	return err
 }
@@ -65,7 +90,7 @@ func (c *Conn) Recv(ctx context.Context) (zcrx.Buffer, error) {
 // empty dst. The caller must release the buffers.
 func (c *Conn) RecvBatch(ctx context.Context, dst []zcrx.Buffer) (int, error) {
 	if len(dst) == 0 {
-		return 0, nil
+		return 0, c.opError("read", c.mayStart())
 	}
 	if err := c.startReading(ctx, 0); err != nil {
 		return 0, c.opError("read", err)
@@ -99,9 +124,9 @@ func (c *Conn) Buffers(ctx context.Context) iter.Seq2[zcrx.Buffer, error] {
 // there is at least one. It returns io.EOF at the end of the stream.
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
-		return 0, nil
+		return 0, c.opError("read", c.mayStart())
 	}
-	if err := c.startReading(context.Background(), 1); err != nil {
+	if err := c.startReading(context.Background(), len(p)); err != nil {
 		return 0, c.opError("read", err)
 	}
 	defer c.endReading()
@@ -116,27 +141,24 @@ func (c *Conn) Peek(ctx context.Context, n int) ([]byte, error) {
 	if n < 0 || n > maxPeek {
 		return nil, c.opError("read", rangeError("length of Peek", int64(n), 0, maxPeek))
 	}
-	err := c.startReading(ctx, 0)
-	if err != nil {
+	if err := c.reading.enter(ctx, &c.readLimit, c.closed); err != nil {
 		return nil, c.opError("read", err)
 	}
 	defer c.endReading()
+	if err := c.mayTake(); err != nil {
+		return nil, c.opError("read", err)
+	}
+	err := c.mayWait(ctx)
 	for err == nil && c.inbox.bytes < n {
-		if c.inbox.leases() >= mergeAt(c.socket.maxLeases()) {
-			c.inbox.copyOut()
-		}
-		err = c.fill(ctx)
+		// A Peek that waits holds no lease: it could wait for a buffer that another one
+		// holds, which waits as well. The bytes have to be copied together anyway.
+		c.inbox.copyOut()
+		err = c.fill(ctx, n-c.inbox.bytes)
 	}
 	n = min(n, c.inbox.bytes)
 	c.inbox.merge(n)
 	return c.inbox.front()[:n:n], c.opError("read", err)
 }
-
-// mergeAt returns from how many leases on Peek copies the unread bytes into memory of
-// their own and releases the leases. It is well below half of maxLeases: a paused
-// receiver goes on when half of its leases are back, so a Peek that held more would wait
-// for ever.
-func mergeAt(maxLeases int) int { return max(1, min(16, maxLeases/4)) }
 
 // maxPeek is the largest length of Peek. It limits how much memory a peer can make a
 // parser use.
@@ -167,8 +189,11 @@ func (c *Conn) Chunks(ctx context.Context, n int) iter.Seq2[[]byte, error] {
 			yield(nil, c.opError("read", rangeError("number of bytes", int64(n), 0, math.MaxInt)))
 			return
 		}
+		if err := c.mayStart(); err != nil && n == 0 {
+			yield(nil, c.opError("read", err))
+		}
 		for n > 0 {
-			if err := c.startReading(ctx, 1); err != nil {
+			if err := c.startReading(ctx, n); err != nil {
 				yield(nil, c.opError("read", err))
 				return
 			}
@@ -198,7 +223,7 @@ func (c *Conn) consume(chunk []byte, yield func([]byte, error) bool) bool {
 // read from the connection.
 func (c *Conn) WriteTo(w io.Writer) (written int64, err error) {
 	for {
-		err := c.startReading(context.Background(), 1)
+		err := c.startReading(context.Background(), math.MaxInt)
 		if errors.Is(err, io.EOF) {
 			return written, nil
 		}

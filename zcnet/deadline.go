@@ -8,6 +8,7 @@ import (
 
 // deadline is a moment that can be moved and waited for. The zero value never passes.
 type deadline struct {
+	setting sync.Mutex // held while this deadline and that of a socket are set
 	// hasPassed is stored with mu held, and loaded without it.
 	hasPassed atomic.Bool
 

@@ -6,13 +6,8 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// A connection takes up to leastBatch buffers from its socket at a time. Each time that all
-// of them were filled it takes twice as many the next time, up to mostBatch, so that a
-// connection that receives little needs little memory.
-const (
-	leastBatch = 4
-	mostBatch  = 32
-)
+// mostBatch is how many buffers a connection takes from its socket at a time, at most.
+const mostBatch = 32
 
 // inbox holds the buffers that a connection has taken from its socket and that are not
 // consumed. The first of them may be consumed in part. Only the reader may use it.
@@ -20,35 +15,41 @@ type inbox struct {
 	buffers []zcrx.Buffer // buffers[first:] are in the inbox
 	first   int
 	bytes   int // total length of buffers[first:]
-	batch   int // number of buffers to take from the socket next time
+	length  int // of the buffer that was added last
 	// merged is the memory of buffers[first] if gather made that buffer, else nil.
 	merged []byte
 }
 
 func (in *inbox) empty() bool { return in.first == len(in.buffers) }
 
-// room returns a slice for the socket to put buffers into. added must be called next.
-func (in *inbox) room() []zcrx.Buffer {
+// room returns a slice for the socket to put buffers into: for as many as probably have the
+// want bytes that are wanted, because what nobody reads yet is better off in the socket's
+// queue. added must be called next.
+func (in *inbox) room(want int) []zcrx.Buffer {
+	if in.empty() && cap(in.buffers) > 2*mostBatch {
+		*in = inbox{length: in.length} // more than an idle connection should keep
+	}
 	if in.first > 0 {
 		left := copy(in.buffers, in.buffers[in.first:])
 		clear(in.buffers[left:])
 		in.buffers, in.first = in.buffers[:left], 0
 	}
 	n := len(in.buffers)
-	in.batch = max(in.batch, leastBatch)
-	in.buffers = slices.Grow(in.buffers, in.batch)
-	return in.buffers[n : n+in.batch]
+	batch := 1
+	if in.length > 0 {
+		batch = min((want-1)/in.length+1, mostBatch)
+	}
+	in.buffers = slices.Grow(in.buffers, batch)
+	return in.buffers[n : n+batch]
 }
 
 // added adds the first n buffers of the slice that room returned.
 func (in *inbox) added(n int) {
-	if n == in.batch {
-		in.batch = min(2*in.batch, mostBatch)
-	}
 	had := len(in.buffers)
 	in.buffers = in.buffers[:had+n]
 	for i := had; i < len(in.buffers); i++ {
-		in.bytes += in.buffers[i].Len()
+		in.length = in.buffers[i].Len()
+		in.bytes += in.length
 	}
 }
 

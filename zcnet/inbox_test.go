@@ -54,7 +54,7 @@ func TestInbox(t *testing.T) {
 					want = append(want, content...)
 				}
 				for len(batch) > 0 {
-					n := copy(in.room(), batch)
+					n := copy(in.room(1<<20), batch)
 					in.added(n)
 					batch = batch[n:]
 				}

@@ -2,8 +2,10 @@ package zcnet
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -15,23 +17,42 @@ import (
 type plainSocket struct {
 	*net.TCPConn
 	receiver *zcrx.SocketReceiver
+	broken   atomic.Pointer[error] // the connection's error, if a write met it: reads then see an end
 }
 
 func (s *plainSocket) onLoop() bool { return false }
 
 func (s *plainSocket) mode() zcrx.Mode { return zcrx.Socket }
-func (s *plainSocket) maxLeases() int  { return s.receiver.Pool().MaxLeases() }
 
 // recv does not need the deadline: setReadDeadline has set it on the receiver.
 func (s *plainSocket) recv(ctx context.Context, dst []zcrx.Buffer, _ *deadline) (int, error) {
-	return s.receiver.RecvBatch(ctx, dst)
+	n, err := s.receiver.RecvBatch(ctx, dst)
+	return n, s.endOfStream(err)
+}
+
+// endOfStream returns what err of a read means: the kernel reports the connection's error
+// once, and if that was to a write, a read returns io.EOF.
+func (s *plainSocket) endOfStream(err error) error {
+	if broken := s.broken.Load(); broken != nil && errors.Is(err, io.EOF) {
+		return *broken
+	}
+	return err
+}
+
+// noteError remembers that a write has met the connection's error.
+func (s *plainSocket) noteError(err error) {
+	for _, errno := range []syscall.Errno{syscall.ECONNRESET, syscall.ETIMEDOUT, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ECONNABORTED} {
+		if errors.Is(err, errno) {
+			s.broken.Store(&err)
+		}
+	}
 }
 
 func (s *plainSocket) setReadDeadline(t time.Time) error  { return s.receiver.SetReadDeadline(t) }
 func (s *plainSocket) setWriteDeadline(t time.Time) error { return s.SetWriteDeadline(t) }
 
 func (s *plainSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer, err error)) error {
-	s.receiver.Handle(first, fn)
+	s.receiver.Handle(first, func(buffers []zcrx.Buffer, err error) { fn(buffers, s.endOfStream(err)) })
 	return nil
 }
 
@@ -39,11 +60,14 @@ func (s *plainSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer,
 func (s *plainSocket) send(v [][]byte, _ *deadline) (int, error) {
 	buffers := append(net.Buffers(nil), v...) // a copy, because WriteTo changes the list
 	n, err := buffers.WriteTo(s.TCPConn)
+	if err != nil {
+		s.noteError(err)
+	}
 	return int(n), err
 }
 
 func (s *plainSocket) readFrom(r io.Reader) (n int64, handled bool, err error) {
-	n, err = s.ReadFrom(r)
+	n, err = s.ReadFrom(r) // an error may be r's, so it is not noted
 	return n, true, err
 }
 

@@ -19,7 +19,7 @@ import (
 // TestReviewPeekEndsWhileDataFlows: a deadline or a context ends Peek, also if the peer does
 // not pause.
 func TestReviewPeekEndsWhileDataFlows(t *testing.T) {
-	inEveryConnMode(t, Config{Pool: zcrx.PoolConfig{NumBuffers: 1024}}, func(t *testing.T, e *Engine) {
+	withEngine(t, Config{Pool: zcrx.PoolConfig{NumBuffers: 1024}}, func(t *testing.T, e *Engine) {
 		for _, by := range []string{"context", "deadline"} {
 			peer, c := peerPair(t, e)
 			flooded := zcrxtest.NewStream(11).Flood(t, peer)
@@ -51,7 +51,7 @@ func TestReviewPeekEndsWhileDataFlows(t *testing.T) {
 // TestReviewNoTimerStays: a deadline that is set while the connection is closed leaves no
 // timer, which would keep it in memory.
 func TestReviewNoTimerStays(t *testing.T) {
-	inEveryConnMode(t, Config{}, func(t *testing.T, e *Engine) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
 		peer, c := peerPair(t, e)
 		defer peer.Close()
 		c.socket = &preempted{socket: c.socket, meanwhile: func() { assert.NoError(t, c.Close()) }}

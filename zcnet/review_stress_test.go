@@ -25,7 +25,7 @@ import (
 // TestReviewCloseAmidEverything: whatever is under way when a connection is closed ends,
 // with an error that says so, and nothing stays out.
 func TestReviewCloseAmidEverything(t *testing.T) {
-	inEveryConnMode(t, Config{Loops: 2, Pool: zcrx.PoolConfig{NumBuffers: 256, MaxLeases: 16}}, func(t *testing.T, e *Engine) {
+	withEngine(t, Config{Loops: 2, Pool: zcrx.PoolConfig{NumBuffers: 256, MaxLeases: 16}}, func(t *testing.T, e *Engine) {
 		s := zcrxtest.NewStream(9)
 		rnd := rand.New(rand.NewSource(time.Now().UnixNano()))
 		for end := time.Now().Add(6 * time.Second); time.Now().Before(end) && !t.Failed(); {
@@ -104,7 +104,7 @@ func TestReviewCloseAmidEverything(t *testing.T) {
 
 // TestReviewPeekShows what follows, whoever reads otherwise in between, byte for byte.
 func TestReviewPeekShows(t *testing.T) {
-	inEveryConnMode(t, Config{Loops: 2, Pool: zcrx.PoolConfig{NumBuffers: 256, MaxLeases: 6}}, func(t *testing.T, e *Engine) {
+	withEngine(t, Config{Loops: 2, Pool: zcrx.PoolConfig{NumBuffers: 256, MaxLeases: 6}}, func(t *testing.T, e *Engine) {
 		s := zcrxtest.NewStream(10)
 		rnd := rand.New(rand.NewSource(1))
 		const size = 24 << 20

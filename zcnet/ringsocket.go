@@ -34,7 +34,6 @@ type ringSocket struct {
 }
 
 func (s *ringSocket) mode() zcrx.Mode { return s.Pool().Mode() }
-func (s *ringSocket) maxLeases() int  { return s.Pool().MaxLeases() }
 
 // recv waits until there is a buffer or an error, such as that of Close, ctx ends or limit
 // passes.
