@@ -247,9 +247,9 @@ func TestGroupWaitsForAnEarlierOwner(t *testing.T) {
 	})
 }
 
-// TestGroupCalledOff ends the context in the middle of each step: this is waited
+// TestGroupStopsWithItsContext ends the context in the middle of each step: this is waited
 // for, and the next one does not begin.
-func TestGroupCalledOff(t *testing.T) {
+func TestGroupStopsWithItsContext(t *testing.T) {
 	needDeviceLess(t)
 	cfg := faultyGroup(newFaultyLoops(t, 4), DeviceLess)
 	for at := range groupSteps {

@@ -55,7 +55,7 @@ func TestDoRunsOnOneThread(t *testing.T) {
 	assert.Equal(t, 1, n)
 }
 
-func TestDoAnswersWhatItsFunctionAnswers(t *testing.T) {
+func TestDoReturnsItsFunctionsError(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{})
 	want := errors.New("mine")
 	assert.Equal(t, want, l.do(func() error { return want }))
@@ -173,9 +173,9 @@ func TestPostAgainstClose(t *testing.T) {
 	}
 }
 
-// TestDoAndPostUnderFire has 64 goroutines give a loop functions in every way at
+// TestDoAndPostFromManyGoroutines has 64 goroutines give a loop functions in every way at
 // once: each runs exactly once, in its goroutine's order, or its Do says why not.
-func TestDoAndPostUnderFire(t *testing.T) {
+func TestDoAndPostFromManyGoroutines(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{})
 	const goroutines, rounds = 64, 100
 	var posted [goroutines][]int // of the loop's thread
@@ -273,7 +273,7 @@ var loopEnds = map[string]func(l *Loop) error{
 	},
 }
 
-// TestLoopChild is what TestFunctionsThatEndTheProgram starts.
+// TestLoopChild is what TestPanicAndGoexitEndTheProgram starts.
 func TestLoopChild(t *testing.T) {
 	end := loopEnds[os.Getenv(loopChild)]
 	if end == nil {
@@ -285,7 +285,7 @@ func TestLoopChild(t *testing.T) {
 	select {} // nothing but the loop can end this
 }
 
-func TestFunctionsThatEndTheProgram(t *testing.T) {
+func TestPanicAndGoexitEndTheProgram(t *testing.T) {
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	for name := range loopEnds {
@@ -306,7 +306,7 @@ func TestFunctionsThatEndTheProgram(t *testing.T) {
 	}
 }
 
-func TestStart(t *testing.T) {
+func TestStartRunsAnyRequest(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{Entries: 4})
 	const n = 100 // many times the submission queue
 	results := make(chan int32, n)

@@ -74,9 +74,9 @@ func TestCopiesAreNoticedOnce(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(log.String(), "the kernel copies what connections receive"), "%s", log.String())
 }
 
-// TestMemoryIsKeptToOurselves reads the flags of the mappings: dd is "not in core
+// TestMemoryIsKeptFromChildrenAndDumps reads the flags of the mappings: dd is "not in core
 // dumps", dc "not in child processes".
-func TestMemoryIsKeptToOurselves(t *testing.T) {
+func TestMemoryIsKeptFromChildrenAndDumps(t *testing.T) {
 	m, err := mapPoolMemory(&PoolConfig{RefillEntries: 16}, 16, int(pageSize()))
 	require.NoError(t, err)
 	defer m.unmap()

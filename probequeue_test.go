@@ -22,6 +22,14 @@ import (
 	"github.com/zcrx-go/zcrx/nic"
 )
 
+// TestProbeQueueOfLoopback checks that what is said of lo without touching it is what the
+// kernel says.
+func TestProbeQueueOfLoopback(t *testing.T) {
+	assertLayer(t, ProbeQueue(Queue{Interface: "lo", Number: 0}), LayerDevice)
+	assert.ErrorContains(t, ProbeQueue(Queue{Interface: "nosuch0", Number: 0}), "no such interface")
+	assert.ErrorContains(t, ProbeQueue(Queue{Interface: "lo", Number: 99999}), "out of range")
+}
+
 // TestQueueError checks what ProbeQueue makes of the facts. Package nic tests all the
 // faults and doubts.
 func TestQueueError(t *testing.T) {

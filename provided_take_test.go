@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"unsafe"
+
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -402,4 +404,48 @@ func TestAnyProvidedCompletion(t *testing.T) {
 	})
 	assert.Positive(t, taken)
 	assert.Positive(t, refused)
+}
+
+// TestAnyCompletionStaysInsideProvidedBuffers is the same for the copying pool, whose completions
+// name a buffer.
+func TestAnyCompletionStaysInsideProvidedBuffers(t *testing.T) {
+	const buffers = 200
+	page := pageSize()
+	entries := uint32(page / providedEntrySize) // they end with their page
+	p := &ProvidedPool{
+		numBuffers: buffers, bufferSize: uint64(page), owed: make([]int32, buffers),
+		ring: providedRing{mem: guarded(t, page), entries: entries},
+		area: area{mem: guarded(t, (buffers+1)*page), bufferSize: uint64(page), dmabuf: -1}, // one more than the pool's
+	}
+	mem, ring := p.area.mem, p.ring.mem
+	p.ledger.init(new(sync.Mutex), p, func() {})
+	for id := range uint16(buffers) {
+		p.put(id)
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		for range 20 {
+			id := rapid.OneOf(rapid.Uint16Max(buffers+2), rapid.Uint16()).Draw(rt, "id")
+			c := uring.CQE{Res: int32(near(rt, uint64(page), 2, "length") & (1<<31 - 1)), Flags: uring.CQEBuffer | uring.CQEFlags(id)<<16}
+			if rapid.IntRange(0, 7).Draw(rt, "without a buffer if 7") == 7 {
+				c.Flags &^= uring.CQEBuffer
+			}
+			named := c.Flags&uring.CQEBuffer != 0
+			tail := p.ring.tail
+			p.discard(&c)
+			require.Equal(rt, named && id < buffers, p.ring.tail != tail, "only a buffer of the pool is put back")
+			b, err := takeOne(p, &c)
+			p.count()
+			require.Equal(rt, named && id < buffers && c.Res > 0 && int(c.Res) <= int(page), err == nil, "buffer %d, %d bytes", id, c.Res)
+			if err != nil {
+				require.ErrorIs(rt, err, errBadCompletion)
+				continue
+			}
+			require.Same(rt, &p.area.mem[int(id)*int(page)], unsafe.SliceData(b.Bytes()))
+			sum(b.Bytes())
+			require.NoError(rt, b.Release())
+		}
+	})
+	p.dropUser()
+	assert.Zero(t, mappedBytes(t, sliceAddr(mem), len(mem)))
+	assert.Zero(t, mappedBytes(t, sliceAddr(ring), len(ring)))
 }

@@ -15,7 +15,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"unsafe"
+
+	"github.com/zcrx-go/zcrx/internal/cprep"
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
 // The copying pool against real kernels, in each way in which these use buffers up.
@@ -249,8 +253,8 @@ func TestConsumptionAcrossEnds(t *testing.T) {
 	})
 }
 
-// TestOrderLostEndsReceivers: bytes of unknown place are nobody's.
-func TestOrderLostEndsReceivers(t *testing.T) {
+// TestCompletionOutOfOrderEndsReceivers: bytes of unknown place are nobody's.
+func TestCompletionOutOfOrderEndsReceivers(t *testing.T) {
 	for _, how := range everyConsumption() {
 		if !how.inOrder() {
 			continue
@@ -271,4 +275,11 @@ func TestOrderLostEndsReceivers(t *testing.T) {
 		require.NoError(t, b.Release())
 		assert.Zero(t, p.Stats().Outstanding)
 	}
+}
+
+// TestRecvBundleMatchesLiburing holds what a provided pool prepares against liburing.
+func TestRecvBundleMatchesLiburing(t *testing.T) {
+	var s uring.SQE
+	(&ProvidedPool{group: 9, consumption: consumption{bundles: true}}).prepRecv(&s, 7, 1)
+	assert.Equal(t, *(*[64]byte)(unsafe.Pointer(&s)), cprep.Prep(cprep.RecvBundle))
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"os"
+
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
@@ -110,8 +112,8 @@ func TestReceiveWindow(t *testing.T) {
 	assert.False(t, sys.ReceiveBufferIsSet(r.socket.fd))
 }
 
-// TestOwnWindow: the size that a program sets stays, whenever it does.
-func TestOwnWindow(t *testing.T) {
+// TestReadBufferSetByTheProgramStays: the size that a program sets stays, whenever it does.
+func TestReadBufferSetByTheProgramStays(t *testing.T) {
 	p := newRescuePool(t, 1024)
 	p.memory.tcpWindow = 6 << 20
 	size := func(r *Receiver) int {
@@ -163,9 +165,9 @@ func TestReadAheadOfSteadyConsumer(t *testing.T) {
 	})
 }
 
-// TestHandleBehindMove: a Handler that takes over when the connection is about to leave its
+// TestHandleDuringMove: a Handler that takes over when the connection is about to leave its
 // loop has that do nothing to it afterwards.
-func TestHandleBehindMove(t *testing.T) {
+func TestHandleDuringMove(t *testing.T) {
 	here, there := newTestLoop(t, LoopConfig{}), newTestLoop(t, LoopConfig{})
 	p := openTestPool(t, here, Provided, PoolConfig{NumBuffers: 256})
 	q := openTestPool(t, there, Provided, PoolConfig{NumBuffers: 2048, MaxLeases: 2048})
@@ -214,4 +216,44 @@ func TestWriteBufferStays(t *testing.T) {
 	locked, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK)
 	require.NoError(t, err)
 	assert.NotZero(t, locked&unix.SOCK_SNDBUF_LOCK)
+}
+
+// TestUnreadReceiverHoldsUpItsSenderAlone holds up its own sender and nobody else, and
+// has lost nothing once it reads.
+func TestUnreadReceiverHoldsUpItsSenderAlone(t *testing.T) {
+	inEveryMode(t, func(t *testing.T, mode Mode) {
+		const size, other = 64 << 20, 4 << 20
+		l := newTestLoop(t, LoopConfig{})
+		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 64, MaxLeases: 1 << 20})
+		sender, r := newTestReceiver(t, p)
+		s := newStream(7)
+		// It blocks for certain when nothing is taken for a while.
+		sent := 0
+		for before := -1; sent != before; {
+			before = sent
+			require.NoError(t, sender.SetWriteDeadline(time.Now().Add(100*time.Millisecond)))
+			var err error
+			sent, err = s.Write(sender, sent, size)
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded, "%d bytes written", sent)
+		}
+		held := p.Stats().Outstanding
+		assert.Positive(t, held)
+		assert.Less(t, held, 64, "it is paused before the pool is used up")
+		assert.Positive(t, p.Stats().Paused)
+
+		q := openTestPool(t, l, mode, PoolConfig{NumBuffers: 64})
+		sender2, r2 := newTestReceiver(t, q)
+		s.Send(t, sender2, other)
+		s.receiveExactly(t, r2, other)
+		assert.Equal(t, held, p.Stats().Outstanding, "the other pool's buffers are its own")
+
+		require.NoError(t, sender.SetWriteDeadline(time.Time{}))
+		go func() {
+			_, err := s.Write(sender, sent, size)
+			assert.NoError(t, err)
+			assert.NoError(t, sender.CloseWrite())
+		}()
+		s.receiveExactly(t, r, size)
+		assert.Zero(t, p.Stats().Outstanding)
+	})
 }

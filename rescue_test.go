@@ -160,9 +160,9 @@ func TestRescueMeetsTheEnd(t *testing.T) {
 	}, 10*time.Second, time.Millisecond)
 }
 
-// TestStall: what can be neither copied nor read is tried again after longer and longer
+// TestStalledReceiverIsTriedAgain: what can be neither copied nor read is tried again after longer and longer
 // times, told once, and counted.
-func TestStall(t *testing.T) {
+func TestStalledReceiverIsTriedAgain(t *testing.T) {
 	var log bytes.Buffer
 	p := newRescuePool(t, 4)
 	p.loop.logger = slog.New(slog.NewTextHandler(&log, nil))
@@ -263,8 +263,8 @@ func TestRescueGoesOnWithRoom(t *testing.T) {
 	require.NoError(t, ReleaseAll(held))
 }
 
-// TestShortageStaysBehind: what a receiver met in one pool says nothing of the next.
-func TestShortageStaysBehind(t *testing.T) {
+// TestMoveForgetsTheShortage: what a receiver met in one pool says nothing of the next.
+func TestMoveForgetsTheShortage(t *testing.T) {
 	p, next := newRescuePool(t, 2), newRescuePool(t, 2)
 	_, r := newRescueReceiver(t, p)
 	require.NoError(t, next.loop.Close()) // the move comes no further

@@ -91,9 +91,9 @@ func TestMaxLeasesOutOfRange(t *testing.T) {
 	}
 }
 
-// TestMove takes a connection round and round between pools on three loops while
+// TestMoveToLosesNothing takes a connection round and round between pools on three loops while
 // data comes in.
-func TestMove(t *testing.T) {
+func TestMoveToLosesNothing(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		var pools []BufferPool
 		for range 3 {
@@ -151,9 +151,9 @@ func TestConsumerThatHoldsAllButOne(t *testing.T) {
 	})
 }
 
-// TestPauseEndsInTheTurn returns a lease while the loop resumes receivers, in the
+// TestReturnDuringResumeIsNotForgotten returns a lease while the loop resumes receivers, in the
 // turn that it was woken for: the pause which that return ends is not forgotten.
-func TestPauseEndsInTheTurn(t *testing.T) {
+func TestReturnDuringResumeIsNotForgotten(t *testing.T) {
 	k := newFakePool(t, 8, 8, refillLayouts["7.3"])
 	wakes := 0
 	k.pool.wake = func() { wakes++ }

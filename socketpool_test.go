@@ -57,9 +57,9 @@ func TestSocketPool(t *testing.T) {
 	assert.Len(t, p.idle, 2)
 }
 
-// TestSocketPoolWakesEverybody: more wait than there are buffers, some give up, and
+// TestSocketPoolWakesEveryWaiter: more wait than there are buffers, some give up, and
 // nobody sleeps past one.
-func TestSocketPoolWakesEverybody(t *testing.T) {
+func TestSocketPoolWakesEveryWaiter(t *testing.T) {
 	p, err := NewSocketPool(PoolConfig{NumBuffers: 3, MaxLeases: 3})
 	require.NoError(t, err)
 	var all sync.WaitGroup

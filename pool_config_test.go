@@ -4,14 +4,51 @@ package zcrx
 
 import (
 	"bytes"
-	"log/slog"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"log/slog"
 )
 
-func TestMisfits(t *testing.T) {
+func TestPoolConfigRanges(t *testing.T) {
+	for name, bad := range map[string]struct {
+		cfg  PoolConfig
+		want string
+	}{
+		"no buffers":         {PoolConfig{NumBuffers: -1}, "NumBuffers -1 is out of range: allowed are 1 to 16777216"},
+		"too many buffers":   {PoolConfig{NumBuffers: 1 << 40}, "NumBuffers 1099511627776 is out of range"},
+		"area over 4 GiB":    {PoolConfig{NumBuffers: 1 << 21}, "allowed are 4 GiB"},
+		"negative size":      {PoolConfig{BufferSizeHint: -1}, "BufferSizeHint -1 is out of range: allowed are 0 to 1073741824"},
+		"huge size":          {PoolConfig{BufferSizeHint: 1 << 31}, "BufferSizeHint 2147483648 is out of range"},
+		"negative refill":    {PoolConfig{RefillEntries: -1}, "RefillEntries -1 is out of range: allowed are 1 to 32768"},
+		"too large a refill": {PoolConfig{RefillEntries: 40000}, "RefillEntries 40000 is out of range"},
+	} {
+		_, err := bad.cfg.withDefaults(MaxNumBuffers)
+		assert.ErrorContains(t, err, bad.want, name)
+	}
+	got, err := PoolConfig{NumBuffers: 100, RefillEntries: 65}.withDefaults(MaxNumBuffers)
+	require.NoError(t, err)
+	assert.Equal(t, 128, got.RefillEntries, "as the kernel rounds it")
+}
+
+// TestCopyingPoolsRefuseDMABuf: where the kernel copies, it copies into user memory.
+func TestCopyingPoolsRefuseDMABuf(t *testing.T) {
+	l := newTestLoop(t, LoopConfig{})
+	fds := openFDs(t)
+	for _, fd := range []int{0, 1} {
+		_, err := NewDeviceLessPool(t.Context(), l, PoolConfig{NumBuffers: 4, Memory: MemoryDMABuf, DMABuf: fd})
+		assert.ErrorContains(t, err, "a device-less pool cannot lie in a dma-buf")
+		_, err = NewProvidedPool(l, PoolConfig{NumBuffers: 4, Memory: MemoryDMABuf, DMABuf: fd})
+		assert.ErrorContains(t, err, "a provided pool cannot lie in a dma-buf")
+	}
+	_, err := NewProvidedPool(l, PoolConfig{NumBuffers: 4, DMABuf: 1})
+	assert.ErrorContains(t, err, "goes with MemoryDMABuf")
+	assert.Equal(t, fds, openFDs(t))
+}
+
+func TestWarningsOfNumbersThatDoNotFit(t *testing.T) {
 	for name, test := range map[string]struct {
 		cfg           PoolConfig
 		buffers, ring int
@@ -32,8 +69,8 @@ func TestMisfits(t *testing.T) {
 	assert.Len(t, PoolConfig{NumBuffers: 8}.Warnings(lo), 1)
 }
 
-// TestWarnOfCrowd: too many connections for a pool are told once.
-func TestWarnOfCrowd(t *testing.T) {
+// TestTooManyConnectionsAreWarnedOfOnce: too many connections for a pool are told once.
+func TestTooManyConnectionsAreWarnedOfOnce(t *testing.T) {
 	var log bytes.Buffer
 	p := newRescuePool(t, 3*buffersEach)
 	p.loop.logger = slog.New(slog.NewTextHandler(&log, nil))
