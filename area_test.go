@@ -36,8 +36,8 @@ func TestAreaIsAlignedForHugePages(t *testing.T) {
 	assert.Len(t, a.mem, 1024*os.Getpagesize())
 }
 
-// newGuardedPool makes a pool of two areas whose memory lies between guards, as do
-// the entries of its refill queue: these end where the region ends.
+// newGuardedPool makes a pool of two areas between guards. The entries of its refill queue
+// end where the region ends, in front of a guard.
 func newGuardedPool(t *testing.T, buffers int, bufferSize uintptr, entries uint32) *Pool {
 	t.Helper()
 	region := guarded(t, pageSize())
@@ -55,11 +55,11 @@ func newGuardedPool(t *testing.T, buffers int, bufferSize uintptr, entries uint3
 	return p
 }
 
-// areasOf lists the pool's areas.
+// areasOf returns the pool's areas.
 func areasOf(p *Pool) []area { return *p.memory.areas.Load() }
 
-// TestBuffersStayInsideTheArea reaches every byte of every buffer, returns each through a
-// refill queue that it goes around several times, and nothing else is touched.
+// TestBuffersStayInsideTheArea reads every byte of every buffer, and returns each through a
+// refill queue, several times around. A read or write outside would fault.
 func TestBuffersStayInsideTheArea(t *testing.T) {
 	for _, pages := range []uintptr{1, 4} {
 		const buffers = 8
@@ -88,17 +88,17 @@ func TestBuffersStayInsideTheArea(t *testing.T) {
 	}
 }
 
-// near draws a number on, right before or right behind a multiple of unit, or any.
+// near draws a number close to a multiple of unit, or any number.
 func near(rt *rapid.T, unit, n uint64, label string) uint64 {
 	if rapid.IntRange(0, 3).Draw(rt, label+": any if 3") == 3 {
 		return rapid.Uint64().Draw(rt, label)
 	}
 	return rapid.Uint64Range(0, n).Draw(rt, label+": buffers")*unit +
-		uint64(rapid.Int64Range(-3, 3).Draw(rt, label+": beside")) // may go below 0, round to the top
+		uint64(rapid.Int64Range(-3, 3).Draw(rt, label+": beside")) // below 0 it wraps around
 }
 
-// TestAnyCompletionStaysInsideTheArea gives a pool completions as no kernel should make
-// them: each is an error, or a slice inside the area.
+// TestAnyCompletionStaysInsideTheArea gives a pool completions that no kernel should send:
+// each is refused, or becomes a slice inside the area.
 func TestAnyCompletionStaysInsideTheArea(t *testing.T) {
 	const buffers = 8
 	var pools []*Pool
@@ -114,7 +114,7 @@ func TestAnyCompletionStaysInsideTheArea(t *testing.T) {
 			if rapid.IntRange(0, 7).Draw(rt, "any area if 7") == 7 {
 				offset |= rapid.Uint64().Draw(rt, "area bits") &^ areaMask
 			}
-			n := int32(near(rt, size, 2, "length") & (1<<31 - 1)) // a completion with an error never comes here
+			n := int32(near(rt, size, 2, "length") & (1<<31 - 1)) // completions with an error never get here
 			b, err := takeOne(p, &uring.CQE{Res: n, Big: [2]uint64{offset}})
 			p.count()
 			id, inside, length := offset>>areaShift, offset&areaMask, uint64(n)
@@ -143,7 +143,7 @@ func TestAnyCompletionStaysInsideTheArea(t *testing.T) {
 	}
 }
 
-// hugePages reads how many huge pages of 2 MiB are reserved and not in use.
+// hugePages returns how many huge pages of 2 MiB are reserved and not in use.
 func hugePages(t *testing.T) int {
 	t.Helper()
 	b, err := os.ReadFile("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
@@ -156,16 +156,15 @@ func hugePages(t *testing.T) int {
 	return n
 }
 
-// TestHugeTLBPoolReceives receives into reserved huge pages, where there are any, and
-// says what to reserve where there are none.
+// TestHugeTLBPoolReceives receives into reserved huge pages where there are any, and
+// expects the remedy in the error where there are none.
 func TestHugeTLBPoolReceives(t *testing.T) {
 	const reserve = "/proc/sys/vm/nr_hugepages"
 	if os.Getenv("ZCRX_LANE") == "vm" {
 		before, err := os.ReadFile(reserve)
 		require.NoError(t, err)
 		t.Cleanup(func() { assert.NoError(t, os.WriteFile(reserve, before, 0o644)) })
-		// A signal, as Go's scheduler sends them to its own threads, ends the
-		// kernel's work on the way.
+		// A signal, for instance one of Go's scheduler, ends the kernel's work early.
 		eventually(t, "8 huge pages are reserved", func() bool {
 			require.NoError(t, os.WriteFile(reserve, []byte("8"), 0o644))
 			return hugePages(t) == 8
@@ -193,7 +192,7 @@ func TestHugeTLBPoolReceives(t *testing.T) {
 		s.receiveExactly(t, r, 8<<20)
 		assert.Zero(t, p.Stats().Outstanding)
 
-		// More than there are is refused, and takes none.
+		// Asking for more than there are is refused, and uses none.
 		cfg.NumBuffers = (free + 1) * hugePageSize / int(pageSize())
 		if cfg.NumBuffers <= MaxProvidedBuffers {
 			_, err := OpenPool(t.Context(), l, mode, Queue{}, cfg)
@@ -208,7 +207,8 @@ func TestHugeTLBPoolReceives(t *testing.T) {
 	})
 }
 
-// TestUDMABufAreaIsMappedAndClosed makes an area in a dma-buf, or is told why it cannot.
+// TestUDMABufAreaIsMappedAndClosed makes an area in a dma-buf, or expects the error that
+// says why that is not possible.
 func TestUDMABufAreaIsMappedAndClosed(t *testing.T) {
 	fds := openFDs(t)
 	const buffers = 64
@@ -231,7 +231,7 @@ func TestUDMABufAreaIsMappedAndClosed(t *testing.T) {
 	assert.NotZero(t, flags&unix.FD_CLOEXEC)
 	assert.Zero(t, sum(a.mem), "every byte can be read")
 
-	// The same dma-buf as a caller's: its fd stays open.
+	// The same dma-buf, given by a caller: its fd stays open.
 	callers, err := newArea(MemoryDMABuf, buffers, pageSize(), a.dmabuf)
 	require.NoError(t, err)
 	callers.unmap()
@@ -244,4 +244,50 @@ func TestUDMABufAreaIsMappedAndClosed(t *testing.T) {
 	a.unmap()
 	assert.Equal(t, fds, openFDs(t))
 	assert.Zero(t, mappedBytes(t, start, size))
+}
+
+// TestMemoryIsKeptFromChildrenAndDumps reads the flags of the mappings: dd is "not in core
+// dumps", dc "not in child processes".
+func TestMemoryIsKeptFromChildrenAndDumps(t *testing.T) {
+	m, err := mapPoolMemory(&PoolConfig{RefillEntries: 16}, 16, int(pageSize()))
+	require.NoError(t, err)
+	defer m.unmap()
+	grown, err := newArea(MemoryAnonymous, 1024, pageSize(), -1) // whole huge pages
+	require.NoError(t, err)
+	defer grown.unmap()
+	for _, mem := range [][]byte{(*m.areas.Load())[0].mem, m.region, grown.mem} {
+		flags := mappingFlags(t, mem)
+		assert.Contains(t, flags, "dd")
+		assert.Contains(t, flags, "dc")
+	}
+}
+
+// mappingFlags returns the flags of the mapping that mem begins in.
+func mappingFlags(t *testing.T, mem []byte) []string {
+	t.Helper()
+	smaps, err := os.ReadFile("/proc/self/smaps")
+	require.NoError(t, err)
+	start, inside := sliceAddr(mem), false
+	for line := range strings.Lines(string(smaps)) {
+		if from, to, ok := mappingRange(line); ok {
+			inside = from <= start && start < to
+		}
+		if flags, ok := strings.CutPrefix(line, "VmFlags:"); ok && inside {
+			return strings.Fields(flags)
+		}
+	}
+	require.Fail(t, "the memory is not mapped")
+	return nil
+}
+
+// mappingRange reads the first line of a mapping in smaps.
+func mappingRange(line string) (from, to uintptr, ok bool) {
+	addresses, _, _ := strings.Cut(line, " ")
+	low, high, ok := strings.Cut(addresses, "-")
+	if !ok {
+		return 0, 0, false
+	}
+	f, err1 := strconv.ParseUint(low, 16, 64)
+	h, err2 := strconv.ParseUint(high, 16, 64)
+	return uintptr(f), uintptr(h), err1 == nil && err2 == nil
 }

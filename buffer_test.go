@@ -18,7 +18,7 @@ func TestBufferHasLengthAndCapacityOfCompletion(t *testing.T) {
 	bytes := b.Bytes()
 	assert.Len(t, bytes, 2048)
 	assert.Equal(t, 2048, cap(bytes))
-	grown := append(bytes, 1) //nolint:gocritic // that it does not land in bytes is the point
+	grown := append(bytes, 1) //nolint:gocritic // grown must not share memory with bytes
 	assert.NotSame(t, unsafe.SliceData(bytes), unsafe.SliceData(grown), "append must copy")
 	release(t, b)
 	k.destroy()

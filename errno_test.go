@@ -13,7 +13,8 @@ import (
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
-// memlockLayer is the layer of ENOMEM for who has a memlock limit, 0 without one.
+// memlockLayer returns the layer of ENOMEM for a process with a memlock limit, and 0
+// without one.
 func memlockLayer() Layer {
 	if _, limited := sys.MemlockLimit(); limited {
 		return LayerPrivilege
@@ -21,8 +22,8 @@ func memlockLayer() Layer {
 	return 0
 }
 
-// TestErrnosBecomeLayersAndRemedies goes through what KernelError and UnsupportedError make of the
-// kernel's answers to a registration.
+// TestErrnosBecomeLayersAndRemedies goes through the errnos of each operation, and checks
+// the layer and the text that each becomes.
 func TestErrnosBecomeLayersAndRemedies(t *testing.T) {
 	for _, c := range []struct {
 		errno syscall.Errno
@@ -55,7 +56,7 @@ func TestErrnosBecomeLayersAndRemedies(t *testing.T) {
 		}
 	}
 	for errno, text := range map[syscall.Errno]string{
-		syscall.EPERM: "CAP_NET_ADMIN", syscall.EBADF: "no exported", syscall.EINVAL: "needs Linux 6.19", syscall.ENOMEM: "ENOMEM",
+		syscall.EPERM: "CAP_NET_ADMIN", syscall.EBADF: "not an exported", syscall.EINVAL: "needs Linux 6.19", syscall.ENOMEM: "ENOMEM",
 	} {
 		assert.ErrorContains(t, importError("import", 5, errno), text)
 	}
@@ -68,7 +69,7 @@ func TestErrnosBecomeLayersAndRemedies(t *testing.T) {
 		assert.ErrorContains(t, addAreaError("add zcrx area", 2, ifqRequest{areaLen: 4096}, errno), text)
 	}
 	for errno, text := range map[syscall.Errno]string{
-		syscall.ENOTSOCK: "no socket", syscall.EPROTONOSUPPORT: "not plain TCP", syscall.ENOTCONN: "not connected",
+		syscall.ENOTSOCK: "not a socket", syscall.EPROTONOSUPPORT: "not plain TCP", syscall.ENOTCONN: "not connected",
 		syscall.EFAULT: "another zcrx instance", syscall.ECONNRESET: "reset", syscall.EINVAL: "does not know",
 	} {
 		err := receiveError(errno)
@@ -77,7 +78,7 @@ func TestErrnosBecomeLayersAndRemedies(t *testing.T) {
 	}
 }
 
-// TestSetupRefusals checks what an unusable io_uring answers to its user.
+// TestSetupRefusals checks the errors of a kernel that refuses to set up a ring.
 func TestSetupRefusals(t *testing.T) {
 	for _, c := range []struct {
 		errno syscall.Errno
@@ -98,7 +99,7 @@ func TestSetupRefusals(t *testing.T) {
 	assert.Equal(t, memlockLayer() != 0, errors.Is(setupError(syscall.ENOMEM, 1), ErrNotSupported))
 }
 
-// TestMemlockMessages tells a limit that is too small from one that is used up.
+// TestMemlockMessages distinguishes a limit that is too small from one that is used up.
 func TestMemlockMessages(t *testing.T) {
 	tooSmall := memlockError("io_uring", 544768, 65536, "entries", &KernelError{Op: "set up ring", Errno: syscall.ENOMEM})
 	assertLayer(t, tooSmall, LayerPrivilege)

@@ -12,7 +12,7 @@ import (
 	"github.com/zcrx-go/zcrx/nic"
 )
 
-// TestGroupPick gives the places of a group NAPI ids and picks.
+// TestGroupPick gives the queues of a group NAPI ids, and picks.
 func TestGroupPick(t *testing.T) {
 	loops := make([]*Loop, 5)
 	for i := range loops {
@@ -63,7 +63,8 @@ func TestGroupPick(t *testing.T) {
 	assert.ErrorIs(t, err, ErrClosed)
 }
 
-// TestIncomingNAPI: loopback has no NAPI instance, nor a closed connection.
+// TestIncomingNAPI checks that a connection over loopback and a closed one have no NAPI
+// instance.
 func TestIncomingNAPI(t *testing.T) {
 	sender, conn := tcpPair(t)
 	_, err := sender.Write([]byte("x"))

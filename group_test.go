@@ -31,7 +31,7 @@ func newTestGroup(t testing.TB, mode Mode, n, queues int, pool PoolConfig) (g *G
 	return g, loops
 }
 
-// receiveOn has the pool receive what is sent over a new connection.
+// receiveOn receives into the pool what is sent over a new connection.
 func receiveOn(t *testing.T, p BufferPool, data string) {
 	t.Helper()
 	sender, r := newTestReceiver(t, p)
@@ -123,7 +123,7 @@ func TestGroupRefusals(t *testing.T) {
 	}
 }
 
-// TestGroupOfRealInterface asks for what the loopback interface does not have.
+// TestGroupOfRealInterface asks the loopback interface for zero copy, which it lacks.
 func TestGroupOfRealInterface(t *testing.T) {
 	loops := []*Loop{newTestLoop(t, LoopConfig{}), newTestLoop(t, LoopConfig{})}
 	cfg := GroupConfig{Mode: ZeroCopy, Loops: loops, Interface: "lo", Queues: []int{0}, Pool: PoolConfig{NumBuffers: 8}}
@@ -223,8 +223,8 @@ func TestGroupReceives(t *testing.T) {
 	})
 }
 
-// TestGroupReplacesMembers puts new loops into the places of others, whose loops
-// are closed, or their pools, or nothing.
+// TestGroupReplacesMembers replaces loops that are closed, loops whose pools are closed,
+// and loops that work.
 func TestGroupReplacesMembers(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		ctx := t.Context()
@@ -265,7 +265,7 @@ func TestGroupReplacesMembers(t *testing.T) {
 			assert.Zero(t, g.Stats().Members[i].Pool.Outstanding)
 		}
 		assert.Equal(t, uint64(3*len("beforeheldafter")), g.Stats().Total.Bytes)
-		// The place of queue 1 was alone there: it registered anew.
+		// The place of queue 1 was alone on it: its loop registered a new pool.
 		if mode == DeviceLess {
 			var owners []bool
 			for _, m := range g.Stats().Members {
@@ -276,7 +276,7 @@ func TestGroupReplacesMembers(t *testing.T) {
 	})
 }
 
-// TestGroupForgetsFormerPools: places that change hands for ever do not grow.
+// TestGroupForgetsFormerPools replaces members many times: places must not grow.
 func TestGroupForgetsFormerPools(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		g, loops := newTestGroup(t, mode, 2, 1, PoolConfig{NumBuffers: 8})
@@ -294,8 +294,8 @@ func TestGroupForgetsFormerPools(t *testing.T) {
 	})
 }
 
-// TestGroupIsUsableDuringReplace asks a group everything while its members change, and
-// while it ends.
+// TestGroupIsUsableDuringReplace calls every method of a group while its members are
+// replaced, and while it is closed.
 func TestGroupIsUsableDuringReplace(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		g, loops := newTestGroup(t, mode, 3, 2, PoolConfig{NumBuffers: 8})
@@ -334,7 +334,8 @@ func TestGroupIsUsableDuringReplace(t *testing.T) {
 	})
 }
 
-// TestGroupReplaceFails leaves the place empty, and may be tried again.
+// TestGroupReplaceFails checks that a failed Replace leaves the place empty, and can be
+// repeated.
 func TestGroupReplaceFails(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		g, loops := newTestGroup(t, mode, 3, 1, PoolConfig{NumBuffers: 8})

@@ -28,9 +28,9 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// Short names for what the tests share with those of other packages.
+// Short names for functions of zcrxtest, and helpers that several tests use.
 
-// pageSize is the number that most tests reckon with.
+// pageSize is the page size as an uintptr.
 func pageSize() uintptr { return sys.PageSize() }
 
 const patience = zcrxtest.Patience
@@ -40,7 +40,8 @@ type stream struct{ zcrxtest.Stream }
 
 func newStream(seed int64) stream { return stream{zcrxtest.NewStream(seed)} }
 
-// from is the stream that begins at an offset, so that each has its own bytes.
+// from returns the stream from an offset on, so that each connection can have bytes of its
+// own.
 func (s stream) from(offset int) stream { return stream{s.Stream[offset:]} }
 
 type measurement = zcrxtest.Measurement
@@ -83,8 +84,8 @@ func benchmarkInTurns(b *testing.B, n int, name string, measure measurement, oth
 
 func median(x []float64) float64 { return zcrxtest.Median(x) }
 
-// receive takes the stream from offset on, checks it, and gives each buffer on. It
-// ends with the stream or with the receiver and returns how far it came.
+// receive takes the stream from offset on, checks its bytes, and passes each Buffer to
+// give. It returns the offset that it reached and the receiver's error.
 func (s stream) receive(t testing.TB, r *Receiver, offset int, give func(Buffer)) (int, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
 	defer cancel()
@@ -101,14 +102,14 @@ func (s stream) receive(t testing.TB, r *Receiver, offset int, give func(Buffer)
 	}
 }
 
-// receiveExactly takes n bytes and the end.
+// receiveExactly receives n bytes, releases them, and expects the end of the stream.
 func (s stream) receiveExactly(t testing.TB, r *Receiver, n int) {
 	got, err := s.receive(t, r, 0, func(b Buffer) { assert.NoError(t, b.Release()) })
 	assert.ErrorIs(t, err, io.EOF)
 	assert.Equal(t, n, got)
 }
 
-// unmapped tells whether the pool has given up its memory.
+// unmapped reports whether the pool has unmapped its memory.
 func unmapped(p BufferPool) bool {
 	g := p.accounts()
 	g.mu.Lock()
@@ -116,12 +117,12 @@ func unmapped(p BufferPool) bool {
 	return g.freed
 }
 
-// guard is how much before and behind guarded memory cannot be touched: more than
-// a length or an offset that is wrong by a few buffers.
+// guard is the size of the guards before and after guarded memory in bytes: more than an
+// offset or a length that is wrong by a few buffers.
 const guard = 16 << 12
 
-// guarded maps size bytes, whole pages, between memory that faults when touched.
-// Whoever gets the bytes unmaps them; the guards stay until the test ends.
+// guarded maps size bytes, in whole pages, between memory that faults when touched. The
+// caller unmaps the bytes; the guards stay until the test ends.
 func guarded(t *testing.T, size uintptr) []byte {
 	t.Helper()
 	whole, err := unix.MmapPtr(-1, 0, nil, size+2*guard, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
@@ -136,7 +137,7 @@ func guarded(t *testing.T, size uintptr) []byte {
 	return mem
 }
 
-// faults tells whether reading the byte faults.
+// faults reports whether reading the byte faults.
 func faults(at unsafe.Pointer) (fault bool) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() { fault = recover() != nil }()
@@ -147,7 +148,7 @@ func faults(at unsafe.Pointer) (fault bool) {
 //go:noinline
 func readByte(at unsafe.Pointer) byte { return *(*byte)(at) }
 
-// mappedBytes adds up how much of the size bytes at start /proc/self/maps names.
+// mappedBytes returns how many of the size bytes at start are mapped, by /proc/self/maps.
 func mappedBytes(t *testing.T, start uintptr, size int) int {
 	t.Helper()
 	f, err := os.Open("/proc/self/maps")
@@ -167,7 +168,7 @@ func mappedBytes(t *testing.T, start uintptr, size int) int {
 	return mapped
 }
 
-// sum reads every byte, and so faults if one lies outside.
+// sum reads every byte, and faults if one is not mapped.
 func sum(b []byte) (s int) {
 	for _, c := range b {
 		s += int(c)
@@ -198,7 +199,7 @@ func takeBuffers(t *testing.T, r *Receiver, n int) []Buffer {
 	return out
 }
 
-// onHeldLoop runs fn while the loop can do nothing.
+// onHeldLoop runs fn while the loop is blocked.
 func onHeldLoop(t *testing.T, l *Loop, fn func()) {
 	t.Helper()
 	held, hold := make(chan struct{}), make(chan struct{})
@@ -227,20 +228,20 @@ func assertLayer(t *testing.T, err error, layer Layer) {
 	}
 }
 
-// setFlushError writes the error that the kernel's side answers into a flush
-// request. Tests cannot use cgo, hence the reflection.
+// setFlushError makes errno the result of a flush request. Tests cannot use cgo, hence the
+// reflection.
 func setFlushError(f *flushRequest, errno syscall.Errno) {
 	field := reflect.ValueOf(f).Elem().FieldByName("err")
 	*(*int32)(unsafe.Pointer(field.UnsafeAddr())) = -int32(errno)
 }
 
-// setFlushCalls writes how many system calls the flush took.
+// setFlushCalls sets how many system calls the flush took.
 func setFlushCalls(f *flushRequest, n uint32) {
 	*(*uint32)(unsafe.Pointer(reflect.ValueOf(f).Elem().FieldByName("calls").UnsafeAddr())) = n
 }
 
-// takeNoRequests has the ring's submission queue look full until restore is called. It
-// reaches into another package, which has no use for such a method.
+// takeNoRequests makes the ring's submission queue look full until restore is called. It
+// writes to a field of package uring, which itself needs no such method.
 func takeNoRequests(r *uring.Ring) (restore func()) {
 	entries := (*uint32)(unsafe.Pointer(reflect.ValueOf(r).Elem().FieldByName("mem").FieldByName("sqEntries").UnsafeAddr()))
 	granted := *entries
@@ -265,7 +266,7 @@ func needDeviceLess(t testing.TB) {
 	needFeature(t, FeatureDeviceLess)
 }
 
-// needFeature skips the test where the kernel or the process lacks it.
+// needFeature skips the test if the kernel or the process lacks the feature.
 func needFeature(t testing.TB, f Feature) {
 	t.Helper()
 	skip.Unless(t, f.String(), f.MinKernel(), Have(f))

@@ -37,7 +37,7 @@ func TestDoubleReleaseIsRefused(t *testing.T) {
 	assert.Equal(t, uint64(31), k.pool.Stats().DoubleReleases)
 	assert.Equal(t, 1, k.takeEntries(64), "one entry reached the refill queue")
 
-	// The record is used again: the old handle must not end the new lease.
+	// The record is used again: the old Buffer must not end the new lease.
 	again := k.completeN(leaseChunk / 8)
 	assert.ErrorIs(t, b.Release(), ErrReleased)
 	assert.Nil(t, b.Bytes())
@@ -60,8 +60,8 @@ func TestReleaseAll(t *testing.T) {
 	}
 }
 
-// TestReleasesFromManyGoroutines runs producers against the owner's turns and a
-// kernel that takes entries lazily, in ever changing order.
+// TestReleasesFromManyGoroutines releases on many goroutines while the owner's loop runs
+// turns and the kernel takes entries lazily, in changing order.
 func TestReleasesFromManyGoroutines(t *testing.T) {
 	const buffers, rounds, goroutines = 256, 2000, 8
 	k := newPool73(t, buffers, 16)
@@ -105,8 +105,8 @@ func TestReleasesFromManyGoroutines(t *testing.T) {
 	assert.False(t, k.mapped())
 }
 
-// TestReleaseAfterTheLoopClosed gives leases back when loop and pool have
-// gone, on goroutines that never saw them.
+// TestReleaseAfterTheLoopClosed releases leases after loop and pool are closed, on other
+// goroutines than received them.
 func TestReleaseAfterTheLoopClosed(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		for range 10 {
@@ -142,8 +142,8 @@ func TestReleaseAfterTheLoopClosed(t *testing.T) {
 	})
 }
 
-// TestReleasesInRandomOrder has eight goroutines hold leases for a random
-// while over a transfer of many times the pool's size.
+// TestReleasesInRandomOrder has eight goroutines hold leases for a random time during a
+// transfer of many times the pool's size.
 func TestReleasesInRandomOrder(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		const size, goroutines = 32 << 20, 8
@@ -160,7 +160,7 @@ func TestReleasesInRandomOrder(t *testing.T) {
 				var held []Buffer
 				for b := range work {
 					held = append(held, b)
-					// All together hold fewer than there are.
+					// Together they hold fewer than the pool has.
 					for len(held) > rng.Intn(200/goroutines) {
 						last := len(held) - 1
 						pick := rng.Intn(len(held))

@@ -18,7 +18,7 @@ type closing struct {
 	pool   BufferPool
 	r      *Receiver
 	sender *net.TCPConn
-	came   chan struct{} // closed when so many buffers as asked for have come
+	came   chan struct{} // closed when the given number of buffers has come
 	ended  chan error    // how the receiver ended
 	held   []Buffer      // every third buffer, once ended
 	sent   chan struct{}
@@ -52,8 +52,8 @@ func newClosing(t *testing.T, p BufferPool, s stream, after int) *closing {
 	return c
 }
 
-// finish is called once something was closed. It checks that the receiver heard
-// of it, that leases outlive it, and that nothing is left.
+// finish is called after receiver, pool or loop was closed. It checks that the receiver
+// ended, that leases stay valid, and that nothing is left.
 func (c *closing) finish(t *testing.T) {
 	t.Helper()
 	select {
@@ -114,8 +114,8 @@ func TestLoopClosesInMidStream(t *testing.T) {
 	})
 }
 
-// TestCloseOnTheLoopInMidStream ends receiver, pool and loop on the loop's own
-// thread, where nothing can be waited for.
+// TestCloseOnTheLoopInMidStream closes receiver, pool and loop on the loop's own thread,
+// where Close must not wait.
 func TestCloseOnTheLoopInMidStream(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		fds, goroutines := openFDs(t), runtime.NumGoroutine()

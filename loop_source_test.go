@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestManyPoolsOnOneLoop holds many pools on one ring, and closes the loop under them.
+// TestManyPoolsOnOneLoop makes many pools on one ring, and closes the loop while they are
+// open.
 func TestManyPoolsOnOneLoop(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		goroutines := runtime.NumGoroutine()
@@ -36,7 +37,7 @@ func TestManyPoolsOnOneLoop(t *testing.T) {
 	})
 }
 
-// TestHundredPoolsReceiveAtOnce has 100 pools on four loops receive at once.
+// TestHundredPoolsReceiveAtOnce receives with 100 pools on four loops at the same time.
 func TestHundredPoolsReceiveAtOnce(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		const pools, size = 100, 1<<18 + 1

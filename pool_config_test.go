@@ -33,7 +33,8 @@ func TestPoolConfigRanges(t *testing.T) {
 	assert.Equal(t, 128, got.RefillEntries, "as the kernel rounds it")
 }
 
-// TestCopyingPoolsRefuseDMABuf: where the kernel copies, it copies into user memory.
+// TestCopyingPoolsRefuseDMABuf checks that pools that the kernel copies into refuse a
+// dma-buf, because the kernel copies into user memory only.
 func TestCopyingPoolsRefuseDMABuf(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{})
 	fds := openFDs(t)
@@ -69,7 +70,8 @@ func TestWarningsOfNumbersThatDoNotFit(t *testing.T) {
 	assert.Len(t, PoolConfig{NumBuffers: 8}.Warnings(lo), 1)
 }
 
-// TestTooManyConnectionsAreWarnedOfOnce: too many connections for a pool are told once.
+// TestTooManyConnectionsAreWarnedOfOnce checks that a pool with too many connections gives
+// one warning.
 func TestTooManyConnectionsAreWarnedOfOnce(t *testing.T) {
 	var log bytes.Buffer
 	p := newRescuePool(t, 3*buffersEach)
@@ -85,7 +87,7 @@ func TestTooManyConnectionsAreWarnedOfOnce(t *testing.T) {
 		return p.Stats().Warnings
 	}
 	assert.Empty(t, crowd(3))
-	want := []string{"4 connections share 48 buffers: if nobody read them they could hold all. Give the pool at least 16 for each (NumBuffers), or use more queues"}
+	want := []string{"4 connections share 48 buffers: if none were read they could hold all. Give the pool at least 16 for each (NumBuffers), or use more queues"}
 	assert.Equal(t, want, crowd(4))
 	assert.Equal(t, want, crowd(5))
 	assert.Contains(t, log.String(), want[0])

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestPoolGrowsByItself holds everything until the pool has grown as far as it may.
+// TestPoolGrowsByItself holds every buffer until the pool has grown as far as it may.
 func TestPoolGrowsByItself(t *testing.T) {
 	needDeviceLess(t)
 	needFeature(t, FeatureAddArea)
@@ -51,18 +51,19 @@ func TestPoolGrowsByItself(t *testing.T) {
 	assert.Zero(t, p.Stats().Outstanding)
 }
 
-// TestGrowthThatFails is tried once, told once, and changes nothing.
+// TestGrowthThatFails checks that a growth that fails is tried once, logged once, and
+// changes nothing.
 func TestGrowthThatFails(t *testing.T) {
 	var log bytes.Buffer
 	k := newFakePool(t, 4, 4, refillLayouts["7.3"])
 	k.loop.logger = slog.New(slog.NewTextHandler(&log, nil))
-	k.pool.growth = growth{most: 8, step: -1} // no kernel takes that
+	k.pool.growth = growth{most: 8, step: -1} // no kernel accepts that
 	k.pool.growIfLow()
 	assert.False(t, k.pool.growth.underWay, "all buffers are free")
 	k.pool.growth.allocFailed = true
 	k.pool.growIfLow()
 	require.True(t, k.pool.growth.underWay)
-	k.pool.growIfLow() // one at a time
+	k.pool.growIfLow() // only one growth at a time
 	eventually(t, "the growth has failed", func() bool {
 		k.loop.runPosted()
 		return !k.pool.growth.underWay
@@ -82,7 +83,8 @@ func TestMaxBuffersOutOfRange(t *testing.T) {
 	}
 }
 
-// TestGrowFeedsWaitingReceive grows a pool whose buffers are all held.
+// TestGrowFeedsWaitingReceive grows a pool whose buffers are all held, while a receive
+// waits for one.
 func TestGrowFeedsWaitingReceive(t *testing.T) {
 	needFeature(t, FeatureAddArea)
 	const size, first, more = 8 << 20, 16, 48
@@ -135,12 +137,12 @@ func TestGrowFeedsWaitingReceive(t *testing.T) {
 	})
 	require.ErrorIs(t, err, io.EOF)
 	assert.Equal(t, size, offset)
-	// It goes on much longer than the buffers last without a return.
+	// The stream is much longer than the buffers last without returns.
 	assert.Greater(t, areas[1], 2*more, "the second area's buffers come back")
 	assert.Positive(t, areas[0])
 	assert.Zero(t, p.Stats().Outstanding)
 
-	// Several areas more, and all of them are used and unmapped.
+	// Several more areas: all of them are used and unmapped.
 	for range 3 {
 		require.NoError(t, p.Grow(t.Context(), 4))
 	}
@@ -156,12 +158,12 @@ func TestGrowFeedsWaitingReceive(t *testing.T) {
 	}
 }
 
-// TestGrowNeedsTheKernel: a kernel that cannot is not asked, whatever
-// the number.
+// TestGrowNeedsTheKernel checks the error on kernels that cannot add areas, whatever the
+// number of buffers.
 func TestGrowNeedsTheKernel(t *testing.T) {
 	missing := Have(FeatureAddArea)
 	if missing == nil {
-		return // TestGrowFeedsWaitingReceive
+		return // see TestGrowFeedsWaitingReceive
 	}
 	k := newPool73(t, 4, 4)
 	for _, n := range []int{1, 0, -1} {
@@ -178,7 +180,7 @@ func TestGrowNeedsTheKernel(t *testing.T) {
 	}
 }
 
-// TestGrowRefusesBadNumbers leaves the pool as it was.
+// TestGrowRefusesBadNumbers checks that Grow leaves the pool unchanged after an error.
 func TestGrowRefusesBadNumbers(t *testing.T) {
 	ctx := t.Context()
 	needFeature(t, FeatureAddArea)

@@ -96,8 +96,8 @@ func TestOffsetQueueKeepsOrder(t *testing.T) {
 	require.Equal(t, int(in-out), q.len())
 }
 
-// TestMemoryIsMappedUntilTheLastRelease looks at the memory itself: it is there to the last release,
-// and then it is not.
+// TestMemoryIsMappedUntilTheLastRelease checks in /proc/self/maps that the memory is mapped
+// up to the last release, and not after it.
 func TestMemoryIsMappedUntilTheLastRelease(t *testing.T) {
 	p := newGuardedPool(t, 8, pageSize(), 4)
 	var parts [][]byte
@@ -134,8 +134,8 @@ func TestMemoryIsMappedUntilTheLastRelease(t *testing.T) {
 	}
 }
 
-// TestReceiveGoesOnWithSmallRefillQueue returns 150 buffers into a refill queue of 8 while the
-// owner can do nothing, and then all at once through the owner's flushes.
+// TestReceiveGoesOnWithSmallRefillQueue returns 150 buffers into a refill queue of 8 while
+// the loop is blocked. After that the loop flushes all of them.
 func TestReceiveGoesOnWithSmallRefillQueue(t *testing.T) {
 	l, p := newDeviceLessPool(t, PoolConfig{NumBuffers: 200, RefillEntries: 8, MaxLeases: 200})
 	sender, r := newTestReceiver(t, p)
@@ -154,7 +154,7 @@ func TestReceiveGoesOnWithSmallRefillQueue(t *testing.T) {
 		assert.Equal(t, uint32(8), p.memory.refillQueue.pending())
 		assert.Equal(t, 50, s.Outstanding)
 	})
-	// The loop drains and flushes on its own, and the receive goes on.
+	// The loop drains and flushes by itself, and the receive continues.
 	more := takeBuffers(t, r, 100)
 	for _, b := range more {
 		got = append(got, b.Bytes()...)

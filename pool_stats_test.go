@@ -39,8 +39,8 @@ func TestCopyStatisticsComeFromTheKernel(t *testing.T) {
 	assert.Equal(t, s.CopiedFragments, p.Stats().CopiedFragments, "also after the memory has gone")
 }
 
-// TestCopyStatisticsOfTheFakeKernel: what the kernel counted is shown as it stands,
-// however often it is read, by the owner alone, and to the end.
+// TestCopyStatisticsOfTheFakeKernel checks that Stats shows what the kernel counted,
+// however often it is read, only for the owner, and also after the pool has closed.
 func TestCopyStatisticsOfTheFakeKernel(t *testing.T) {
 	k := newPool73(t, 4, 4)
 	k.pool.mode = ZeroCopy
@@ -67,7 +67,7 @@ func TestCopyStatisticsOfTheFakeKernel(t *testing.T) {
 	assert.Equal(t, uint64(196608), importer.SharedStats().CopiedBytes)
 }
 
-// TestPoolStatsAdd: no counter and no warning is forgotten.
+// TestPoolStatsAdd checks that add adds every counter and every warning.
 func TestPoolStatsAdd(t *testing.T) {
 	var one, sum PoolStats
 	fields := reflect.ValueOf(&one).Elem()

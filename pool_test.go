@@ -15,23 +15,25 @@ import (
 	"context"
 	"time"
 
+	"bytes"
+
 	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// fakeKernel is the kernel's side of a pool, kept honest: it takes refill
-// entries lazily and in order, holds one reference per completion, and fails the
-// test for an entry that it did not hand out.
+// fakeKernel plays the kernel's side of a pool: it takes refill entries lazily and in
+// order, holds one reference for each completion, and fails the test for an entry that it
+// did not hand out.
 type fakeKernel struct {
 	t          *testing.T
 	pool       *Pool
 	loop       *Loop
-	references []int // per buffer: completions that are out
+	references []int // for each buffer, its completions that are out
 	free       []int // buffers that have no reference, in the order of their return
 }
 
-// newFakePool makes a pool whose kernel is the test, with the refill queue's
-// header laid out as offsets say.
+// newFakePool makes a pool for which the test plays the kernel, with the refill queue laid
+// out at offsets.
 func newFakePool(t *testing.T, buffers, entries int, offsets refillOffsets) *fakeKernel {
 	t.Helper()
 	p := newFakeMember(newFakeMemory(t, buffers, entries, offsets), DeviceLess)
@@ -43,7 +45,7 @@ func newFakePool(t *testing.T, buffers, entries int, offsets refillOffsets) *fak
 	return k
 }
 
-// newFakeMemory maps what the members of a pool have in common.
+// newFakeMemory maps the memory that the members of a pool share.
 func newFakeMemory(t *testing.T, buffers, entries int, offsets refillOffsets) *poolMemory {
 	t.Helper()
 	a, err := newArea(MemoryAnonymous, buffers, pageSize(), -1)
@@ -57,13 +59,13 @@ func newFakeMemory(t *testing.T, buffers, entries int, offsets refillOffsets) *p
 // import does.
 func newFakeMember(m *poolMemory, mode Mode) *Pool {
 	p := &Pool{loop: &Loop{}, mode: mode}
-	p.use(m)
+	p.setMemory(m)
 	m.hold()
 	m.join(p)
 	return p
 }
 
-// fakeMemory puts area and region together, as a registration does.
+// fakeMemory makes a poolMemory of area and region, as a registration does.
 func fakeMemory(t testing.TB, a area, region []byte, offsets refillOffsets, entries int) *poolMemory {
 	t.Helper()
 	m := &poolMemory{bufferSize: a.bufferSize, region: region, entries: uint32(entries)}
@@ -75,7 +77,7 @@ func fakeMemory(t testing.TB, a area, region []byte, offsets refillOffsets, entr
 	return m
 }
 
-// The three layouts that kernels have had: up to 6.17, 6.18 to 7.2, and 7.3.
+// The three layouts of refill queues in kernels: up to 6.17, 6.18 to 7.2, and 7.3.
 var refillLayouts = map[string]refillOffsets{
 	"6.15": {head: 0, tail: 4, entries: 8},
 	"6.18": {head: 0, tail: 4, entries: 64},
@@ -147,7 +149,7 @@ func (k *fakeKernel) takeEntries(n int) int {
 
 func (k *fakeKernel) pending() int { return int(k.pool.memory.refillQueue.pending()) }
 
-// turn is the loop's part: drain, and flush if the pool asks for it.
+// turn plays the loop's part: it drains, and flushes if the pool asks for it.
 func (k *fakeKernel) turn() (flushed bool) {
 	k.t.Helper()
 	k.loop.flushes, k.loop.flushers = nil, nil
@@ -210,8 +212,8 @@ func TestBadCompletionsAreRefused(t *testing.T) {
 	k.destroy()
 }
 
-// FuzzCompletion looks for a completion that leads out of the areas, of which there
-// are two.
+// FuzzCompletion looks for a completion that becomes bytes outside the areas, of which
+// there are two.
 func FuzzCompletion(f *testing.F) {
 	f.Add(uint64(0), int32(4096))
 	f.Add(uint64(1)<<areaShift, int32(1))
@@ -230,7 +232,7 @@ func FuzzCompletion(f *testing.F) {
 	p.ledger.init(&m.mu, p, func() {})
 	f.Fuzz(func(t *testing.T, offset uint64, res int32) {
 		if res < 0 {
-			return // no data completion
+			return // not a completion with data
 		}
 		b, err := takeOne(p, &uring.CQE{Res: res, Big: [2]uint64{offset}})
 		if err != nil {
@@ -244,8 +246,8 @@ func FuzzCompletion(f *testing.F) {
 	})
 }
 
-// TestNewPoolRefusesBadArguments holds what a kernel answers against the layer and the remedy that
-// a user gets.
+// TestNewPoolRefusesBadArguments compares what the kernel refuses with the layer and the
+// remedy in the error.
 func TestNewPoolRefusesBadArguments(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{})
 	fds, maps := openFDs(t), mappings(t)
@@ -297,7 +299,7 @@ func TestNewPoolRefusesBadArguments(t *testing.T) {
 	assert.Error(t, err)
 }
 
-// TestRegistrationIsRetried plays an earlier owner whose teardown takes a while.
+// TestRegistrationIsRetried imitates an earlier owner whose teardown takes a while.
 func TestRegistrationIsRetried(t *testing.T) {
 	tries := 0
 	err := retryExist(t.Context(), func() error {
@@ -314,4 +316,34 @@ func TestRegistrationIsRetried(t *testing.T) {
 	err = retryExist(ctx, func() error { return syscall.EEXIST })
 	assert.ErrorIs(t, err, context.DeadlineExceeded)
 	assert.ErrorIs(t, err, syscall.EEXIST)
+}
+
+// TestBufferSizeFallsBackToPages checks which errors for a large buffer size lead to
+// page-sized buffers of the same total size.
+func TestBufferSizeFallsBackToPages(t *testing.T) {
+	cfg := PoolConfig{NumBuffers: 100, BufferSizeHint: 16 * int(pageSize())}
+	assert.Equal(t, int(pageSize()), pageSizedInstead(&cfg, cfg.BufferSizeHint))
+	assert.Equal(t, 1600, cfg.NumBuffers, "the total stays")
+	for errno, falls := range map[syscall.Errno]bool{
+		syscall.EINVAL: true, syscall.ERANGE: true, syscall.EOPNOTSUPP: true,
+		syscall.EPERM: false, syscall.EBUSY: false, syscall.EEXIST: false, syscall.ENOMEM: false, syscall.ENODEV: false,
+	} {
+		req := ifqRequest{ifindex: 1 << 30, bufferSize: 16 << 12}
+		assert.Equal(t, falls, refusesBufferSize(registerIfqError("register", req, errno)), "%v", errno)
+	}
+	assert.False(t, refusesBufferSize(nil))
+}
+
+// TestLargeBuffersWithoutADevice asks a device-less pool for large buffers, which it
+// refuses.
+func TestLargeBuffersWithoutADevice(t *testing.T) {
+	needDeviceLess(t)
+	l := newTestLoop(t, LoopConfig{})
+	p, err := NewDeviceLessPool(t.Context(), l, PoolConfig{NumBuffers: 8, BufferSizeHint: 4 * int(pageSize())})
+	require.NoError(t, err)
+	assert.Equal(t, int(pageSize()), p.BufferSize())
+	assert.Equal(t, 32, p.NumBuffers())
+	sender, r := newTestReceiver(t, p)
+	send(t, sender, pattern(2, 1<<18))
+	assert.True(t, bytes.Equal(pattern(2, 1<<18), receiveAll(t, r)))
 }

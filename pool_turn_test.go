@@ -46,8 +46,8 @@ func TestFullRefillQueueWakesOwnerOnce(t *testing.T) {
 	k.destroy()
 }
 
-// TestReturnWhileTheLoopFallsAsleep has a return come after the loop looked for one
-// and before it says that a receive waits: the loop must look again.
+// TestReturnWhileTheLoopFallsAsleep returns a lease after the loop has looked for one and
+// before it sets that a receive waits: the loop must look again.
 func TestReturnWhileTheLoopFallsAsleep(t *testing.T) {
 	k := newPool73(t, 16, 16)
 	b := k.completeN(3)
@@ -66,8 +66,8 @@ func TestReturnWhileTheLoopFallsAsleep(t *testing.T) {
 	k.destroy()
 }
 
-// TestOtherMembersFlushWhenOneCannot fails one member's flush: what waits, and what
-// will wait, is brought to the other.
+// TestOtherMembersFlushWhenOneCannot makes one member's flush fail: the other member
+// flushes what waits, now and later.
 func TestOtherMembersFlushWhenOneCannot(t *testing.T) {
 	k := newPool73(t, 16, 2)
 	other := newFakeMember(k.pool.memory, DeviceLess)
@@ -109,8 +109,8 @@ func TestFailedFlushIsNotRepeated(t *testing.T) {
 	k.destroy()
 }
 
-// TestReceiverEndsWhenFlushFails plays a kernel that refuses to empty the refill
-// queue: receives that wait for a buffer end with its answer, and no buffer is lost.
+// TestReceiverEndsWhenFlushFails imitates a kernel that refuses to empty the refill queue:
+// receives that wait for a buffer end with its error, and no buffer is lost.
 func TestReceiverEndsWhenFlushFails(t *testing.T) {
 	const buffers = 8
 	l, p := newDeviceLessPool(t, PoolConfig{NumBuffers: buffers})
@@ -140,8 +140,8 @@ func TestReceiverEndsWhenFlushFails(t *testing.T) {
 	assert.True(t, unmapped(p))
 }
 
-// TestLoopSleepsWhileEveryBufferIsHeld holds every buffer while data waits: the loop sleeps, and goes
-// on when they come back.
+// TestLoopSleepsWhileEveryBufferIsHeld holds every buffer while data waits: the loop
+// sleeps, and continues when the buffers are released.
 func TestLoopSleepsWhileEveryBufferIsHeld(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		const buffers = 16
@@ -156,12 +156,12 @@ func TestLoopSleepsWhileEveryBufferIsHeld(t *testing.T) {
 			got = append(got, b.Bytes()...)
 		}
 		eventually(t, "the receive ended for want of a buffer, and the loop sleeps", func() bool {
-			// Before 7.2.10 the receive may just pause.
+			// Before 7.2.10 the receive may sleep.
 			ended := p.Stats().RearmedNoBuffer > 0 || olderKernel(sys.KernelRelease(), 7, 2, 10) && mode == DeviceLess
 			return ended && l.asleep.Load()
 		})
 		before := l.Stats().Turns
-		time.Sleep(100 * time.Millisecond) // in which a loop that tried again would have had thousands
+		time.Sleep(100 * time.Millisecond) // long enough for thousands of turns if the loop did not sleep
 		assert.LessOrEqual(t, l.Stats().Turns, before+10)
 		release(t, held...)
 		got = append(got, receiveAll(t, r)...)

@@ -20,8 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The address on which children listen: nothing else here uses it, so a port that
-// one of them had is free for the next.
+// The address on which the child processes listen. Nothing else in these tests uses it, so
+// the port of one child is free for the next.
 const childAddress = "127.77.0.1"
 
 const (
@@ -30,8 +30,8 @@ const (
 	exitItself = "ZCRX_EXIT_ITSELF"
 )
 
-// TestProcessExitChild is what TestExitAndKillWithRequestsInFlight starts: a process that ends, or is
-// ended, with requests in flight and every buffer out.
+// TestProcessExitChild is the child of TestExitAndKillWithRequestsInFlight: a process that
+// exits, or is killed, with requests in flight and every buffer out.
 func TestProcessExitChild(t *testing.T) {
 	name, isChild := os.LookupEnv(exitMode)
 	if !isChild {
@@ -69,8 +69,8 @@ func TestProcessExitChild(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// runChild has a child receive and end, by itself or by SIGKILL, and looks at what
-// its peers see. It returns the child's port.
+// runChild runs a child that receives, and exits or is killed with SIGKILL, and checks that
+// its connections end. It returns the child's port.
 func runChild(t *testing.T, mode Mode, port int, kill bool) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
@@ -120,8 +120,8 @@ func runChild(t *testing.T, mode Mode, port int, kill bool) int {
 	return got
 }
 
-// TestExitAndKillWithRequestsInFlight ends processes with requests in flight and every buffer out,
-// and does the same again at once, on the same port.
+// TestExitAndKillWithRequestsInFlight ends processes with requests in flight and every
+// buffer out, and at once starts the next one on the same port.
 func TestExitAndKillWithRequestsInFlight(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		fds, goroutines := openFDs(t), runtime.NumGoroutine()

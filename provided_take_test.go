@@ -17,8 +17,8 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// ringKernel is the kernel's side of a copying pool: it takes buffers from the head
-// of the ring, as the ring's memory says, and fills them.
+// ringKernel plays the kernel's side of a copying pool: it takes buffers from the head of
+// the ring, as the ring's memory says, and fills them.
 type ringKernel struct {
 	pool  *ProvidedPool
 	head  uint16
@@ -55,8 +55,8 @@ func (k *ringKernel) startAt(position uint16) {
 
 func (k *ringKernel) free() int { return int(k.pool.ring.published() - k.head) }
 
-// receive puts up to n bytes into the ring, all with the same new stamp, and makes
-// the completion of them. It returns false where there is no buffer.
+// receive puts up to n bytes into the ring, all with the same new stamp, and makes their
+// completion. It returns false if there is no buffer.
 func (k *ringKernel) receive(n int) (c uring.CQE, ok bool) {
 	if k.free() == 0 {
 		return uring.CQE{Res: -int32(syscall.ENOBUFS)}, false
@@ -92,7 +92,7 @@ func (k *ringKernel) receive(n int) (c uring.CQE, ok bool) {
 	return c, true
 }
 
-// take is receive and the pool's part.
+// take is receive followed by the pool's take.
 func (k *ringKernel) take(t require.TestingT, n int) []Buffer {
 	c, ok := k.receive(n)
 	require.True(t, ok, "the ring is empty")
@@ -127,8 +127,8 @@ func TestBufferReturnsWithItsLastLease(t *testing.T) {
 	}
 }
 
-// TestBufferReturnsWhenTheKernelIsDoneWithIt has leases come back while the kernel
-// goes on in their buffer.
+// TestBufferReturnsWhenTheKernelIsDoneWithIt releases leases while the kernel still fills
+// their buffer.
 func TestBufferReturnsWhenTheKernelIsDoneWithIt(t *testing.T) {
 	page := int(pageSize())
 	k := newRingKernel(t, consumption{incremental: true}, 1)
@@ -186,8 +186,8 @@ func TestBundleAroundTheRing(t *testing.T) {
 	}
 }
 
-// TestBundleEndsWhereTheKernelShortenedIt: older kernels shorten the last entry
-// of a bundle that they then do not fill.
+// TestBundleEndsWhereTheKernelShortenedIt imitates older kernels, which shorten the last
+// entry of a bundle and then do not fill it.
 func TestBundleEndsWhereTheKernelShortenedIt(t *testing.T) {
 	k := newRingKernel(t, consumption{bundles: true}, 3)
 	k.pool.ring.entry(1).length = 100
@@ -253,8 +253,8 @@ func TestCompletionsOutOfOrderAreRefused(t *testing.T) {
 	require.ErrorIs(t, err, errBadCompletion, "a buffer went out of turn")
 }
 
-// TestProvidedModel draws what kernel and holders do, and holds the pool against a
-// list of where every buffer must be.
+// TestProvidedModel draws what the kernel and the holders of leases do, and compares the
+// pool with a list of where every buffer must be.
 func TestProvidedModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		how := consumption{incremental: rapid.Bool().Draw(rt, "incremental"), bundles: rapid.Bool().Draw(rt, "bundles")}
@@ -357,8 +357,8 @@ func TestProvidedModel(t *testing.T) {
 	})
 }
 
-// TestAnyProvidedCompletion takes completions that no kernel sends: each is refused,
-// or leads to bytes that lie one behind the other in the pool's memory.
+// TestAnyProvidedCompletion takes completions that no kernel sends: each is refused, or
+// becomes bytes that follow each other in the pool's memory.
 func TestAnyProvidedCompletion(t *testing.T) {
 	taken, refused := 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
@@ -406,8 +406,8 @@ func TestAnyProvidedCompletion(t *testing.T) {
 	assert.Positive(t, refused)
 }
 
-// TestAnyCompletionStaysInsideProvidedBuffers is the same for the copying pool, whose completions
-// name a buffer.
+// TestAnyCompletionStaysInsideProvidedBuffers is TestAnyCompletionStaysInsideTheArea for
+// the copying pool, whose completions name a buffer.
 func TestAnyCompletionStaysInsideProvidedBuffers(t *testing.T) {
 	const buffers = 200
 	page := pageSize()

@@ -51,7 +51,7 @@ func testSmallCompletionQueue(t *testing.T, size CompletionSize) {
 		}()
 		require.True(t, bytes.Equal(want, receiveAll(t, r)))
 		if mode == DeviceLess {
-			// Before 7.2.10 the receive may just pause.
+			// Before 7.2.10 the receive may sleep.
 			if !olderKernel(sys.KernelRelease(), 7, 2, 10) {
 				assert.Positive(t, p.Stats().RearmedQueueFull, "%+v", p.Stats())
 			}
@@ -84,7 +84,7 @@ func TestPeerResets(t *testing.T) {
 	})
 }
 
-// TestResetBehindMuchData resets with data in flight, again and again: the reset
+// TestResetBehindMuchData resets connections with data in flight, many times: the reset
 // often comes together with the last data.
 func TestResetBehindMuchData(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
@@ -114,8 +114,8 @@ func TestResetBehindMuchData(t *testing.T) {
 	})
 }
 
-// TestSubmissionQueueFullForAWhile lets the kernel take no requests for some
-// turns: receives, polls and cancellations are begun later, and nothing is lost.
+// TestSubmissionQueueFullForAWhile makes the kernel accept no requests for some turns:
+// receives, polls and cancellations begin later, and nothing is lost.
 func TestSubmissionQueueFullForAWhile(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		l := newTestLoop(t, LoopConfig{})
@@ -150,8 +150,8 @@ func TestSubmissionQueueFullForAWhile(t *testing.T) {
 	})
 }
 
-// TestOneCallPerTurn counts entries into C over a transfer: one a turn, and none
-// beside.
+// TestOneCallPerTurn counts calls into C during a transfer: there is one for each turn and
+// no other.
 func TestOneCallPerTurn(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		l := newTestLoop(t, LoopConfig{})
@@ -175,8 +175,8 @@ func TestOneCallPerTurn(t *testing.T) {
 	})
 }
 
-// TestUrgentPacketsAreDropped: the filter is put on once, drops urgent packets alone, and leaves a
-// filter that is there.
+// TestUrgentPacketsAreDropped checks that the filter is attached once, drops only urgent
+// packets, and leaves a filter that is already there.
 func TestUrgentPacketsAreDropped(t *testing.T) {
 	sender, conn := tcpPair(t)
 	raw, err := conn.SyscallConn()
@@ -206,8 +206,8 @@ func TestUrgentPacketsAreDropped(t *testing.T) {
 	assert.ErrorIs(t, err, os.ErrDeadlineExceeded, "the sender holds up itself")
 }
 
-// TestStreamGoesOnBehindUrgentByte: what comes behind an urgent byte is received, also if the stream ends
-// there; the byte itself is not part of it.
+// TestStreamGoesOnBehindUrgentByte checks that what follows an urgent byte is received,
+// also if the stream has ended there. The urgent byte itself is not part of the stream.
 func TestStreamGoesOnBehindUrgentByte(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		l := newTestLoop(t, LoopConfig{})
@@ -216,7 +216,7 @@ func TestStreamGoesOnBehindUrgentByte(t *testing.T) {
 		want := pattern(14, 2000)
 		raw, err := sender.SyscallConn()
 		require.NoError(t, err)
-		// All of it is there before the receive begins, which stops at the mark.
+		// All data is there before the receive begins, which stops at the urgent byte.
 		_, err = sender.Write(want[:1000])
 		require.NoError(t, err)
 		require.NoError(t, raw.Control(func(fd uintptr) { err = unix.Send(int(fd), []byte{'!'}, unix.MSG_OOB) }))
@@ -258,7 +258,7 @@ func TestHalfCloseLeavesTheOtherDirection(t *testing.T) {
 
 		peer, r = newTestReceiver(t, p)
 		s.Send(t, peer, size)
-		s.receiveExactly(t, r, size) // theirs has ended
+		s.receiveExactly(t, r, size) // the peer's direction has ended
 		go func() {
 			_, err := s.Write(fdWriter(r.socket.fd), 0, size)
 			assert.NoError(t, err)

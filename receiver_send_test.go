@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestTrySendAndWaitWritable, waits for room, and has its socket's options set.
+// TestTrySendAndWaitWritable sends, waits for room, and sets options of the socket.
 func TestTrySendAndWaitWritable(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		l := newTestLoop(t, LoopConfig{})
@@ -54,7 +54,7 @@ func TestTrySendAndWaitWritable(t *testing.T) {
 	})
 }
 
-// TestWaitWritableExpires when its channel is closed.
+// TestWaitWritableExpires closes the channel that WaitWritable gets.
 func TestWaitWritableExpires(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{})
 	_, r := newTestReceiver(t, openTestPool(t, l, Provided, PoolConfig{NumBuffers: 16}))
@@ -68,7 +68,8 @@ func TestWaitWritableExpires(t *testing.T) {
 	assert.ErrorContains(t, r.WaitWritable(expired), "i/o timeout")
 }
 
-// TestSendZeroCopyRefused by the kernel is to be done with a copy.
+// TestSendZeroCopyRefused checks for which errnos of a send the caller must send with a
+// copy.
 func TestSendZeroCopyRefused(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.ENOMEM, syscall.ENOBUFS, syscall.EOPNOTSUPP, syscall.EINVAL} {
 		refused, err := zeroCopyError(errno, false)
@@ -80,7 +81,7 @@ func TestSendZeroCopyRefused(t *testing.T) {
 		timedOut bool
 		want     error
 	}{
-		{syscall.EINTR, false, ErrNotZeroCopy}, // this once
+		{syscall.EINTR, false, ErrNotZeroCopy}, // only this send
 		{syscall.ECANCELED, false, ErrClosed},
 		{syscall.ECANCELED, true, os.ErrDeadlineExceeded},
 		{syscall.EPIPE, false, syscall.EPIPE},

@@ -45,8 +45,8 @@ func TestReceiveExactly(t *testing.T) {
 	})
 }
 
-// TestFewBuffersAndSlowConsumer holds all the buffers again and again: the
-// kernel runs dry, and nothing is lost.
+// TestFewBuffersAndSlowConsumer repeatedly holds every buffer: the kernel has none, and
+// nothing is lost.
 func TestFewBuffersAndSlowConsumer(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		l := newTestLoop(t, LoopConfig{})
@@ -209,7 +209,7 @@ func TestRecvHonoursItsContext(t *testing.T) {
 	})
 }
 
-// TestManyConnectionsShareOnePool lets more connections than buffers compete.
+// TestManyConnectionsShareOnePool receives from more connections than there are buffers.
 func TestManyConnectionsShareOnePool(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		l := newTestLoop(t, LoopConfig{})
@@ -249,7 +249,7 @@ func TestReceiverRefusesWhatCannotBeReceived(t *testing.T) {
 	require.NoError(t, conn.Close())
 }
 
-// TestTryRecvWithReadable takes a stream as a connection type of one's own does: it waits for
+// TestTryRecvWithReadable receives a stream as another connection type would: it waits for
 // Readable and for something else.
 func TestTryRecvWithReadable(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {

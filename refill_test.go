@@ -44,8 +44,8 @@ func TestRefillQueueRefusesBadOffsets(t *testing.T) {
 	assert.Error(t, err, "12 is no power of two")
 }
 
-// TestKernelSkipsBadRefillEntries puts nonsense between good entries: the kernel stops at it,
-// and returns as if it had not. Every good entry counts all the same.
+// TestKernelSkipsBadRefillEntries puts invalid entries between valid ones. The kernel stops
+// at an invalid entry without an error, and takes every valid one after more calls.
 func TestKernelSkipsBadRefillEntries(t *testing.T) {
 	const buffers = 8
 	r, id, q, _, _ := newRegisteredRing(t, uring.SetupCQE32, buffers, 32)
@@ -64,11 +64,11 @@ func TestKernelSkipsBadRefillEntries(t *testing.T) {
 		got := receive(4)
 		nonsense := []uint64{
 			5 << areaShift,         // no such area
-			buffers * 4096,         // behind the area
-			areaMask,               // far behind
-			^uint64(0),             // the farthest
-			(buffers - 1) * 4096,   // a buffer that is the kernel's already
-			got[0], got[0], got[0], // one that came back already
+			buffers * 4096,         // after the area
+			areaMask,               // far after the area
+			^uint64(0),             // the largest offset
+			(buffers - 1) * 4096,   // a buffer that the kernel already has
+			got[0], got[0], got[0], // a buffer that was already returned
 		}
 		for _, offset := range got {
 			for _, bad := range nonsense[:5] {
@@ -85,7 +85,7 @@ func TestKernelSkipsBadRefillEntries(t *testing.T) {
 		t.Logf("%d system calls for %d entries", calls, 4*6+3)
 		require.Zero(t, q.pending())
 	}
-	// All buffers are the kernel's again: so many can be filled at once, and no more.
+	// The kernel has all buffers again: it can fill this many at once, and no more.
 	assert.Len(t, receive(buffers), buffers)
 	_, err := sender.Write(make([]byte, 4096))
 	require.NoError(t, err)

@@ -22,7 +22,7 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// newTestRing makes a ring for the test's goroutine, which stays on its thread.
+// newTestRing makes a ring for the test's goroutine, and locks that to its thread.
 func newTestRing(t *testing.T, cfg uring.Config) *zcrxRing {
 	t.Helper()
 	runtime.LockOSThread()
@@ -54,8 +54,8 @@ func reap(t *testing.T, r *zcrxRing, n int) []uring.CQE {
 	return all
 }
 
-// TestZCRXRingRefusesOtherThreads checks that every call that the kernel would answer
-// with EEXIST, or not refuse at all, says what is wrong.
+// TestZCRXRingRefusesOtherThreads checks the error of every call off the ring's thread, for
+// which the kernel would return EEXIST or no error at all.
 func TestZCRXRingRefusesOtherThreads(t *testing.T) {
 	r := newTestRing(t, uring.Config{Entries: 4, Flags: ownerFlags | uring.SetupDisabled})
 	require.NoError(t, r.Enable())
@@ -89,7 +89,7 @@ func TestClosedZCRXRing(t *testing.T) {
 	}
 }
 
-// TestUringErrorsBecomeOurs holds errors of package uring against what they are here.
+// TestUringErrorsBecomeOurs checks what this package makes of errors of package uring.
 func TestUringErrorsBecomeOurs(t *testing.T) {
 	r := newTestRing(t, uring.Config{Entries: 4, Flags: ownerFlags})
 	assert.EqualError(t, r.Enable(), "zcrx: enable ring: "+errnoText(unix.EBADFD))
@@ -107,8 +107,8 @@ func TestUringErrorsBecomeOurs(t *testing.T) {
 	assert.ErrorContains(t, err, "set up ring: EINVAL")
 }
 
-// newRegisteredRing makes a ring with a device-less instance of n buffers and
-// entries refill entries, by hand.
+// newRegisteredRing makes a ring and registers a device-less instance with n buffers and
+// the given number of refill entries.
 func newRegisteredRing(t *testing.T, flags uring.SetupFlags, n int, entries uint32) (*zcrxRing, ZCRXID, *refillQueue, area, []byte) {
 	t.Helper()
 	needDeviceLess(t)
@@ -151,7 +151,7 @@ func receiveInto(t *testing.T, r *zcrxRing, id ZCRXID, limit uint32) (sender *ne
 func TestFlushEmptiesTheRefillQueue(t *testing.T) {
 	r, id, q, a, _ := newRegisteredRing(t, uring.SetupCQE32, 16, 16)
 	sender := receiveInto(t, r, id, 0)
-	// Three times around the refill queue, and the buffers.
+	// Three times around the refill queue and the buffers.
 	for round := range 3 {
 		for range 16 {
 			want := pattern(int64(round), 4096)
@@ -191,7 +191,8 @@ func TestFlushEmptiesTheRefillQueue(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.ENXIO)
 }
 
-// TestLengthLimitLooksLikeTheEnd shows why a limited receive must be counted.
+// TestLengthLimitLooksLikeTheEnd shows that a receive that reaches its limit ends like a
+// stream, so bytes must be counted.
 func TestLengthLimitLooksLikeTheEnd(t *testing.T) {
 	r, id, _, _, _ := newRegisteredRing(t, uring.SetupCQEMixed, 16, 16)
 	sender := receiveInto(t, r, id, 100)
@@ -221,8 +222,8 @@ func TestExportImportAndControl(t *testing.T) {
 	require.NoError(t, sys.Close(fd), "the import holds its own reference")
 	assert.Zero(t, answer.refillEntries, "the kernel does not tell an importer")
 
-	// Received by the importer, into the exporter's memory, returned through
-	// the one refill queue, flushed by the importer.
+	// The importer receives into the exporter's memory, returns through the shared refill
+	// queue, and flushes.
 	sender := receiveInto(t, importer, answer.id, 0)
 	_, err = io.WriteString(sender, "through an imported pool")
 	require.NoError(t, err)
@@ -245,7 +246,7 @@ func TestExportImportAndControl(t *testing.T) {
 	defer null.Close()
 	_, err = importer.importIfq(int(null.Fd()))
 	assert.ErrorIs(t, err, syscall.EBADF)
-	assert.ErrorContains(t, err, "no exported zcrx instance")
+	assert.ErrorContains(t, err, "not an exported zcrx instance")
 	if Have(FeatureEvents) == nil {
 		assert.ErrorIs(t, r.armEvent(id, eventAllocFailed), syscall.EINVAL, "it has not fired")
 	}
@@ -280,7 +281,7 @@ func TestAddAreaGivesMoreBuffers(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.EFAULT)
 }
 
-// TestBadRegistrationsAreRefused spoils one thing of a registration at a time.
+// TestBadRegistrationsAreRefused makes one argument of a registration invalid at a time.
 func TestBadRegistrationsAreRefused(t *testing.T) {
 	needDeviceLess(t)
 	r := newTestRing(t, uring.Config{Entries: 16, Flags: ownerFlags | uring.SetupCQE32})

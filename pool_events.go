@@ -1,0 +1,39 @@
+package zcrx
+
+import (
+	"errors"
+
+	"github.com/zcrx-go/zcrx/uring"
+)
+
+// poolEvents handles the completions of a pool's events (Linux 7.2): Res is the event's
+// type. The kernel reports each type once, on the ring that registered the pool, until it
+// is armed again there.
+type poolEvents Pool
+
+// errCopied is logged once for a pool; the statistics count further copies.
+var errCopied = errors.New("the kernel copies, because a connection does not arrive on the pool's queue (for instance over loopback): see PoolStats.CopiedBytes")
+
+func (e *poolEvents) complete(c *uring.CQE) {
+	p := (*Pool)(e)
+	event := eventType(c.Res)
+	switch event {
+	case eventAllocFailed:
+		// The turn that follows drains and flushes.
+		p.allocFailures.Add(1)
+		p.growth.allocFailed = true
+	case eventCopy:
+		first := p.copyEvents.Add(1) == 1
+		if p.mode == DeviceLess {
+			return // there everything is copied: one event is enough
+		}
+		if first {
+			p.loop.report("zero copy", errCopied)
+		}
+	default:
+		return
+	}
+	if err := p.loop.ring.armEvent(p.id, event); err != nil {
+		p.loop.report("arm pool event", err)
+	}
+}
