@@ -11,26 +11,26 @@ import (
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
-// Memory is the kind of memory that a pool's buffers lie in.
+// Memory is the kind of memory of a pool's buffers.
 type Memory uint8
 
 // The kinds of memory.
 const (
-	// MemoryAnonymous is ordinary private memory. Huge pages are asked for where
-	// at least one fits, and not insisted on.
+	// MemoryAnonymous is ordinary private memory. Areas of 2 MiB and more ask for huge
+	// pages and work without them.
 	MemoryAnonymous Memory = iota
-	// MemoryHugeTLB is memory of reserved huge pages of 2 MiB (sysctl
-	// vm.nr_hugepages): buffers over a page need physically contiguous memory,
-	// which this is for certain.
+	// MemoryHugeTLB is memory of reserved huge pages of 2 MiB (sysctl vm.nr_hugepages).
+	// Buffers larger than a page need physically contiguous memory, which huge pages
+	// guarantee.
 	MemoryHugeTLB
-	// MemoryDMABuf is a dma-buf (Linux 6.16; not device-less): the one given in
+	// MemoryDMABuf is a dma-buf (Linux 6.16; not device-less): the one in
 	// PoolConfig.DMABuf, or one made with udmabuf.
 	MemoryDMABuf
 )
 
 var memoryNames = [...]string{MemoryAnonymous: "anonymous", MemoryHugeTLB: "hugetlb", MemoryDMABuf: "dmabuf"}
 
-// String is the kind's name in lower case.
+// String returns the kind's name in lower case.
 func (m Memory) String() string {
 	if int(m) < len(memoryNames) {
 		return memoryNames[m]
@@ -38,21 +38,21 @@ func (m Memory) String() string {
 	return fmt.Sprintf("memory(%d)", uint8(m))
 }
 
-// errBadCompletion marks a completion whose offset or length lies outside the
+// errBadCompletion is returned for a completion whose offset or length lies outside the
 // pool's memory. Its bytes are never touched.
 var errBadCompletion = errors.New("zcrx: completion outside the buffer area")
 
 const (
-	// hugePageSize is the alignment that lets the kernel back an area with huge
-	// pages, on the machines that zcrx drivers exist for.
+	// hugePageSize is the alignment that lets the kernel back an area with huge pages, on
+	// all architectures that zcrx drivers support.
 	hugePageSize = 2 << 20
 
 	// maxAreas is the number of areas that an instance can have (Linux 7.3).
 	maxAreas = 1024
 )
 
-// area is memory that the kernel puts received bytes into, cut into buffers of
-// one size. It is immutable once made; whoever owns it unmaps it.
+// area is memory that the kernel writes received bytes into, cut into buffers of one size.
+// It is immutable once made; its owner unmaps it.
 type area struct {
 	mem        []byte // whole buffers
 	bufferSize uint64 // a power of two
@@ -60,8 +60,9 @@ type area struct {
 	owned      bool
 }
 
-// newArea maps n buffers of a power of two of bytes, kept out of core dumps and child processes. dmabuf is
-// the caller's for MemoryDMABuf, or -1; it stays the caller's.
+// newArea maps n buffers of bufferSize bytes (a power of two), which are left out of core
+// dumps and child processes. For MemoryDMABuf, dmabuf is the caller's fd, which remains the
+// caller's, or -1 to make one.
 func newArea(kind Memory, n int, bufferSize uintptr, dmabuf int) (area, error) {
 	size := uintptr(n) * bufferSize
 	a := area{bufferSize: uint64(bufferSize), dmabuf: -1}
@@ -124,11 +125,11 @@ func newDMABuf(size uintptr) (fd int, err error) {
 	return fd, err
 }
 
-// buffers is the number of buffers.
+// buffers returns the number of buffers.
 func (a *area) buffers() int { return len(a.mem) / int(a.bufferSize) }
 
-// describe fills in the area's part of a registration. A dma-buf is named by its
-// fd and an offset into it, user memory by its address.
+// describe fills in the area's part of a registration. A dma-buf is identified by its fd,
+// other memory by its address.
 func (a *area) describe(req *ifqRequest) {
 	req.areaLen = uint64(len(a.mem))
 	if a.dmabuf >= 0 {
@@ -138,9 +139,9 @@ func (a *area) describe(req *ifqRequest) {
 	req.areaAddr = sliceAddr(a.mem)
 }
 
-// at is where the n bytes at offset lie, which must be within one buffer; nil else.
-// This is the only place where a completion becomes an address. Memory is whole
-// buffers: what begins in one and fits in it lies inside. Small enough to be inlined.
+// at returns the address of the n bytes at offset, or nil if they do not lie within one
+// buffer. Only here a completion becomes an address. The memory is whole buffers, so what
+// begins in one and fits in it lies inside. The function is small enough to be inlined.
 func (a *area) at(offset, n uint64) unsafe.Pointer {
 	if n-1 >= a.bufferSize || offset >= uint64(len(a.mem)) || offset&(a.bufferSize-1) > a.bufferSize-n {
 		return nil
@@ -148,7 +149,7 @@ func (a *area) at(offset, n uint64) unsafe.Pointer {
 	return unsafe.Add(unsafe.Pointer(unsafe.SliceData(a.mem)), offset)
 }
 
-// locate is at, with an error instead of nil.
+// locate does what at does, with an error instead of nil.
 func (a *area) locate(offset, n uint64) (unsafe.Pointer, error) {
 	if data := a.at(offset, n); data != nil {
 		return data, nil
@@ -156,13 +157,13 @@ func (a *area) locate(offset, n uint64) (unsafe.Pointer, error) {
 	return nil, a.outside(offset, n)
 }
 
-// outside says that at found nothing.
+// outside returns the error for bytes for which at returned nil.
 func (a *area) outside(offset, n uint64) error {
 	return fmt.Errorf("%w: %d bytes at offset %d of %d, buffers of %d", errBadCompletion, n, offset, len(a.mem), a.bufferSize)
 }
 
-// unmap gives the memory back; the kernel, should it still hold pages, has pinned
-// them. Neither call can fail: mapping and fd are ours as a whole.
+// unmap unmaps the memory and closes the dma-buf made for it. Pages that the kernel still
+// uses stay pinned. Neither call can fail: mapping and fd belong to the area as a whole.
 func (a *area) unmap() {
 	if a.mem != nil {
 		_ = sys.Unmap(a.mem)
@@ -174,8 +175,8 @@ func (a *area) unmap() {
 	}
 }
 
-// bufferSizeFor turns a size hint into the size to ask for: a page, unless the
-// hint is a larger power of two.
+// bufferSizeFor returns the buffer size to ask for, given the size hint in bytes: a page,
+// unless the hint is a larger power of two.
 func bufferSizeFor(hint int) int {
 	page := int(sys.PageSize())
 	if hint <= page || hint&(hint-1) != 0 {
@@ -184,12 +185,11 @@ func bufferSizeFor(hint int) int {
 	return hint
 }
 
-// wholePages rounds bytes up to whole pages.
+// wholePages rounds n bytes up to whole pages.
 func wholePages(n uint64) uint64 {
 	page := uint64(sys.PageSize())
 	return (n + page - 1) &^ (page - 1)
 }
 
-// roundUpPow2 is the smallest power of two that is at least n, for n from 1 to
-// 1<<31.
+// roundUpPow2 returns the smallest power of two that is at least n, for n from 1 to 1<<31.
 func roundUpPow2(n uint32) uint32 { return 1 << bits.Len32(n-1) }

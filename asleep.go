@@ -2,33 +2,33 @@ package zcrx
 
 import "time"
 
-// Before Linux 7.2.10 a receive that has to stop behind data sleeps instead of ending
-// with an error: for want of a buffer to copy into, or of room in the completion queue.
-// It goes on with the connection's next packet, and if that was the last one, never. In
-// DeviceLess mode, where everything is copied, the pool's own accounts tell when that may
-// be (poolMemory.noteLease); a full completion queue is seen by the loop (queueWasFull). In ZeroCopy
-// mode nothing tells what the kernel has to copy. There, receivers that got something are
-// looked at some time after: if bytes wait in the socket and the receive brought none, it
-// is nudged, and ends with the error that it should have ended with.
+// Before Linux 7.2.10 a receive that has delivered data, and then finds no buffer to copy
+// into or no room in the completion queue, sleeps instead of ending with an error. It wakes
+// with the connection's next packet, and never if there is none. In DeviceLess mode, where
+// everything is copied, the pool counts when that may have happened
+// (poolMemory.countLease); the loop sees a full completion queue (queueWasFull). In
+// ZeroCopy mode nothing shows what the kernel has to copy. There, receivers that got data
+// are checked some time later: if bytes wait in the socket and the receive has brought
+// none, it is nudged, and then ends with the error that it should have ended with.
 
-// sleepCheck is how often the receivers that got something are looked at.
+// sleepCheck is how often the receivers that got data are checked.
 const sleepCheck = 50 * time.Millisecond
 
-// slumber is what the watch notes of a receiver. It belongs to the loop's thread.
+// slumber is what sleepWatch keeps of a receiver. It belongs to the loop's thread.
 type slumber struct {
-	watched bool // the pool's sleepWatch has it
-	gotData bool // since that looked
+	watched bool // sleepWatch.watched contains the receiver
+	gotData bool // since the last check
 }
 
-// sleepWatch is the receivers to be looked at. It belongs to the loop's thread.
+// sleepWatch checks receivers whose receive may be asleep. It belongs to the loop's thread.
 type sleepWatch struct {
-	on      bool // receives may sleep
-	watched []consumer
-	running bool // the timer of the next look
+	on           bool // this kernel may leave receives asleep
+	watched      []consumer
+	timerRunning bool // the timer of the next check runs
 }
 
-// note has r looked at, which has got something.
-func (w *sleepWatch) note(r consumer, l *Loop) {
+// add makes sure that r, which got data, is checked.
+func (w *sleepWatch) add(r consumer, l *Loop) {
 	if !w.on {
 		return
 	}
@@ -42,19 +42,19 @@ func (w *sleepWatch) note(r consumer, l *Loop) {
 }
 
 func (w *sleepWatch) start(l *Loop) {
-	if w.running || len(w.watched) == 0 {
+	if w.timerRunning || len(w.watched) == 0 {
 		return
 	}
-	w.running = true
+	w.timerRunning = true
 	time.AfterFunc(sleepCheck, func() {
-		_ = l.Post(func() { w.look(l) }) // a closing loop has no receives
+		_ = l.Post(func() { w.check(l) }) // a closing loop ends its receives
 	})
 }
 
-// look wakes every receiver that sleeps although there is something, and forgets those
-// that have nothing to receive.
-func (w *sleepWatch) look(l *Loop) {
-	w.running = false
+// check nudges every receiver that sleeps although bytes wait, and removes those that have
+// nothing to receive.
+func (w *sleepWatch) check(l *Loop) {
+	w.timerRunning = false
 	watched := w.watched
 	w.watched = nil
 	for _, r := range watched {
@@ -73,7 +73,7 @@ func (w *sleepWatch) look(l *Loop) {
 	w.start(l)
 }
 
-// forget is for a receiver that leaves the pool.
+// forget removes a receiver that leaves the pool.
 func (w *sleepWatch) forget(r consumer) {
 	if s := r.slumber(); s.watched {
 		s.watched = false

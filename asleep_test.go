@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestSleepersAreWoken has a receive sleep although bytes are there: the socket reports
-// no fewer than a thousand. Only the look at those that got something finds out.
+// TestSleepersAreWoken imitates a receive that sleeps although bytes wait: the socket's
+// low-water mark is 1000 bytes, so it reports none. Only sleepWatch can wake the receive.
 func TestSleepersAreWoken(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{})
 	p := openTestPool(t, l, Provided, PoolConfig{NumBuffers: 16})
@@ -45,7 +45,7 @@ func TestSleepersAreWoken(t *testing.T) {
 	send(1000, 1010)
 	receive(1000, 1010)
 	assert.Equal(t, 1, watched())
-	// Who has nothing to receive is forgotten, and noted again with the next bytes.
+	// A receiver without data is removed, and added again with its next bytes.
 	require.Eventually(t, func() bool { return watched() == 0 }, 10*time.Second, sleepCheck)
 	send(1010, 2010)
 	receive(1010, 2010)

@@ -18,12 +18,12 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// The library against C over liburing that does the same, in one run. The
-// machine's own noise hits both sides, so the ratio says more than either.
+// Benchmarks of the library against C with liburing that does the same, in one run. Noise
+// of the machine affects both sides, so their ratio says more than each of them.
 
 func benchmark(b *testing.B, measure measurement) {
 	b.Helper()
-	if _, err := measure(cbench.Round); err != nil { // let records and caches come to their size
+	if _, err := measure(cbench.Round); err != nil { // warm up records and caches
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
@@ -35,7 +35,7 @@ func benchmark(b *testing.B, measure measurement) {
 	b.ReportMetric(float64(took.Nanoseconds())/float64(b.N), "ns/op")
 }
 
-// benchmarkRatio is benchmarkInTurns of Go and C.
+// benchmarkRatio is benchmarkInTurns for Go and C.
 func benchmarkRatio(b *testing.B, n int, inGo, inC measurement) {
 	b.Helper()
 	benchmarkInTurns(b, n, "go", inGo, "c", inC)
@@ -56,7 +56,7 @@ func newCPool(b *testing.B, buffers int) *cbench.Pool {
 	return p
 }
 
-// completion is the i-th that the benchmark's kernel hands out.
+// completion fills in the i-th completion of the benchmark's kernel.
 func completion(c *uring.CQE, i int) {
 	c.Res, c.Flags = returnBuffer, uring.CQEMore
 	c.Big[0] = uint64(i&(returnBuffers-1)) * returnBuffer
@@ -64,7 +64,7 @@ func completion(c *uring.CQE, i int) {
 
 var firstBytes byte // keeps the bytes that benchmarks read from being optimised away
 
-// releaseEach lets n completions go by, each with its own Release.
+// releaseEach takes n completions, and releases each with Release.
 func releaseEach(p *Pool) measurement {
 	return func(n int) (time.Duration, error) {
 		var c uring.CQE
@@ -91,7 +91,7 @@ func releaseEach(p *Pool) measurement {
 	}
 }
 
-// releaseBatches lets n completions go by, with one ReleaseAll for 64.
+// releaseBatches takes n completions, and releases 64 at a time with ReleaseAll.
 func releaseBatches(p *Pool) measurement {
 	return func(n int) (time.Duration, error) {
 		var c uring.CQE
@@ -119,9 +119,9 @@ func releaseBatches(p *Pool) measurement {
 	}
 }
 
-// releaseFromGoroutines has one goroutine for each pool release what the caller
-// leases from it, in rounds; the releasing alone is timed. A pool may be there
-// several times, and pools may share their memory.
+// releaseFromGoroutines leases from pools in rounds, and measures how long one goroutine
+// for each pool takes to release the leases. A pool may be listed several times, and pools
+// may share their memory.
 func releaseFromGoroutines(pools ...*Pool) measurement {
 	workers := len(pools)
 	out := make([]Buffer, 0, cbench.Round)
@@ -175,9 +175,9 @@ func releaseFromGoroutines(pools ...*Pool) measurement {
 	}
 }
 
-// BenchmarkReturn is a completion's way: Buffer, first byte, Release, refill
-// entry. c-locked does the same in C; c-plain what liburing's example does, which
-// neither checks nor locks.
+// BenchmarkReturn measures the whole life of a completion: Buffer, first byte, Release,
+// refill entry. c-locked does the same in C; c-plain does what liburing's example does,
+// which neither checks nor locks.
 func BenchmarkReturn(b *testing.B) {
 	p, c := newBenchPool(b, returnBuffers), newCPool(b, returnBuffers)
 	b.Run("go", func(b *testing.B) { benchmark(b, releaseEach(p)) })
@@ -195,8 +195,8 @@ func BenchmarkReturnBatch64(b *testing.B) {
 	b.Run("ratio", func(b *testing.B) { benchmarkRatio(b, cbench.Round, releaseBatches(p), c.Batched) })
 }
 
-// BenchmarkReturnParallel8 is the release alone, from eight goroutines or threads
-// at once. An operation is one buffer.
+// BenchmarkReturnParallel8 measures only the release, from eight goroutines or threads at
+// once. An operation is one buffer.
 func BenchmarkReturnParallel8(b *testing.B) {
 	p, c := newBenchPool(b, cbench.Round), newCPool(b, cbench.Round)
 	inGo := releaseFromGoroutines(slices.Repeat([]*Pool{p}, cbench.Workers)...)
@@ -210,10 +210,10 @@ const (
 	streamBuffer  = 4 << 10
 )
 
-// BenchmarkStream receives a stream over loopback and reads the first byte of
-// every buffer. The sender is the same thread in C for all. An operation is 1 MiB.
-// The C side takes a buffer for every completion, and so does the library where the
-// two are compared; see BenchmarkConsumptionStream for what else it does.
+// BenchmarkStream receives a stream over loopback and reads the first byte of every buffer.
+// The sender is the same thread in C for all. An operation is 1 MiB. The C side takes a
+// buffer for every completion, and so does the library where it is compared with C. See
+// BenchmarkConsumptionStream for the other ways.
 func BenchmarkStream(b *testing.B) {
 	b.Run("socket-read", func(b *testing.B) { benchmarkTransfer(b, openSocketRead) })
 	b.Run("c-provided", func(b *testing.B) { benchmarkTransfer(b, openCStream(cbench.Provided)) })
@@ -231,16 +231,16 @@ func BenchmarkStream(b *testing.B) {
 	})
 }
 
-// transfer is a way to receive. open begins to receive from fd, which it takes
-// over; receive takes at least n bytes. The goroutine is locked to its thread all
-// the while if lockThread says so.
+// transfer is a way to receive. open starts to receive from fd, which it takes over;
+// receive returns when at least n bytes have come. If lockThread is set, the goroutine is
+// locked to its thread.
 type transfer struct {
 	lockThread bool
 	open       func(b *testing.B, fd int) (receive func(n int64) error, done func())
 }
 
-// run receives n MiB after a warm-up, of which ready tells the end, and returns
-// how long that took.
+// run receives n MiB after a warm-up, calls ready after the warm-up, and returns how long
+// the n MiB took.
 func (t transfer) run(b *testing.B, n int, ready func()) time.Duration {
 	b.Helper()
 	if t.lockThread {
@@ -297,7 +297,7 @@ func benchmarkTransferRatio(b *testing.B, inGo, inC transfer) {
 	b.ReportMetric(median(cSpeeds), "c-MB/s")
 }
 
-// connOf makes a net.TCPConn of fd, and takes fd over.
+// connOf makes a net.TCPConn of fd, which it takes over.
 func connOf(b *testing.B, fd int) *net.TCPConn {
 	b.Helper()
 	f := os.NewFile(uintptr(fd), "connection")
@@ -344,8 +344,8 @@ func openGoStream(mode Mode) transfer {
 	}, func(LoopStats, PoolStats) {})
 }
 
-// openPoolStream receives into the pool that open makes. count is told the
-// statistics at the end.
+// openPoolStream receives into the pool that open makes. It calls count with the statistics
+// at the end.
 func openPoolStream(open func(*testing.B, *Loop) BufferPool, count func(LoopStats, PoolStats)) transfer {
 	return transfer{open: func(b *testing.B, fd int) (func(int64) error, func()) {
 		l, err := NewLoop(LoopConfig{})

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// benchmarkConsumption measures each way in which the kernel uses buffers up, in
-// turns: a slow moment of the machine is one of all. It reports the median of each,
-// and of its ratio to whole buffers. measure returns what is better the higher it
-// is. An operation is one turn of all.
+// benchmarkConsumption measures each way in which the kernel uses buffers up, in turns, so
+// that a slow moment of the machine affects all of them. It reports the median of each, and
+// of its ratio to whole buffers. measure returns a number that is better the higher it is.
+// An operation is one turn of all.
 func benchmarkConsumption(b *testing.B, unit string, measure func(how consumption) float64) {
 	b.Helper()
 	ways := everyConsumption()
@@ -57,8 +57,8 @@ func BenchmarkConsumptionStream(b *testing.B) {
 	}
 }
 
-// openProvidedStream receives into a copying pool whose buffers are used up like
-// that.
+// openProvidedStream receives into a copying pool whose buffers are used up in the given
+// way.
 func openProvidedStream(how consumption, buffers int, count func(LoopStats, PoolStats)) transfer {
 	return openPoolStream(func(b *testing.B, l *Loop) BufferPool {
 		p, err := newProvidedPool(context.Background(), l, PoolConfig{NumBuffers: buffers, BufferSizeHint: streamBuffer}, how)

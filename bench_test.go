@@ -14,7 +14,7 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// newBenchPool makes a pool whose kernel is the benchmark.
+// newBenchPool makes a pool for which the benchmark plays the kernel.
 func newBenchPool(b *testing.B, buffers int) *Pool {
 	b.Helper()
 	a, err := newArea(MemoryAnonymous, buffers, pageSize(), -1)
@@ -38,7 +38,8 @@ func (p *Pool) takeAll() {
 	atomic.StoreUint32(p.memory.refillQueue.khead, p.memory.refillQueue.published())
 }
 
-// BenchmarkLease is a completion's way: Buffer, Bytes, Release, refill entry.
+// BenchmarkLease measures the whole life of a completion: Buffer, Bytes, Release, refill
+// entry.
 func BenchmarkLease(b *testing.B) {
 	p := newBenchPool(b, 4096)
 	c := uring.CQE{Res: 4096, Flags: uring.CQEMore}
@@ -87,8 +88,8 @@ func BenchmarkLeaseBatch(b *testing.B) {
 	_ = ReleaseAll(batch)
 }
 
-// benchmarkStream feeds a connection without end and has consume take b.N
-// pieces of it. Bytes per second are reported.
+// benchmarkStream sends to a connection without end, and calls next b.N times, which
+// receives one piece. It reports bytes per second.
 func benchmarkStream(b *testing.B, open func(*net.TCPConn) (next func() int, done func())) {
 	sender, conn := tcpPair(b)
 	chunk := make([]byte, 256<<10)
@@ -102,7 +103,7 @@ func benchmarkStream(b *testing.B, open func(*net.TCPConn) (next func() int, don
 	})
 	next, done := open(conn)
 	for range 100 {
-		next() // let buffers, records and queues come to their size
+		next() // warm up buffers, records and queues
 	}
 	var total int64
 	b.ReportAllocs()

@@ -2,23 +2,23 @@ package zcrx
 
 import "unsafe"
 
-// Buffer is a lease on the bytes of one completion. It is a small value: copy
-// it as you like, but of all copies together Release is called once. The zero
-// Buffer is empty and may be released any number of times.
+// Buffer is a lease on the bytes of one completion. It is a small value that may be copied,
+// but Release must be called once for all copies together. The zero Buffer is empty and may
+// be released any number of times.
 //
-// Bytes and Release are safe from any goroutine, also after the pool, its loop
-// and its ring are closed: the memory stays until the last lease is back.
+// Bytes and Release are safe from any goroutine, also after the pool, its loop and its ring
+// are closed: the memory stays until the last lease is released.
 type Buffer struct {
-	lease      *lease // nil for bytes in memory of their own: see NewBuffer
+	lease      *lease // nil for a Buffer made by NewBuffer
 	generation uint64
 	data       unsafe.Pointer // into the area; valid while the lease is out
 	length     uint32
 }
 
-// Bytes are the received bytes: length and capacity are what the kernel
-// reported, so append copies. They are read-only: the kernel shares them. After
-// Release it returns nil, and the pool counts a use after release; slices
-// taken before must not be used any more.
+// Bytes returns the received bytes. Length and capacity are what the kernel reported, so
+// append copies. The bytes must not be written to, because the kernel shares them. After
+// Release, Bytes returns nil and the pool counts a use after release; a slice that Bytes
+// returned before must not be used any more.
 func (b Buffer) Bytes() []byte {
 	if b.lease != nil && b.lease.generation.load() != b.generation {
 		b.lease.home.usesAfterRelease.Add(1)
@@ -27,30 +27,30 @@ func (b Buffer) Bytes() []byte {
 	return unsafe.Slice((*byte)(b.data), b.length)[:b.length:b.length]
 }
 
-// NewBuffer returns a Buffer of bytes in memory of their own, at most 4 GiB - 1: for
-// what was copied together and goes where leases go. p must not be changed any
-// more. Release does nothing, any number of times.
+// NewBuffer returns a Buffer of the bytes p, at most 4 GiB - 1 of them, that are not leased
+// from a pool. It is for copied bytes that are passed where leases are passed. p must not
+// be changed any more. Release does nothing, any number of times.
 func NewBuffer(p []byte) Buffer {
 	return Buffer{data: unsafe.Pointer(unsafe.SliceData(p)), length: uint32(len(p))}
 }
 
-// Skip returns the same lease on the bytes behind the first n: a copy, of which and
-// of b together Release is called once. n is 0 to Len; Skip panics otherwise.
+// Skip returns a copy of b without its first n bytes. It is the same lease: Release must be
+// called once for b and the copy together. n is 0 to Len; otherwise Skip panics.
 func (b Buffer) Skip(n int) Buffer {
 	if uint(n) > uint(b.length) {
 		panic("zcrx: Skip beyond the Buffer's end")
 	}
-	if b.length -= uint32(n); b.length > 0 { // else data would point behind the memory
+	if b.length -= uint32(n); b.length > 0 { // else data would point past the memory
 		b.data = unsafe.Add(b.data, n)
 	}
 	return b
 }
 
-// Len is the number of bytes, also after Release.
+// Len returns the number of bytes, also after Release.
 func (b Buffer) Len() int { return int(b.length) }
 
-// Release gives the lease back. It returns ErrReleased, and does nothing else,
-// when that was done before: for this Buffer or a copy of it, by any goroutine.
+// Release returns the lease to its pool. If this Buffer or a copy of it was released
+// before, by any goroutine, it returns ErrReleased and does nothing else.
 func (b Buffer) Release() error {
 	if b.lease == nil {
 		return nil
@@ -63,9 +63,9 @@ func (b Buffer) Release() error {
 	return nil
 }
 
-// ReleaseAll releases every buffer, taking each pool's lock once per run of its
-// buffers. It returns ErrReleased if any of them was released before; the
-// others are released all the same.
+// ReleaseAll releases every buffer, and takes a pool's lock once for each run of buffers of
+// the same pool. It returns ErrReleased if any of them was released before; the others are
+// released all the same.
 func ReleaseAll(buffers []Buffer) error {
 	var err error
 	for i := 0; i < len(buffers); {

@@ -6,15 +6,15 @@ import "slices"
 // make each have room for its whole share.
 const keptBuffers = 64
 
-// bufferQueue is Buffers in the order in which they came.
+// bufferQueue is a queue of Buffers, first in first out.
 type bufferQueue struct {
-	buffers []Buffer // those from first on are in the queue, the others are zero
+	buffers []Buffer // buffers[first:] are in the queue, the others are zero
 	first   int
 }
 
 func (q *bufferQueue) len() int { return len(q.buffers) - q.first }
 
-// add returns how many Buffers are in the queue then.
+// add appends buffers and returns the length of the queue.
 func (q *bufferQueue) add(buffers []Buffer) (length int) {
 	if q.first > 0 && len(q.buffers)+len(buffers) > cap(q.buffers) {
 		left := copy(q.buffers, q.buffers[q.first:])
@@ -25,7 +25,7 @@ func (q *bufferQueue) add(buffers []Buffer) (length int) {
 	return q.len()
 }
 
-// take moves as many Buffers as fit into dst, and returns how many these are.
+// take moves as many Buffers as fit into dst, and returns their number.
 func (q *bufferQueue) take(dst []Buffer) int {
 	n := copy(dst, q.buffers[q.first:])
 	clear(q.buffers[q.first : q.first+n])
@@ -38,7 +38,7 @@ func (q *bufferQueue) take(dst []Buffer) int {
 	return n
 }
 
-// takeAll empties the queue.
+// takeAll empties the queue and returns what was in it.
 func (q *bufferQueue) takeAll() []Buffer {
 	all := slices.Clone(q.buffers[q.first:])
 	*q = bufferQueue{}

@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestBufferQueueKeepsOrder adds and takes at random, and compares with a slice.
+// TestBufferQueueKeepsOrder adds and takes at random, and compares the queue with a slice.
 func TestBufferQueueKeepsOrder(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		var q bufferQueue
@@ -31,7 +31,7 @@ func TestBufferQueueKeepsOrder(t *testing.T) {
 				}
 				want = append(want, number(batch)...)
 				require.Equal(rt, len(want), q.add(batch))
-				clear(batch) // it stays the caller's
+				clear(batch) // it remains the caller's
 			},
 			"take": func(rt *rapid.T) {
 				dst := make([]Buffer, rapid.IntRange(0, 7).Draw(rt, "room"))

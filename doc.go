@@ -1,41 +1,34 @@
-// Package zcrx receives TCP data with io_uring zero-copy receive (zcrx): a
-// buffer pool registered on a hardware queue of a network interface, into which
-// the interface puts the payload of packets, so that no byte is copied between
-// kernel and program. Where the kernel or the interface cannot do it, the same
-// code runs on copying modes.
+// Package zcrx receives TCP data with io_uring zero-copy receive (zcrx): the network
+// interface writes the payload of packets into a buffer pool of the program, so that no
+// byte is copied between kernel and program. Where the kernel or the interface does not
+// support that, the same code receives in modes that copy.
 //
-// Programs that want connections begin with package
-// [github.com/zcrx-go/zcrx/zcnet], whose Conn and Listener are a net.Conn and a
-// net.Listener too. This package is what they are built on: pools of receive
-// buffers, and who may touch them. It knows nothing of addresses, deadlines and
-// accepting.
+// Programs that want connections begin with package [github.com/zcrx-go/zcrx/zcnet], whose
+// Conn is a net.Conn and whose Listener is a net.Listener. This package is the layer below.
+// Its smallest use, without error handling:
+//
+//	loop, err := zcrx.NewLoop(zcrx.LoopConfig{})
+//	queue := zcrx.Queue{Interface: "eth0", Number: 4}
+//	pool, err := zcrx.OpenPool(ctx, loop, zcrx.Auto, queue, zcrx.PoolConfig{})
+//	receiver, err := zcrx.NewReceiver(pool, conn) // takes over a *net.TCPConn
+//	buf, err := receiver.Recv(ctx)
+//	use(buf.Bytes()) // read-only
+//	buf.Release()    // exactly once
 //
 // # The parts
 //
-//   - A [Loop] is one OS thread that owns one io_uring ring. Every operation on
-//     the ring happens there.
-//   - A [Pool] is a buffer area and a refill queue, registered on a loop's
-//     ring. A [ProvidedPool] is its copying counterpart; [OpenPool] takes the
-//     better of them.
-//   - A [Group] is the pools of many loops over few hardware queues.
-//   - A [Receiver] takes over a TCP connection and hands out what arrives as
-//     leased [Buffer] values, in order. It also sends, waits for room, moves to
-//     other loops and has its socket's options set: a connection type of one's
-//     own needs no more.
-//   - A [SocketPool] and a [SocketReceiver] are their counterparts that read
-//     through Go's poller, in mode [Socket].
-//   - [ProbeFeatures] says what this kernel, this process and this build can do.
+//   - [Loop] is one OS thread that owns one io_uring ring.
+//   - [Pool] is buffers and a refill queue on a loop's ring. [ProvidedPool] is its copying
+//     counterpart; [OpenPool] makes the better one that works.
+//   - [Group] is the pools of many loops over few hardware queues.
+//   - [Receiver] takes over a TCP connection and returns what arrives, in order, as leased
+//     [Buffer] values. It also sends.
+//   - [SocketPool] and [SocketReceiver] are the same in mode [Socket], without io_uring.
+//   - [ProbeFeatures] and [ProbeQueue] say what this machine supports.
 //
-// Package [github.com/zcrx-go/zcrx/uring] is the floor below: liburing in Go.
+// A Buffer is a lease. Release it exactly once, from any goroutine, at any time, also after
+// its pool and loop are closed.
 //
-// # Ownership
-//
-// A [Buffer] is a lease. Whoever gets one releases it exactly once, from any
-// goroutine, whenever it likes, also after pool and loop are closed. Its bytes
-// are read-only.
-//
-// # Platforms
-//
-// Mode [Socket] works everywhere. All the rest needs Linux and cgo; elsewhere its
+// Mode [Socket] works on every system. Everything else needs Linux and cgo; elsewhere
 // constructors return an error that matches [ErrNotSupported].
 package zcrx

@@ -7,10 +7,10 @@ import (
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
-// What the kernel's errnos mean, operation by operation. The meanings were read
-// off kernels 6.15 to 7.3.
+// What the kernel's errnos mean, by operation. The meanings were read in the source of
+// kernels 6.15 to 7.3.
 
-// setupError explains a failed io_uring_setup of a ring of need bytes.
+// setupError explains a failed io_uring_setup. need is the size of the ring in bytes.
 func setupError(errno syscall.Errno, need uint64) error {
 	const op = "set up ring"
 	seen := &KernelError{Op: op, Errno: errno}
@@ -26,7 +26,7 @@ func setupError(errno syscall.Errno, need uint64) error {
 	case syscall.EPERM, syscall.EACCES:
 		switch sys.IOUringDisabled() {
 		case 2:
-			return unsupported(LayerSandbox, "", "set the sysctl kernel.io_uring_disabled to 0: it is 2, which forbids io_uring to everybody")
+			return unsupported(LayerSandbox, "", "set the sysctl kernel.io_uring_disabled to 0: it is 2, which disables io_uring for every process")
 		case 1:
 			return unsupported(LayerSandbox, "", "set the sysctl kernel.io_uring_disabled to 0, or run with CAP_SYS_ADMIN or in the group kernel.io_uring_group: it is 1")
 		}
@@ -49,8 +49,8 @@ func unsupportedBuild(feature string) error {
 	}
 }
 
-// privilegeError explains EPERM of a registration: the kernel wants
-// CAP_NET_ADMIN in the initial user namespace.
+// privilegeError explains EPERM of a registration: the kernel requires CAP_NET_ADMIN in the
+// initial user namespace.
 func privilegeError(feature Feature, seen error) error {
 	remedy := "run with CAP_NET_ADMIN"
 	if !sys.InInitialUserNamespace() {
@@ -59,8 +59,8 @@ func privilegeError(feature Feature, seen error) error {
 	return &UnsupportedError{Feature: feature.String(), Layer: LayerPrivilege, Remedy: remedy, Err: seen}
 }
 
-// pinError explains ENOMEM for memory that the kernel shall pin. It is charged to
-// RLIMIT_MEMLOCK unless the process has CAP_IPC_LOCK; a huge page counts whole.
+// pinError explains ENOMEM for need bytes of memory that the kernel was to pin. They are
+// charged to RLIMIT_MEMLOCK unless the process has CAP_IPC_LOCK; a huge page counts whole.
 func pinError(feature string, need uint64, fewer string, seen *KernelError) error {
 	limit, limited := sys.MemlockLimit()
 	if !limited {
@@ -71,8 +71,8 @@ func pinError(feature string, need uint64, fewer string, seen *KernelError) erro
 	return memlockError(feature, need, limit, fewer, seen)
 }
 
-// memlockError tells a limit that is too small from one that is used up. How much is
-// used nobody can ask: at most the limit, so limit and need together are enough.
+// memlockError distinguishes a limit that is too small from one that is used up. The kernel
+// does not report how much is charged. It is at most limit, so limit+need bytes are enough.
 func memlockError(feature string, need, limit uint64, fewer string, seen *KernelError) error {
 	seen.Meaning = fmt.Sprintf("%d bytes could not be pinned", need)
 	raise := fmt.Sprintf("to at least %d bytes, and what other rings and pools of this user need", need)
@@ -92,7 +92,7 @@ func importError(op string, fd int, errno syscall.Errno) error {
 	case syscall.EPERM:
 		return privilegeError(FeatureImport, seen)
 	case syscall.EBADF:
-		seen.Meaning = fmt.Sprintf("fd %d is no exported zcrx instance", fd)
+		seen.Meaning = fmt.Sprintf("fd %d is not an exported zcrx instance", fd)
 	case syscall.EINVAL, syscall.EOPNOTSUPP:
 		return &UnsupportedError{
 			Feature: FeatureImport.String(), Layer: LayerKernel, MinKernel: FeatureImport.MinKernel(),
@@ -102,7 +102,7 @@ func importError(op string, fd int, errno syscall.Errno) error {
 	return seen
 }
 
-// ctrlError explains a refused zcrx control call for the feature.
+// ctrlError explains a zcrx control call for the feature that the kernel refused.
 func ctrlError(op string, feature Feature, id ZCRXID, errno syscall.Errno) error {
 	seen := &KernelError{Op: op, Errno: errno}
 	switch errno {
@@ -121,8 +121,8 @@ func ctrlError(op string, feature Feature, id ZCRXID, errno syscall.Errno) error
 	return seen
 }
 
-// addAreaError explains a refused area. Of the control calls this one alone pins
-// memory.
+// addAreaError explains an area that the kernel refused. This is the only control call that
+// pins memory.
 func addAreaError(op string, id ZCRXID, req ifqRequest, errno syscall.Errno) error {
 	if errno == syscall.ENOMEM {
 		return pinError(FeatureAddArea.String(), req.pinned(), "buffers", &KernelError{Op: op, Errno: errno})
@@ -150,9 +150,9 @@ func receiveError(errno syscall.Errno) error {
 	seen := &KernelError{Op: "receive", Errno: errno}
 	switch errno {
 	case syscall.EINVAL:
-		seen.Meaning = "the kernel does not know this kind of receive or the pool is not the ring's"
+		seen.Meaning = "the kernel does not know this kind of receive, or the pool belongs to another ring"
 	case syscall.ENOTSOCK:
-		seen.Meaning = "the fd is no socket"
+		seen.Meaning = "the fd is not a socket"
 	case syscall.EPROTONOSUPPORT:
 		seen.Meaning = "the socket is not plain TCP (UDP, MPTCP, kTLS and sockmap cannot be received with zero copy)"
 	case syscall.ENOTCONN:

@@ -14,24 +14,24 @@ import (
 
 // Errors to test for with errors.Is.
 var (
-	// ErrNotSupported matches every error that means: what was asked for cannot
-	// be had here. errors.As to *UnsupportedError tells what is missing where.
+	// ErrNotSupported matches every error that means: the kernel, the process, the build or
+	// the device cannot do what was asked for. errors.As with *UnsupportedError says what
+	// is missing where.
 	ErrNotSupported = errors.New("not supported")
 
-	// ErrClosed is what a closed Loop, Pool or Receiver returns. It matches
+	// ErrClosed is what methods of a closed Loop, Pool or Receiver return. It matches
 	// net.ErrClosed too.
 	ErrClosed = fmt.Errorf("zcrx: %w", net.ErrClosed)
 
-	// ErrInconclusive matches the error of a probe that could not find out:
-	// only trying tells.
+	// ErrInconclusive matches the error of a probe that could not find out: only an attempt
+	// to register shows it.
 	ErrInconclusive = errors.New("not known without trying")
 
-	// ErrReleased is what Release returns for a lease that is already back. The
-	// second release changed nothing.
+	// ErrReleased is what Release returns for a lease that was released before. The second
+	// release changes nothing.
 	ErrReleased = errors.New("zcrx: buffer released twice")
 
-	// ErrQueueFull is what Loop.Start returns when the submission queue has no free
-	// entry left.
+	// ErrQueueFull is what Loop.Start returns when the submission queue has no free entry.
 	ErrQueueFull = errors.New("zcrx: submission queue full")
 )
 
@@ -99,11 +99,11 @@ func (e *UnsupportedError) Is(target error) bool {
 	return target == ErrNotSupported || target == errors.ErrUnsupported
 }
 
-// KernelError is an errno that the kernel answered to a named operation, with
-// its meaning there. errors.Is(err, unix.EEXIST) and the like work on it.
+// KernelError is an errno that the kernel returned for a named operation, with its meaning
+// there. errors.Is(err, unix.EEXIST) and the like work on it.
 type KernelError struct {
 	Op      string        // for instance "register interface queue"
-	Errno   syscall.Errno // what the kernel answered
+	Errno   syscall.Errno // what the kernel returned
 	Meaning string        // what the errno means for this operation; may be empty
 	Remedy  string        // what to do; may be empty
 }
@@ -123,7 +123,8 @@ func (e *KernelError) Error() string {
 // Unwrap returns the errno.
 func (e *KernelError) Unwrap() error { return e.Errno }
 
-// kernelError is for operations whose errno speaks for itself; nil for errno 0.
+// kernelError makes the error of an operation whose errno needs no explanation; nil for
+// errno 0.
 func kernelError(op string, errno syscall.Errno) error {
 	if errno == 0 {
 		return nil
@@ -131,8 +132,8 @@ func kernelError(op string, errno syscall.Errno) error {
 	return &KernelError{Op: op, Errno: errno}
 }
 
-// ringError makes of an error of package uring what the same failure is here: op is
-// the operation in this package's words.
+// ringError turns an error of package uring into this package's error for the same failure.
+// op names the operation.
 func ringError(op string, err error) error {
 	if err == nil {
 		return nil
@@ -148,8 +149,8 @@ func ringError(op string, err error) error {
 	return err
 }
 
-// wrongThread is what an operation on a ring returns off the thread that owns
-// it. The kernel would return EEXIST as well.
+// wrongThread is the error of an operation that was called off the thread that owns the
+// ring. The kernel would return EEXIST as well.
 func wrongThread(op string) error {
 	return &KernelError{
 		Op: op, Errno: syscall.EEXIST,
@@ -158,15 +159,15 @@ func wrongThread(op string) error {
 	}
 }
 
-// rangeError says that a number is outside its allowed range.
+// rangeError says that a number is outside its allowed range, low to high.
 func rangeError(what string, value, low, high int64) error {
 	return fmt.Errorf("zcrx: %s %d is out of range: allowed are %d to %d", what, value, low, high)
 }
 
-// errnoText is the errno's message with its name in front, which is what people
-// search for.
+// errnoText is the errno's message with its name in front: the name is what people search
+// for.
 func errnoText(e syscall.Errno) string {
-	if e == syscall.EOPNOTSUPP { // the same number as ENOTSUP, whose name nobody looks for
+	if e == syscall.EOPNOTSUPP { // ENOTSUP has the same number and is less known
 		return "EOPNOTSUPP (" + e.Error() + ")"
 	}
 	if name := sys.ErrnoName(e); name != "" {

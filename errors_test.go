@@ -33,7 +33,7 @@ func TestErrClosedIsNets(t *testing.T) {
 	assert.ErrorIs(t, ErrClosed, net.ErrClosed)
 }
 
-func TestNames(t *testing.T) {
+func TestNamesOfModesFeaturesAndLayers(t *testing.T) {
 	for l := LayerBuild; l <= LayerDevice; l++ {
 		assert.NotContains(t, l.String(), "(")
 	}

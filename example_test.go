@@ -11,13 +11,13 @@ import (
 	"github.com/zcrx-go/zcrx"
 )
 
-// A server that takes in one connection. Auto means zero copy where
-// PoolConfig.Interface names an interface that can, and a copying mode here.
+// A server that receives from one connection. Auto means zero copy where the Queue
+// names an interface that supports it, and a copying mode here.
 func Example() {
 	ctx := context.Background()
 	loop, err := zcrx.NewLoop(zcrx.LoopConfig{})
 	if errors.Is(err, zcrx.ErrNotSupported) {
-		fmt.Println("hello, zero copy") // not here: the error says why, and what to do
+		fmt.Println("hello, zero copy") // err says what is missing here, and what to do
 		return
 	}
 	if err != nil {
@@ -67,8 +67,8 @@ func Example() {
 	// Output: hello, zero copy
 }
 
-// Four loops over the hardware queues 4 and 5: two own the pool of a queue, two
-// import one. Where zero copy cannot be had, Auto gives each a copying pool.
+// Four loops over the hardware queues 4 and 5: two own the pool of a queue, two import one.
+// Where zero copy is not possible, Auto gives each loop a copying pool.
 func ExampleNewGroup() {
 	ctx := context.Background()
 	var loops []*zcrx.Loop

@@ -5,16 +5,16 @@ import "fmt"
 // Feature is something that a kernel may lack.
 type Feature uint8
 
-// The features that Have and ProbeFeatures tell of.
+// The features that Have and ProbeFeatures report.
 const (
 	FeatureZeroCopy           Feature = iota // RECV_ZC and queue registration (Linux 6.15)
 	FeatureDMABuf                            // areas in a dma-buf (Linux 6.16)
-	FeatureImport                            // a ring may use another's pool: ZCRX_REG_IMPORT (Linux 6.19)
-	FeatureExport                            // a ring may lend its pool: ZCRX_CTRL_EXPORT (Linux 6.19)
+	FeatureImport                            // a ring uses the pool of another ring: ZCRX_REG_IMPORT (Linux 6.19)
+	FeatureExport                            // a ring lends its pool to other rings: ZCRX_CTRL_EXPORT (Linux 6.19)
 	FeatureFlush                             // refill queue emptied on demand: ZCRX_CTRL_FLUSH_RQ (Linux 6.19)
 	FeatureBufferSize                        // buffers larger than a page: rx_buf_len (Linux 7.0)
 	FeatureDeviceLess                        // zcrx without a network device: ZCRX_REG_NODEV (Linux 7.1)
-	FeatureEvents                            // allocation failures and copies told (Linux 7.2)
+	FeatureEvents                            // the kernel reports allocation failures and copies (Linux 7.2)
 	FeatureAddArea                           // areas added at run time: ZCRX_CTRL_ADD_AREA (Linux 7.3)
 	FeatureMixedCQE                          // 16- and 32-byte completions in one ring: IORING_SETUP_CQE_MIXED (Linux 6.18)
 	FeatureMultishotRecv                     // one receive request for a connection's life (Linux 6.0)
@@ -45,7 +45,7 @@ var featureTable = [numFeatures]struct{ name, minKernel string }{
 	FeatureNAPI:               {"busy polling", "6.9"},
 }
 
-// String is the feature's name, in words.
+// String returns the feature's name, in words.
 func (f Feature) String() string {
 	if f >= numFeatures {
 		return fmt.Sprintf("feature(%d)", uint8(f))
@@ -53,7 +53,7 @@ func (f Feature) String() string {
 	return featureTable[f].name
 }
 
-// MinKernel is the first Linux release with the feature, for instance "6.15".
+// MinKernel returns the first Linux release with the feature, for instance "6.15".
 func (f Feature) MinKernel() string {
 	if f >= numFeatures {
 		return ""
@@ -61,7 +61,7 @@ func (f Feature) MinKernel() string {
 	return featureTable[f].minKernel
 }
 
-// AllFeatures lists every Feature, zero-copy receive first.
+// AllFeatures returns every Feature, zero-copy receive first.
 func AllFeatures() []Feature {
 	all := make([]Feature, numFeatures)
 	for i := range all {

@@ -13,10 +13,10 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// Have returns nil if f can be used here, an error that matches ErrNotSupported and
-// names layer and remedy if not, and another error if that could not be found out:
-// then the next call tries again. It is Features.Have of what ProbeFeatures returns.
-// Safe from any goroutine.
+// Have returns nil if f can be used here. It returns an error that matches ErrNotSupported
+// and names layer and remedy if not, and another error if that could not be found out; then
+// the next call tries again. It calls ProbeFeatures, whose result is cached. Safe from any
+// goroutine.
 func Have(f Feature) error {
 	fs, err := ProbeFeatures()
 	if err != nil {
@@ -25,24 +25,25 @@ func Have(f Feature) error {
 	return fs.Have(f)
 }
 
-// Features is what a kernel, this process and this build can do together.
+// Features says what the kernel, this process and this build support together.
 type Features struct {
-	Kernel   string // release, as uname -r
+	Kernel   string // release, as uname -r prints it
 	Liburing string // version linked in; empty without cgo
 
-	// RefillHeaderSize and RefillHeaderAlign are bytes before a refill queue's
-	// entries and their alignment, 0 where the kernel does not tell (before
-	// Linux 6.19).
+	// RefillHeaderSize is the number of bytes before a refill queue's entries,
+	// RefillHeaderAlign their alignment in bytes. Both are 0 where the kernel does not
+	// report them (before Linux 6.19).
 	RefillHeaderSize, RefillHeaderAlign int
-	// EventTypes is the number of kinds of event, EventStatsSize the bytes of
-	// the copy statistics and EventStatsAlign their alignment; 0 before 7.2.
+	// EventTypes is the number of kinds of event, EventStatsSize the size of the copy
+	// statistics and EventStatsAlign their alignment, both in bytes. All are 0 before Linux
+	// 7.2.
 	EventTypes, EventStatsSize, EventStatsAlign int
 
 	errs [numFeatures]error
 }
 
-// Have returns nil if the feature can be used, an error that matches
-// ErrNotSupported if not, and another error if that could not be found out.
+// Have returns nil if the feature can be used, an error that matches ErrNotSupported if
+// not, and another error if that could not be found out.
 func (fs *Features) Have(f Feature) error {
 	if f >= numFeatures {
 		return rangeError("Feature", int64(f), 0, int64(numFeatures)-1)
@@ -83,8 +84,8 @@ const (
 	ctrlAddArea = 3
 )
 
-// featureCache keeps a conclusive result. Whoever asks while a probe runs waits
-// for its result.
+// featureCache keeps a conclusive result. Callers that come while a probe runs wait for its
+// result.
 type featureCache struct {
 	mu       sync.Mutex
 	features *Features // guarded by mu
@@ -103,25 +104,26 @@ func (c *featureCache) get(probe func() (*Features, error)) (*Features, error) {
 	return fs, err
 }
 
-// probed is what was found out about this process and its kernel, which do not
-// change.
+// probed caches the features of this process and its kernel, which do not change.
 var probed featureCache
 
-// ProbeFeatures finds out what can be done here. It makes one small ring and
-// asks the kernel; nothing is changed and nothing stays behind. The result is
-// cached once it is conclusive: privileges that the process gains later are not
-// seen. Want of memory is not: where the memlock limit leaves no room for the ring, the
-// error says so and the next call asks again. Safe from any goroutine.
+// ProbeFeatures finds out what the kernel, this process and this build support. It makes
+// one small ring and queries the kernel; it changes nothing and leaves nothing behind. Safe
+// from any goroutine.
 //
-// The kernel's query (Linux 6.19) is not proof that zcrx was built in, so the
-// probe also attempts a registration that cannot succeed and reads its errno.
+// A conclusive result is cached: privileges that the process gains later are not seen. If
+// the probe could not find out, for instance because the memlock limit leaves no room for
+// the ring, ProbeFeatures returns an error and the next call asks again.
+//
+// The kernel's query (Linux 6.19) does not prove that zcrx was compiled in, so the probe
+// also attempts a registration that cannot succeed and reads its errno.
 func ProbeFeatures() (*Features, error) {
 	return probed.get(probeFeatures)
 }
 
-// probeFeatures fills in a Features in tiers: build, sandbox, opcodes, query
-// bits, and a registration attempt. A *Features is always answered; the error
-// says that something could not be found out and the result is not to be kept.
+// probeFeatures fills in a Features in this order: build, sandbox, opcodes, query bits, and
+// a registration attempt. It always returns a *Features; the error says that something
+// could not be found out and the result must not be cached.
 func probeFeatures() (*Features, error) {
 	fs := &Features{Kernel: sys.KernelRelease()}
 	if !haveLiburing {
@@ -138,11 +140,11 @@ func probeFeatures() (*Features, error) {
 	if err != nil {
 		fs.setAll(err)
 		if !errors.Is(err, ErrNotSupported) || errors.Is(err, syscall.ENOMEM) {
-			return fs, err // no memory (memlock, too), no fd: says nothing about the kernel
+			return fs, err // out of memory, memlock or fds: says nothing about the kernel
 		}
 		return fs, nil
 	}
-	defer func() { _ = ring.Close() }() // on its thread, it cannot fail
+	defer func() { _ = ring.Close() }() // cannot fail on its own thread
 
 	ops, err := ring.Probe()
 	if err != nil {
@@ -161,7 +163,7 @@ func (fs *Features) setAll(err error) {
 	}
 }
 
-// set notes that the kernel has the feature, or lacks it.
+// set records that the kernel has the feature, or lacks it.
 func (fs *Features) set(f Feature, have bool) {
 	if have {
 		fs.errs[f] = nil
@@ -173,23 +175,23 @@ func (fs *Features) set(f Feature, have bool) {
 	}
 }
 
-// probeCopying finds out what the copying modes use.
+// probeCopying finds out which features of the copying modes there are.
 func (fs *Features) probeCopying(ring *zcrxRing, ops *uring.Probe) {
-	// A ring with DEFER_TASKRUN exists, so this is 6.1 or newer: multishot
-	// receive (6.0) and provided-buffer rings (5.19) came before.
+	// A ring with DEFER_TASKRUN was made, so this is Linux 6.1 or newer, which has
+	// multishot receive (6.0) and provided-buffer rings (5.19).
 	fs.set(FeatureMultishotRecv, ops.Supports(uring.OpRecv))
 	fs.set(FeatureProvidedBuffers, true)
 	fs.set(FeatureSendZC, ops.Supports(uring.OpSendZC))
 	fs.set(FeatureBundles, ring.Features()&uring.FeatRecvSendBundle != 0)
-	fs.set(FeatureIncrementalBuffers, ring.Features()&uring.FeatMinTimeout != 0) // both of 6.12
+	fs.set(FeatureIncrementalBuffers, ring.Features()&uring.FeatMinTimeout != 0) // both came with 6.12
 	napi := ring.RegisterNAPI(0, false)
 	if napi == nil {
-		_ = ring.UnregisterNAPI() // the ring goes in a moment
+		_ = ring.UnregisterNAPI() // the ring is closed soon anyway
 	}
 	fs.set(FeatureNAPI, napi == nil)
 }
 
-// probeZeroCopy finds out what the zero-copy modes use.
+// probeZeroCopy finds out which features of the zero-copy modes there are.
 func (fs *Features) probeZeroCopy(ring *zcrxRing, ops *uring.Probe) {
 	var q queryOpcodes
 	haveQuery := cQuery(queryOpOpcodes, unsafe.Pointer(&q), unsafe.Sizeof(q)) == 0
@@ -204,8 +206,8 @@ func (fs *Features) probeZeroCopy(ring *zcrxRing, ops *uring.Probe) {
 	}
 	var z queryZCRX
 	haveZCRX := cQuery(queryOpZCRX, unsafe.Pointer(&z), unsafe.Sizeof(z)) == 0
-	// 6.15 to 6.18 have zcrx and no query for it. 6.15 alone has no dma-buf
-	// areas, and cannot be told apart but by its name.
+	// Linux 6.15 to 6.18 have zcrx and no query for it. Of these only 6.15 lacks dma-buf
+	// areas, and only its version shows which one it is.
 	fs.set(FeatureDMABuf, !haveZCRX && !olderKernel(fs.Kernel, 6, 16, 0) || z.areaFlags&1 != 0)
 	fs.set(FeatureImport, z.registerFlags&regImport != 0)
 	fs.set(FeatureExport, z.ctrlOps > ctrlExport)
@@ -233,10 +235,9 @@ func (fs *Features) probeEvents() {
 	fs.EventStatsSize, fs.EventStatsAlign = int(e.statsSize), int(e.statsAlign)
 }
 
-// attemptRegistration registers a queue with reserved arguments that no kernel
-// accepts, and reads from the errno how far the call came: EOPNOTSUPP before
-// anything else means that zcrx was compiled out, EPERM that the process may
-// not register.
+// attemptRegistration registers a queue with arguments that no kernel accepts, and reads
+// from the errno how far the call came: EOPNOTSUPP means that zcrx was compiled out, EPERM
+// that the process may not register.
 func (fs *Features) attemptRegistration(ring *zcrxRing) {
 	_, errno := cRingRegisterIfq(ring.Pointer(), ifqRequest{})
 	seen := &KernelError{Op: "register interface queue", Errno: errno}
@@ -262,8 +263,8 @@ func (fs *Features) attemptRegistration(ring *zcrxRing) {
 	}
 }
 
-// olderKernel tells whether the release is before major.minor.patch. What cannot
-// be read counts as newest.
+// olderKernel reports whether the release is older than major.minor.patch. A release that
+// cannot be parsed counts as the newest.
 func olderKernel(release string, major, minor, patch int) bool {
 	var got [3]int
 	if n, _ := fmt.Sscanf(release, "%d.%d.%d", &got[0], &got[1], &got[2]); n < 2 {

@@ -65,7 +65,7 @@ func TestHaveAgreesWithFeatures(t *testing.T) {
 	}
 }
 
-// BenchmarkProbe is a whole probe, nothing cached.
+// BenchmarkProbe measures a whole probe, without the cache.
 func BenchmarkProbe(b *testing.B) {
 	for b.Loop() {
 		if _, err := probeFeatures(); err != nil {

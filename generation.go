@@ -4,21 +4,19 @@ package zcrx
 
 import "sync/atomic"
 
-// generation counts the leases of a record. Writers hold the ledger's lock; the
-// loads outside of it are those of Bytes, and of the loop, whose records came to it
-// through that lock.
+// generation counts the leases of a record. Writers hold the ledger's lock. Bytes loads it
+// without the lock, and so does the loop, which got the record under that lock.
 //
-// The store is a plain one, because an atomic one is a locked exchange on amd64,
-// once per buffer of a batch. Go's memory model has a load of a machine word that
-// races with a store see a value that was really written, never half of one; and a
-// generation only grows, so that every newer one is refused as well. A Bytes that
-// comes after the Release, by whatever orders goroutines, sees its store or a later
-// one: the store comes before the Unlock, which publishes it, and the compiler
-// moves no store past an atomic operation. A Bytes that nothing orders may see
-// either, as it may with an atomic store.
+// The store is not atomic, because an atomic one is a locked exchange on amd64, for each
+// buffer of a batch. Go's memory model guarantees that a load of a machine word that races
+// with a store sees a value that was written, never half of one. A generation only grows,
+// so every newer value is refused as well. A Bytes that happens after the Release sees its
+// store or a later one: the store comes before the Unlock, which publishes it, and the
+// compiler moves no store past an atomic operation. A Bytes that is concurrent with the
+// Release may see either value, as with an atomic store.
 //
-// The race detector knows nothing of this argument: builds for it have the atomic
-// store, as have machines whose word is smaller.
+// The race detector does not know this argument, so builds for it use an atomic store, and
+// so do builds for machines with smaller words.
 type generation struct{ n uint64 }
 
 func (g *generation) load() uint64 { return atomic.LoadUint64(&g.n) }

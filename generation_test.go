@@ -10,10 +10,10 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestReleaseIsSeenByWhoeverComesAfter has one goroutine release and another look
-// at the bytes, which it does after the release: told by a channel, or by an atomic
-// flag. A store of the generation that came late would show bytes that are gone.
-func TestReleaseIsSeenByWhoeverComesAfter(t *testing.T) {
+// TestReleaseIsSeenByLaterBytes releases on one goroutine and calls Bytes on another after
+// that, ordered by a channel or by an atomic flag. If the store of the generation came
+// late, Bytes would return released bytes.
+func TestReleaseIsSeenByLaterBytes(t *testing.T) {
 	const rounds = 20_000
 	k := newPool73(t, 4, 4)
 	given, released := make(chan Buffer), make(chan struct{})

@@ -10,19 +10,18 @@ import (
 	"sync"
 )
 
-// Group is the pools of several loops over fewer hardware queues: some loops own
-// the pool of a queue, the others import one. It is the answer to more processors
-// than queues.
+// Group is the pools of several loops over fewer hardware queues: some loops own the pool
+// of a queue, the others import one. It is for machines with more processors than queues.
 //
-// All methods are safe from any goroutine. NewGroup, Replace and Close wait for
-// the loops, so they must not be called on a loop.
+// All methods are safe from any goroutine. NewGroup, Replace and Close wait for the loops,
+// so they must not be called on a loop.
 type Group struct {
 	mode     Mode
-	reason   error // why Auto took no better mode
+	reason   error // why Auto chose no better mode
 	iface    string
 	template PoolConfig
-	queues   []*groupQueue  // by number; in Provided mode none
-	members  []*groupMember // owners by queue number, then importers
+	queues   []*groupQueue  // by number; none in Provided mode
+	members  []*groupMember // owners by the number of their queues, then importers
 
 	changing   sync.Mutex // held by Replace and Close, while they wait for loops
 	registered bool       // guarded by changing: a pool was registered on a loop
@@ -32,45 +31,44 @@ type Group struct {
 	closed bool     // guarded by mu
 }
 
-// GroupConfig says what group to make.
+// GroupConfig configures a group.
 type GroupConfig struct {
-	// Mode is ZeroCopy, DeviceLess, Provided, or Auto, which is ZeroCopy where that
-	// works and Provided else. In Provided mode each loop has a pool of its own:
-	// the kernel shares none.
+	// Mode is ZeroCopy, DeviceLess, Provided, or Auto, which is ZeroCopy where that works
+	// and Provided elsewhere. In Provided mode each loop has a pool of its own, because the
+	// kernel does not share these.
 	Mode Mode
 
-	// Interface and Queues name the hardware receive queues; no two are the same.
+	// Interface and Queues name the hardware receive queues. Each queue may be there once.
 	Interface string
 	Queues    []int
 
-	// Loops are the group's loops, which stay the caller's.
+	// Loops are the group's loops. They remain the caller's.
 	//
-	// Loops[i] owns the pool of Queues[i]. Loops beyond the number of queues import:
-	// the first of them from the queue with the lowest number, the next from that
-	// with the second lowest, and so on, around. Queues beyond the number of loops
-	// are left alone. In DeviceLess mode the queues are numbers of pools without a
-	// queue; in Provided mode they have no meaning and may be left out.
+	// Loops[i] owns the pool of Queues[i]. Loops beyond the number of queues import: the
+	// first of them from the queue with the lowest number, the next from the queue with the
+	// second lowest, and so on in turn. Queues beyond the number of loops are not used. In
+	// DeviceLess mode the queues are only numbers for pools; in Provided mode they have no
+	// meaning and may be left out.
 	Loops []*Loop
 
-	// Pool says what each pool is like. Its numbers are those of one pool, not of all
-	// together.
+	// Pool configures each pool. Its numbers are for one pool, not for all together.
 	Pool PoolConfig
 }
 
-// GroupStep is what a group did with a loop.
+// GroupStep is a step that a group takes for a loop.
 type GroupStep string
 
 // The steps.
 const (
-	GroupCreate GroupStep = "create" // an owner's pool, or a copying one
+	GroupCreate GroupStep = "create" // make an owner's pool, or a copying one
 	GroupExport GroupStep = "export"
 	GroupImport GroupStep = "import"
 )
 
-// GroupError says which step of a group failed, and where.
+// GroupError says which step of a group failed, and for which loop and queue.
 type GroupError struct {
 	Loop  int // index in GroupConfig.Loops
-	Queue int // number of the queue whose pool it was, -1 for a pool without
+	Queue int // number of the pool's queue, -1 for a pool without a queue
 	Step  GroupStep
 	Err   error
 }
@@ -83,36 +81,36 @@ func (e *GroupError) Error() string {
 	return fmt.Sprintf("zcrx: group: %s: %s pool: %s", where, e.Step, strings.TrimPrefix(e.Err.Error(), "zcrx: "))
 }
 
-// Unwrap returns what went wrong.
+// Unwrap returns the error of the step.
 func (e *GroupError) Unwrap() error { return e.Err }
 
 // groupQueue is a hardware queue and the pool on it.
 type groupQueue struct {
 	number  int
 	members []*groupMember
-	handle  *PoolHandle // nil if nobody imports the pool; guarded by Group.changing
+	handle  *PoolHandle // nil if no member imports the pool; guarded by Group.changing
 
 	// Guarded by Group.mu:
 	napiID uint32   // 0: unknown
 	turn   rotation // over members
 }
 
-// groupMember is a place in a group.
+// groupMember is a place in a group, for one loop at a time.
 type groupMember struct {
 	index int         // in GroupConfig.Loops
 	queue *groupQueue // nil in Provided mode
 
 	// Guarded by Group.mu:
 	loop   *Loop
-	owner  bool         // it created its pool
+	owner  bool         // the loop made its pool, and did not import it
 	pool   BufferPool   // nil while it has none
-	former []BufferPool // whose counters may change still
-	gone   PoolStats    // of former pools that are no longer kept
+	former []BufferPool // former pools whose counters may still change
+	gone   PoolStats    // the sum of former pools whose counters are final
 
 	picksByNAPI, picksByPort, picksByTurn uint64
 }
 
-// live tells whether connections may be given to the member.
+// live reports whether the member may be given connections.
 func (m *groupMember) live() bool {
 	return m.pool != nil && !m.loop.isClosing() && m.pool.accounts().inUse()
 }
@@ -124,12 +122,13 @@ func (m *groupMember) queueNumber() int {
 	return m.queue.number
 }
 
-// NewGroup makes the pools of a group: the owners' first, then the importers'.
-// Each step runs on the loop concerned and is waited for as long as ctx allows.
-// If one fails, all are undone, the loops can be used as before, and the error is a
-// *GroupError. The kernel alone keeps what was registered on a loop until that is
-// closed: a hardware queue stays taken as long. For that reason Auto does not copy
-// instead once a queue was taken, but returns the error.
+// NewGroup makes the pools of a group: the owners' first, then the importers'. Each step
+// runs on its loop; NewGroup waits for it as long as ctx allows. If a step fails, the
+// others are undone, the loops can be used as before, and the error is a *GroupError.
+//
+// What the kernel registered on a loop stays until that loop is closed, and a hardware
+// queue stays in use as long. Therefore Auto does not fall back to copying once a queue was
+// registered, but returns the error.
 //
 // Sharing a pool needs Linux 6.19. The caller must Close the group.
 func NewGroup(ctx context.Context, cfg GroupConfig) (*Group, error) {
@@ -143,7 +142,7 @@ func NewGroup(ctx context.Context, cfg GroupConfig) (*Group, error) {
 	if cfg.Interface != "" && len(cfg.Queues) > 0 {
 		zeroCopy := newGroup(&cfg, ZeroCopy)
 		g, err := openGroup(ctx, zeroCopy)
-		if err == nil || zeroCopy.registered || !calledOff(err) {
+		if err == nil || zeroCopy.registered || !mayFallBack(err) {
 			return g, err
 		}
 		reason = err
@@ -153,7 +152,7 @@ func NewGroup(ctx context.Context, cfg GroupConfig) (*Group, error) {
 	return openGroup(ctx, g)
 }
 
-// check refuses what can be seen to be wrong before anything is tried.
+// check returns an error for a configuration that cannot work, before anything is tried.
 func (cfg *GroupConfig) check() error {
 	switch cfg.Mode {
 	case Auto, Provided:
@@ -196,7 +195,7 @@ func (cfg *GroupConfig) checkLoops() error {
 	return nil
 }
 
-// newGroup makes a group whose mode is decided, without pools.
+// newGroup makes a group of the given mode, without pools.
 func newGroup(cfg *GroupConfig, mode Mode) *Group {
 	g := &Group{mode: mode, iface: cfg.Interface, template: cfg.Pool}
 	g.arrange(cfg)
@@ -218,7 +217,7 @@ func openGroup(ctx context.Context, g *Group) (*Group, error) {
 	for _, m := range g.members { // owners come first
 		pool, err := g.open(ctx, m, m.loop)
 		if err != nil {
-			_ = g.Close() // what cannot be undone ends with its loop
+			_ = g.Close() // registrations end with their loops
 			return nil, err
 		}
 		g.occupy(m, m.loop, pool)
@@ -226,7 +225,7 @@ func openGroup(ctx context.Context, g *Group) (*Group, error) {
 	return g, nil
 }
 
-// checkQueues refuses an interface or a queue that does not exist.
+// checkQueues returns an error for an interface or a queue that does not exist.
 func (g *Group) checkQueues() error {
 	for _, q := range g.queues {
 		if _, err := g.queueOf(q).resolve(); err != nil {
@@ -248,7 +247,7 @@ func (g *Group) occupy(m *groupMember, l *Loop, pool BufferPool) {
 	}
 }
 
-// arrange gives every loop its place and, but for copying modes, its queue.
+// arrange gives every loop its place and, except in Provided mode, its queue.
 func (g *Group) arrange(cfg *GroupConfig) {
 	for i, l := range cfg.Loops {
 		m := &groupMember{index: i, loop: l, owner: true}
@@ -273,8 +272,8 @@ func (g *Group) arrange(cfg *GroupConfig) {
 	}
 }
 
-// open makes the pool of a place on a loop: its own, which is exported if there are
-// others on the queue, or an imported one.
+// open makes the pool of a place on a loop: its own pool, which is exported if the queue
+// has other members, or an imported one.
 func (g *Group) open(ctx context.Context, m *groupMember, l *Loop) (BufferPool, error) {
 	failed := func(step GroupStep, err error) error {
 		return &GroupError{Loop: m.index, Queue: m.queueNumber(), Step: step, Err: err}
@@ -302,7 +301,7 @@ func (g *Group) open(ctx context.Context, m *groupMember, l *Loop) (BufferPool, 
 	g.registered = true
 	if len(q.members) > 1 {
 		if q.handle, err = pool.Export(ctx); err != nil {
-			_ = pool.Close() // its loop runs, or closed it
+			_ = pool.Close() // fails only if the loop has closed it
 			return nil, failed(GroupExport, err)
 		}
 	}
@@ -317,13 +316,13 @@ func (g *Group) create(ctx context.Context, q *groupQueue, l *Loop) (*Pool, erro
 	return NewPool(ctx, l, g.queueOf(q), g.template)
 }
 
-// Replace closes the pool of old, a loop of the group, and puts next into old's
-// place, with a pool of its own. It is for a loop that has ended or shall end:
-// next imports what old owned or imported, and the other members go on meanwhile.
-// If old was alone on its queue, next registers a new pool there. next must not be
-// in the group.
+// Replace closes the pool of old, a loop of the group, and puts next into old's place with
+// a pool of its own. It is for a loop that has ended or will end: next imports what old
+// owned or imported, and the other members continue meanwhile. If old was alone on its
+// queue, next registers a new pool there. next must not be in the group.
 //
-// On an error old's place is left without a pool: Replace may be tried again.
+// If the new pool cannot be made, old's place is left without a pool; Replace may be called
+// again.
 func (g *Group) Replace(ctx context.Context, old, next *Loop) error {
 	g.changing.Lock()
 	defer g.changing.Unlock()
@@ -332,7 +331,7 @@ func (g *Group) Replace(ctx context.Context, old, next *Loop) error {
 		return err
 	}
 	if pool != nil {
-		_ = pool.Close() // its loop runs, or closed it
+		_ = pool.Close() // fails only if the loop has closed it
 	}
 	if pool, err = g.open(ctx, m, next); err != nil {
 		return err
@@ -341,7 +340,7 @@ func (g *Group) Replace(ctx context.Context, old, next *Loop) error {
 	return nil
 }
 
-// vacate empties old's place, and returns the pool that was there.
+// vacate empties old's place, and returns the place and the pool that was there.
 func (g *Group) vacate(old, next *Loop) (*groupMember, BufferPool, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -364,7 +363,7 @@ func (g *Group) vacate(old, next *Loop) (*groupMember, BufferPool, error) {
 	return m, pool, nil
 }
 
-// find is called with mu held.
+// find returns the member of the loop, or nil. Called with mu held.
 func (g *Group) find(l *Loop) *groupMember {
 	for _, m := range g.members {
 		if m.loop == l {
@@ -374,9 +373,9 @@ func (g *Group) find(l *Loop) *groupMember {
 	return nil
 }
 
-// Close closes every pool of the group. The loops stay open; in ZeroCopy mode the
-// kernel frees a hardware queue once the loops are closed that had a pool on it.
-// Leases that are out stay valid until they are released. It is idempotent.
+// Close closes every pool of the group. The loops stay open. In ZeroCopy mode the kernel
+// frees a hardware queue once every loop that had a pool on it is closed. Leases that are
+// out stay valid until they are released. Close may be called repeatedly.
 func (g *Group) Close() error {
 	g.changing.Lock()
 	defer g.changing.Unlock()
@@ -395,13 +394,13 @@ func (g *Group) Close() error {
 	return errors.Join(errs...)
 }
 
-// Mode is how received bytes come into the buffers.
+// Mode returns how received bytes get into the buffers.
 func (g *Group) Mode() Mode { return g.mode }
 
-// Reason says why Auto took no better mode; nil else.
+// Reason says why Auto did not choose a better mode; nil otherwise.
 func (g *Group) Reason() error { return g.reason }
 
-// Loops lists the loops: owners by the number of their queues, then importers.
+// Loops returns the loops: owners by the number of their queues, then importers.
 func (g *Group) Loops() []*Loop {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -412,8 +411,7 @@ func (g *Group) Loops() []*Loop {
 	return loops
 }
 
-// Pools lists the pools in the order of Loops. A loop whose Replace failed has
-// none.
+// Pools returns the pools in the order of Loops. A loop whose Replace failed has none.
 func (g *Group) Pools() []BufferPool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -426,7 +424,7 @@ func (g *Group) Pools() []BufferPool {
 	return pools
 }
 
-// Pool is the pool of a loop, nil if it has none in the group.
+// Pool returns the pool of a loop, or nil if the loop has none in the group.
 func (g *Group) Pool(l *Loop) BufferPool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -436,8 +434,8 @@ func (g *Group) Pool(l *Loop) BufferPool {
 	return nil
 }
 
-// Queues lists the numbers of the queues that have a pool, lowest first. In
-// Provided mode there are none.
+// Queues returns the numbers of the queues that have a pool, lowest first. In Provided mode
+// there are none.
 func (g *Group) Queues() []int {
 	numbers := make([]int, len(g.queues))
 	for i, q := range g.queues {

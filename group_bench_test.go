@@ -21,9 +21,9 @@ func newBenchMember(b *testing.B, p *Pool) *Pool {
 	return m
 }
 
-// BenchmarkSharedReturn is the release alone, of the members of one pool at once,
-// each from a goroutine of its own, against as many goroutines with a pool each. An
-// operation is one buffer.
+// BenchmarkSharedReturn measures only the release: the members of one pool, each on a
+// goroutine of its own, against as many goroutines with a pool each. An operation is one
+// buffer.
 func BenchmarkSharedReturn(b *testing.B) {
 	for _, members := range []int{1, 2, 4, 8} {
 		b.Run(fmt.Sprintf("members=%d", members), func(b *testing.B) {
@@ -51,7 +51,7 @@ func calls(call func() error) measurement {
 	}
 }
 
-// serve runs a goroutine that runs the functions which it is sent.
+// serve starts a goroutine that runs the functions sent to it.
 func serve(b *testing.B, capacity int, lockThread bool) chan<- func() {
 	b.Helper()
 	functions := make(chan func(), capacity)
@@ -68,7 +68,7 @@ func serve(b *testing.B, capacity int, lockThread bool) chan<- func() {
 	return functions
 }
 
-// callOver has a goroutine run an empty function and answer.
+// callOver makes a goroutine run an empty function and waits for it.
 func callOver(functions chan<- func()) func() error {
 	answer := make(chan error, 1)
 	return func() error {
@@ -81,8 +81,7 @@ func callLoop(l *Loop) func() error {
 	return func() error { return l.do(func() error { return nil }) }
 }
 
-// latencies returns how long it took from post to the run of n functions, of which
-// each is waited for.
+// latencies posts n functions, waits for each, and returns the times from post to run.
 func latencies(post func(fn func()) error) measurement {
 	return func(n int) (time.Duration, error) {
 		took := make(chan time.Duration, 1)
@@ -117,16 +116,16 @@ func inBursts(post func(fn func()) error, wait func() error) measurement {
 	}
 }
 
-// BenchmarkLoop compares what it takes to have a loop run an empty function with
-// channels to a goroutine, and to one that is locked to its thread, as a loop is.
-// Each side's thread sleeps before every call, but for bursts.
+// BenchmarkLoop compares running an empty function on a loop with sending it over a channel
+// to a goroutine, and to one that is locked to its thread, as a loop is. Except in bursts,
+// each side's thread sleeps before every call.
 func BenchmarkLoop(b *testing.B) {
 	l, err := NewLoop(LoopConfig{})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer l.Close()
-	const turn = 200 // operations of one side
+	const turn = 200 // operations of one side in a turn
 	for _, locked := range []bool{false, true} {
 		name := "channel"
 		if locked {

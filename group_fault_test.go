@@ -22,22 +22,21 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// registrations counts the calls that register something on a ring, and lets one
-// of them fail.
+// registrations counts the calls that register something on a ring, and makes one of them
+// fail.
 type registrations struct {
 	steps []GroupStep
-	at    int                // index of the call that is interfered with, -1: none
-	errno syscall.Errno      // what it answers then, if not 0
-	then  func()             // what is done before it, if not nil
-	spoil func(a *ifqAnswer) // what is done to the kernel's answer, if not nil
+	at    int                // index of the call that is changed; -1: none
+	errno syscall.Errno      // what the call returns, if not 0
+	then  func()             // runs before the call, if not nil
+	spoil func(a *ifqAnswer) // changes the kernel's answer, if not nil
 
-	// withoutDevice has what would be registered on a hardware queue registered
-	// without one.
+	// withoutDevice makes registrations on a hardware queue device-less.
 	withoutDevice bool
 }
 
-// interfere puts r before the calls into C of the loops until the test ends. Their
-// threads call them one after the other: the group waits for each.
+// interfere puts r in front of the loops' calls into C until the test ends. The loops make
+// these calls one after the other, because the group waits for each.
 func (r *registrations) interfere(t *testing.T, loops ...*Loop) {
 	t.Helper()
 	for _, l := range loops {
@@ -55,7 +54,7 @@ func (r *registrations) interfere(t *testing.T, loops ...*Loop) {
 	}
 }
 
-// before is the calls with r in front.
+// before returns the calls with r in front.
 func (r *registrations) before(plain ringCalls) ringCalls {
 	return ringCalls{
 		registerIfq: func(ring unsafe.Pointer, req ifqRequest) (ifqAnswer, syscall.Errno) {
@@ -105,8 +104,9 @@ func (r *registrations) step(s GroupStep) (hit bool, errno syscall.Errno) {
 	return true, r.errno
 }
 
-// owned is what a group may leave behind: fds, goroutines, and mappings that a
-// child would not inherit, which pools' are and the runtime's are not.
+// owned counts what a group must not leave behind: fds, goroutines, and mappings that a
+// child would not inherit. Pools' mappings are of that kind, those of the Go runtime are
+// not.
 type owned struct{ fds, goroutines, mappings int }
 
 func ownedNow(t *testing.T) owned {
@@ -126,14 +126,14 @@ func ownedNow(t *testing.T) owned {
 	return o
 }
 
-// assertBack waits until no more is there than before.
+// assertBack waits until there is no more than before.
 func (before owned) assertBack(t *testing.T) {
 	t.Helper()
 	settled(t, before.fds, before.goroutines)
 	assert.Equal(t, before.mappings, ownedNow(t).mappings)
 }
 
-// newFaultyLoops makes the loops for a group. They are small: a ring keeps what was
+// newFaultyLoops makes the loops of a group. They are small, because a ring keeps what was
 // registered on it as long as it lives.
 func newFaultyLoops(t *testing.T, n int) []*Loop {
 	t.Helper()
@@ -144,7 +144,7 @@ func newFaultyLoops(t *testing.T, n int) []*Loop {
 	return loops
 }
 
-// What a group of four loops over two queues does, one step after the other.
+// The steps of a group of four loops over two queues, in order.
 var (
 	groupSteps = []GroupStep{GroupCreate, GroupExport, GroupCreate, GroupExport, GroupImport, GroupImport}
 	stepLoops  = []int{0, 0, 1, 1, 2, 3}
@@ -161,7 +161,7 @@ var plausibleErrnos = []syscall.Errno{
 	syscall.EOPNOTSUPP, syscall.EOVERFLOW,
 }
 
-// worksAgain makes a group on loops on which one failed, and receives with it.
+// worksAgain makes a group on loops on which another one failed, and receives with it.
 func worksAgain(t *testing.T, cfg GroupConfig) {
 	t.Helper()
 	before := ownedNow(t)
@@ -181,7 +181,7 @@ func worksAgain(t *testing.T, cfg GroupConfig) {
 	before.assertBack(t)
 }
 
-// TestGroupRollsBack has each registration of a group fail with each errno.
+// TestGroupRollsBack makes each registration of a group fail with each errno.
 func TestGroupRollsBack(t *testing.T) {
 	needDeviceLess(t)
 	loops := newFaultyLoops(t, 4)
@@ -217,8 +217,8 @@ func TestGroupRollsBack(t *testing.T) {
 	}
 }
 
-// TestGroupWaitsForAnEarlierOwner: a queue whose registration ends by and by
-// answers EEXIST for a while.
+// TestGroupWaitsForAnEarlierOwner makes registrations return EEXIST for a while, as on a
+// queue whose earlier owner has just ended.
 func TestGroupWaitsForAnEarlierOwner(t *testing.T) {
 	needDeviceLess(t)
 	cfg := faultyGroup(newFaultyLoops(t, 4), DeviceLess)
@@ -247,9 +247,9 @@ func TestGroupWaitsForAnEarlierOwner(t *testing.T) {
 	})
 }
 
-// TestGroupCalledOff ends the context in the middle of each step: this is waited
-// for, and the next one does not begin.
-func TestGroupCalledOff(t *testing.T) {
+// TestGroupStopsWithItsContext ends the context in the middle of each step: the group waits
+// for that step, and does not begin the next one.
+func TestGroupStopsWithItsContext(t *testing.T) {
 	needDeviceLess(t)
 	cfg := faultyGroup(newFaultyLoops(t, 4), DeviceLess)
 	for at := range groupSteps {
@@ -297,7 +297,7 @@ func TestGroupWhoseLoopEnds(t *testing.T) {
 	}
 }
 
-// TestGroupOnAHardwareQueue plays a hardware queue of the loopback interface.
+// TestGroupOnAHardwareQueue imitates a hardware queue of the loopback interface.
 func TestGroupOnAHardwareQueue(t *testing.T) {
 	needDeviceLess(t)
 	cfg := GroupConfig{
@@ -345,8 +345,8 @@ func TestGroupOnAHardwareQueue(t *testing.T) {
 	}
 }
 
-// TestGroupGivenNonsense has the kernel answer offsets that lie outside the refill
-// queue: the registration is there, and cannot be used.
+// TestGroupGivenNonsense makes the kernel return offsets outside the refill queue's region:
+// the registration exists, but cannot be used.
 func TestGroupGivenNonsense(t *testing.T) {
 	needDeviceLess(t)
 	cfg := faultyGroup(newFaultyLoops(t, 4), DeviceLess)
@@ -402,7 +402,7 @@ func TestCopyingGroupRollsBack(t *testing.T) {
 		before := ownedNow(t)
 		large := cfg
 		large.Pool = PoolConfig{NumBuffers: 2048, Memory: MemoryHugeTLB, BufferSizeHint: 2 << 20}
-		_, err := NewGroup(t.Context(), large) // 4 GiB of pages that nobody reserved
+		_, err := NewGroup(t.Context(), large) // 4 GiB of huge pages, which are not reserved
 		e, ok := errors.AsType[*GroupError](err)
 		require.True(t, ok, "%v", err)
 		assert.Equal(t, GroupCreate, e.Step)

@@ -7,28 +7,28 @@ import (
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
-// How a group's member for a connection is chosen, and counted.
+// The choice of a group's member for a connection.
 
-// Pick chooses the pool for a connection, for NewReceiver. It asks the socket for
-// the NAPI instance that its packets come through (SO_INCOMING_NAPI_ID):
+// Pick chooses the pool for a connection that is then given to NewReceiver. It asks the
+// socket for the NAPI instance that its packets come through (SO_INCOMING_NAPI_ID):
 //
-//   - if that serves one of the group's queues, the members on that queue take
+//   - if that instance serves one of the group's queues, the members on that queue take
 //     turns;
-//   - else, also where the driver does not tell, all members take turns. In
-//     ZeroCopy mode the kernel then copies what arrives on a queue without pool,
-//     and ends a receive with EFAULT (syscall.EFAULT matches) if the data lies in
-//     another pool of the group: steer flows such that this does not happen.
+//   - otherwise, also where the driver does not report it, all members take turns. In
+//     ZeroCopy mode the kernel then copies what arrives on a queue without a pool, and ends
+//     a receive with EFAULT (errors.Is(err, syscall.EFAULT)) if the data lies in another
+//     pool of the group. Steer flows so that this does not happen.
 //
-// Members whose pool or loop is closed are passed over. If that was the last one,
-// Pick returns ErrClosed. NewReceiver returns it too if the pool is closed after
-// Pick; then Pick again.
+// Members whose pool or loop is closed are skipped. If there is no other, Pick returns
+// ErrClosed. NewReceiver also returns ErrClosed if the pool is closed after Pick; then call
+// Pick again.
 func (g *Group) Pick(conn *net.TCPConn) (BufferPool, error) {
 	return g.PickNAPI(sys.ConnNAPI(conn))
 }
 
-// PickQueue is Pick for a connection that arrives on a queue that is known, as one that
-// was dialled from a port that leads there: the members on that queue take turns. The
-// queue is one of Queues; for any other all members take turns.
+// PickQueue is Pick for a connection whose queue is known, for instance because it was
+// dialled from a port that leads there: the members on that queue take turns. If queue is
+// not one of Queues, all members take turns.
 func (g *Group) PickQueue(queue int) (BufferPool, error) {
 	i := slices.IndexFunc(g.queues, func(q *groupQueue) bool { return q.number == queue })
 	if i < 0 {
@@ -44,7 +44,7 @@ func (g *Group) PickQueue(queue int) (BufferPool, error) {
 	return nil, ErrClosed
 }
 
-// PickNAPI is Pick for a connection whose NAPI instance is known; 0 is none.
+// PickNAPI is Pick for a connection whose NAPI instance is known; 0 means none.
 func (g *Group) PickNAPI(napiID uint32) (BufferPool, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -64,7 +64,7 @@ func (g *Group) PickNAPI(napiID uint32) (BufferPool, error) {
 	return nil, ErrClosed
 }
 
-// queueOf finds the queue that the NAPI instance serves. 0 is no instance.
+// queueOf returns the queue that the NAPI instance serves, or nil. 0 is no instance.
 func queueOf(queues []*groupQueue, napiID uint32) *groupQueue {
 	if napiID == 0 {
 		return nil
@@ -80,7 +80,7 @@ func queueOf(queues []*groupQueue, napiID uint32) *groupQueue {
 // rotation is the index of the member whose turn is next.
 type rotation int
 
-// next returns the live member whose turn it is, nil if there is none.
+// next returns the live member whose turn it is, or nil if no member is live.
 func (r *rotation) next(members []*groupMember) *groupMember {
 	for i := range members {
 		at := (int(*r) + i) % len(members)

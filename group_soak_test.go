@@ -18,19 +18,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// groupSoak is one round of TestGroupSoak: connections through the loops of a
-// group, of which one after the other is closed and replaced.
+// groupSoak is one round of TestGroupSoak: connections through the loops of a group, which
+// are closed and replaced one after the other.
 type groupSoak struct {
 	t       *testing.T
 	group   *Group
-	source  []byte // what connections send, over and over
+	source  []byte // what connections send, repeatedly
 	passed  chan passedLease
 	size    int64        // of a connection's data
-	resumed atomic.Int64 // connections that went on over another one
+	resumed atomic.Int64 // connections that continued over another one
 
 	arrived   atomic.Int64
-	milestone int64         // so many bytes are a milestone
-	reached   chan struct{} // a milestone each
+	milestone int64         // bytes from one milestone to the next
+	reached   chan struct{} // receives a value for each milestone
 }
 
 // passedLease is a lease with the place of its bytes in the connection's data.
@@ -52,8 +52,8 @@ func (s *groupSoak) matches(b []byte, offset int64) bool {
 	return true
 }
 
-// transfer has all of a connection's data received. If the member that receives is
-// closed, it goes on over another connection where it was.
+// transfer receives all of a connection's data. If the member that receives is closed, it
+// continues where it was over another connection.
 func (s *groupSoak) transfer() error {
 	for got := int64(0); ; s.resumed.Add(1) {
 		n, err := s.attempt(got)
@@ -116,7 +116,7 @@ func (s *groupSoak) attempt(offset int64) (got int64, err error) {
 	}
 }
 
-// send writes the data from the offset on, until it or the connection ends.
+// send writes the data from the offset on, until it is sent or the connection ends.
 func (s *groupSoak) send(conn *net.TCPConn, offset int64) {
 	for offset < s.size {
 		part := s.source[offset%int64(len(s.source)):]
@@ -127,11 +127,11 @@ func (s *groupSoak) send(conn *net.TCPConn, offset int64) {
 		}
 		offset += int64(n)
 	}
-	_ = conn.CloseWrite() // an error shows at the other end
+	_ = conn.CloseWrite() // an error is seen at the other end
 }
 
-// hold keeps leases for a while, and gives them back in another order, if their
-// bytes are still what they were.
+// hold keeps leases for a while, and releases them in another order. It checks that their
+// bytes have not changed.
 func (s *groupSoak) hold(seed int64, most int) {
 	rng := rand.New(rand.NewSource(seed))
 	var held []passedLease
@@ -156,10 +156,10 @@ func (s *groupSoak) hold(seed int64, most int) {
 	release()
 }
 
-// TestGroupSoak receives 64 connections over four loops that share one pool, and
-// that share two. Other goroutines than received them release the leases. In each
-// round every loop is closed and replaced while data comes in: in half of the
-// rounds the owners go first. 16 MiB, or ZCRX_SOAK_BYTES, for each number of pools.
+// TestGroupSoak receives 64 connections over four loops that share one pool, and over four
+// that share two. The leases are released on other goroutines. In each round every loop is
+// closed and replaced while data comes in; in half of the rounds the owners go first. It
+// receives 16 MiB, or ZCRX_SOAK_BYTES, for each number of pools.
 func TestGroupSoak(t *testing.T) {
 	for _, owners := range []int{1, 2} {
 		t.Run(fmt.Sprintf("pools=%d", owners), func(t *testing.T) {

@@ -8,23 +8,23 @@ type GroupStats struct {
 	Total PoolStats `json:"total"`
 }
 
-// GroupMemberStats is the part of one place in a group, whichever loops were there.
+// GroupMemberStats is the part of one place in a group, over all loops that were there.
 type GroupMemberStats struct {
-	Queue       int       `json:"queue"`         // number of the queue, -1 for a pool without
-	Owner       bool      `json:"owner"`         // it registered its pool; else it imported
+	Queue       int       `json:"queue"`         // number of the queue, -1 for a pool without a queue
+	Owner       bool      `json:"owner"`         // its loop registered the pool; false if it imported the pool
 	Live        bool      `json:"live"`          // neither pool nor loop is closed
 	PicksByNAPI uint64    `json:"picks_by_napi"` // connections that arrived on the queue
 	PicksByPort uint64    `json:"picks_by_port"` // connections that were dialled from a port that leads to the queue
-	PicksByTurn uint64    `json:"picks_by_turn"` // others
+	PicksByTurn uint64    `json:"picks_by_turn"` // other connections
 	Pool        PoolStats `json:"pool"`
 }
 
-// Stats is a snapshot of the group's counters.
+// Stats returns a snapshot of the group's counters.
 func (g *Group) Stats() GroupStats {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var s GroupStats
-	waiting := make(map[*groupQueue]int) // all members of a queue tell of the same
+	waiting := make(map[*groupQueue]int) // all members of a queue report the same number
 	for _, m := range g.members {
 		pool := m.stats()
 		s.Members = append(s.Members, GroupMemberStats{
@@ -41,14 +41,14 @@ func (g *Group) Stats() GroupStats {
 	return s
 }
 
-// stats sums up the pools that the member had. It is called with the group's lock
+// stats returns the sum of the pools that the member had. Called with the group's lock
 // held.
 func (m *groupMember) stats() PoolStats {
 	m.forgetFinal()
 	sum := m.gone
 	for _, p := range m.former {
 		s := p.Stats()
-		s.Waiting = 0 // its successor tells
+		s.Waiting = 0 // its successor reports that
 		sum.add(&s)
 	}
 	if m.pool != nil {
@@ -58,8 +58,7 @@ func (m *groupMember) stats() PoolStats {
 	return sum
 }
 
-// retire makes the member's pool a former one. It is called with the group's lock
-// held.
+// retire makes the member's pool a former one. Called with the group's lock held.
 func (m *groupMember) retire() {
 	m.forgetFinal()
 	if m.pool != nil {
@@ -68,7 +67,8 @@ func (m *groupMember) retire() {
 	}
 }
 
-// forgetFinal forgets former pools whose counters will not change any more.
+// forgetFinal removes former pools whose counters will not change any more, and keeps their
+// sum.
 func (m *groupMember) forgetFinal() {
 	kept := m.former[:0]
 	for _, p := range m.former {
@@ -84,8 +84,9 @@ func (m *groupMember) forgetFinal() {
 	m.former = kept
 }
 
-// countersFinal tells whether a pool can neither lease nor get leases back any
-// more. An owner's counters tell besides what the kernel copied for all members.
+// countersFinal reports whether a pool's counters will not change any more: it makes no
+// leases and none is out. The counters of an owner also contain what the kernel copies for
+// all members.
 func countersFinal(pool BufferPool) bool {
 	if p, ok := pool.(*Pool); ok && p.owner {
 		return !p.memory.inUse()

@@ -5,16 +5,12 @@ package zcrx
 import (
 	"context"
 	"errors"
-	"reflect"
 	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/zcrx-go/zcrx/internal/sys"
-	"github.com/zcrx-go/zcrx/nic"
 )
 
 // newTestGroup makes a group over n new loops and the queues 0 to queues-1. It
@@ -35,7 +31,7 @@ func newTestGroup(t testing.TB, mode Mode, n, queues int, pool PoolConfig) (g *G
 	return g, loops
 }
 
-// receiveOn has the pool receive what is sent over a new connection.
+// receiveOn receives into the pool what is sent over a new connection.
 func receiveOn(t *testing.T, p BufferPool, data string) {
 	t.Helper()
 	sender, r := newTestReceiver(t, p)
@@ -127,7 +123,7 @@ func TestGroupRefusals(t *testing.T) {
 	}
 }
 
-// TestGroupOfRealInterface asks for what the loopback interface does not have.
+// TestGroupOfRealInterface asks the loopback interface for zero copy, which it lacks.
 func TestGroupOfRealInterface(t *testing.T) {
 	loops := []*Loop{newTestLoop(t, LoopConfig{}), newTestLoop(t, LoopConfig{})}
 	cfg := GroupConfig{Mode: ZeroCopy, Loops: loops, Interface: "lo", Queues: []int{0}, Pool: PoolConfig{NumBuffers: 8}}
@@ -227,8 +223,8 @@ func TestGroupReceives(t *testing.T) {
 	})
 }
 
-// TestGroupReplacesMembers puts new loops into the places of others, whose loops
-// are closed, or their pools, or nothing.
+// TestGroupReplacesMembers replaces loops that are closed, loops whose pools are closed,
+// and loops that work.
 func TestGroupReplacesMembers(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		ctx := t.Context()
@@ -269,7 +265,7 @@ func TestGroupReplacesMembers(t *testing.T) {
 			assert.Zero(t, g.Stats().Members[i].Pool.Outstanding)
 		}
 		assert.Equal(t, uint64(3*len("beforeheldafter")), g.Stats().Total.Bytes)
-		// The place of queue 1 was alone there: it registered anew.
+		// The place of queue 1 was alone on it: its loop registered a new pool.
 		if mode == DeviceLess {
 			var owners []bool
 			for _, m := range g.Stats().Members {
@@ -280,7 +276,7 @@ func TestGroupReplacesMembers(t *testing.T) {
 	})
 }
 
-// TestGroupForgetsFormerPools: places that change hands for ever do not grow.
+// TestGroupForgetsFormerPools replaces members many times: places must not grow.
 func TestGroupForgetsFormerPools(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		g, loops := newTestGroup(t, mode, 2, 1, PoolConfig{NumBuffers: 8})
@@ -298,9 +294,9 @@ func TestGroupForgetsFormerPools(t *testing.T) {
 	})
 }
 
-// TestGroupIsAskedMeanwhile asks a group everything while its members change, and
-// while it ends.
-func TestGroupIsAskedMeanwhile(t *testing.T) {
+// TestGroupIsUsableDuringReplace calls every method of a group while its members are
+// replaced, and while it is closed.
+func TestGroupIsUsableDuringReplace(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		g, loops := newTestGroup(t, mode, 3, 2, PoolConfig{NumBuffers: 8})
 		var asking sync.WaitGroup
@@ -338,7 +334,8 @@ func TestGroupIsAskedMeanwhile(t *testing.T) {
 	})
 }
 
-// TestGroupReplaceFails leaves the place empty, and may be tried again.
+// TestGroupReplaceFails checks that a failed Replace leaves the place empty, and can be
+// repeated.
 func TestGroupReplaceFails(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		g, loops := newTestGroup(t, mode, 3, 1, PoolConfig{NumBuffers: 8})
@@ -362,100 +359,4 @@ func TestGroupReplaceFails(t *testing.T) {
 		assert.Len(t, g.Pools(), 3)
 		receiveOn(t, g.Pool(next), "again")
 	})
-}
-
-// TestGroupPick gives the places of a group NAPI ids and picks.
-func TestGroupPick(t *testing.T) {
-	loops := make([]*Loop, 5)
-	for i := range loops {
-		loops[i] = newTestLoop(t, LoopConfig{})
-	}
-	cfg := GroupConfig{Mode: ZeroCopy, Loops: loops, Queues: []int{1, 2}}
-	g := newGroup(&cfg, ZeroCopy)
-	for i, m := range g.members {
-		p, err := NewProvidedPool(loops[i], PoolConfig{NumBuffers: 8})
-		require.NoError(t, err)
-		m.pool = p
-	}
-	g.queues[0].napiID, g.queues[1].napiID = 8193, 8200
-	picks := func(napiID uint32, n int) (at []int) {
-		t.Helper()
-		for range n {
-			p, err := g.PickNAPI(napiID)
-			require.NoError(t, err)
-			for i, m := range g.members {
-				if m.pool == p {
-					at = append(at, i)
-				}
-			}
-		}
-		return at
-	}
-	assert.Equal(t, []int{0, 2, 4, 0}, picks(8193, 4), "the members of queue 1 take turns")
-	assert.Equal(t, []int{1, 3, 1}, picks(8200, 3), "those of queue 2 their own")
-	assert.Equal(t, []int{2}, picks(8193, 1))
-	assert.Equal(t, []int{0, 1, 2, 3, 4, 0}, picks(0, 6), "unknown: all take turns")
-	assert.Equal(t, []int{1}, picks(99, 1), "a queue without pool")
-	s := g.Stats()
-	var byNAPI, byTurn []uint64
-	for _, m := range s.Members {
-		byNAPI, byTurn = append(byNAPI, m.PicksByNAPI), append(byTurn, m.PicksByTurn)
-	}
-	assert.Equal(t, []uint64{2, 2, 2, 1, 1}, byNAPI)
-	assert.Equal(t, []uint64{2, 2, 1, 1, 1}, byTurn)
-
-	require.NoError(t, loops[3].Close())
-	assert.Equal(t, []int{1, 1}, picks(8200, 2), "a closed loop is passed over")
-	require.NoError(t, g.members[1].pool.Close())
-	assert.Equal(t, []int{2, 4, 0}, picks(8200, 3), "no member of the queue is left: all others take turns")
-	for _, i := range []int{0, 2, 4} {
-		require.NoError(t, g.members[i].pool.Close())
-	}
-	_, err := g.PickNAPI(0)
-	assert.ErrorIs(t, err, ErrClosed)
-}
-
-// TestIncomingNAPI: loopback has no NAPI instance, nor a closed connection.
-func TestIncomingNAPI(t *testing.T) {
-	sender, conn := tcpPair(t)
-	_, err := sender.Write([]byte("x"))
-	require.NoError(t, err)
-	_, err = conn.Read(make([]byte, 1))
-	require.NoError(t, err)
-	assert.Zero(t, sys.ConnNAPI(conn))
-	require.NoError(t, conn.Close())
-	assert.Zero(t, sys.ConnNAPI(conn))
-	lo, err := nic.Read("lo", 0)
-	require.NoError(t, err)
-	assert.Zero(t, lo.NAPIID)
-}
-
-// TestPoolStatsAdd: no counter and no warning is forgotten.
-func TestPoolStatsAdd(t *testing.T) {
-	var one, sum PoolStats
-	fields := reflect.ValueOf(&one).Elem()
-	for i := range fields.NumField() {
-		switch f := fields.Field(i); f.Kind() {
-		case reflect.Uint64:
-			f.SetUint(uint64(i + 1))
-		case reflect.Int:
-			f.SetInt(int64(i + 1))
-		default:
-			f.Set(reflect.ValueOf([]string{"a warning"}))
-		}
-	}
-	sum.add(&one)
-	sum.add(&one)
-	for i := range fields.NumField() {
-		f := reflect.ValueOf(sum).Field(i)
-		name := fields.Type().Field(i).Name
-		switch f.Kind() {
-		case reflect.Uint64:
-			assert.Equal(t, uint64(2*i+2), f.Uint(), name)
-		case reflect.Int:
-			assert.Equal(t, int64(2*i+2), f.Int(), name)
-		default:
-			assert.Equal(t, []string{"a warning"}, f.Interface(), name)
-		}
-	}
 }

@@ -6,55 +6,56 @@ import (
 	"unsafe"
 )
 
-// lease is the record behind a Buffer: one for every completion whose bytes are
-// out. Records are reused and never freed, so a stale Buffer always finds its
-// record, sees another generation there, and is refused.
+// lease is the record of a Buffer: one for every completion whose bytes are out. Records
+// are reused and never freed. So a stale Buffer always finds its record, sees that its
+// generation has changed, and is refused.
 type lease struct {
-	// generation counts the record's leases. A Buffer carries that of its own;
-	// ending a lease increments it, under the ledger's lock: of any number of
-	// releases, exactly one succeeds. Bytes reads it without the lock.
+	// generation counts the record's leases. A Buffer holds the generation of its lease.
+	// Ending a lease increments the generation under the ledger's lock, so exactly one
+	// Release succeeds. Bytes reads it without the lock.
 	generation generation
-	token      uint64 // what goes back to the kernel; set before the Buffer is made
+	token      uint64 // identifies the buffer to its pool; set before the Buffer is made
 	home       *ledger
-	share      *share // of the receiver that it was made for, or nil; set before the Buffer is handed over
+	share      *share // the share of the receiver that it was made for, or nil; set before the Buffer is handed over
 	next       *lease // in ledger.spare or ledger.returned, or in a run of returns
 }
 
-// refiller is a pool's memory. Its methods are called with the ledger's lock held.
+// refiller is the part of a pool that returns buffers to the kernel. Its methods are called
+// with the ledger's lock held.
 type refiller interface {
-	// giveBack puts the tokens of n ended leases, which hang together by next, where
-	// the kernel finds them, and gives a turn to the loops that wait for a return, and
-	// to one that makes room if the kernel has none.
+	// giveBack returns the buffers of n ended leases, linked by next, to the kernel. It
+	// wakes the loops that wait for a return, and one that can make room if the kernel has
+	// none.
 	giveBack(run *lease, n int)
-	// returnCount counts what came back so far, to this ledger and to those that
-	// share its memory, and may feed a receive that waits: leases, or buffers.
+	// returnCount returns how many returns there were so far that may let a waiting receive
+	// continue, to this ledger and to those that share its memory. It counts leases or
+	// buffers, depending on the pool.
 	returnCount() uint64
-	// starvingChanged tells that the ledger's starving was turned on or off.
+	// starvingChanged is called when the ledger's starving changes.
 	starvingChanged(on bool)
-	// free unmaps the memory: no lease is out and nobody will lease again.
+	// free unmaps the memory. No lease is out and none will be made.
 	free()
 }
 
-// ledger accounts for the leases of one pool. Every lease is in one of three
-// places: spare (the loop's own chain), out (held by somebody as a Buffer), or
-// returned (on its way back to the loop's chain).
+// ledger accounts for the leases of one pool. Every lease record is in one of three places:
+// spare (a chain of the loop's own), out (in a Buffer), or returned (released, and not yet
+// taken by the loop).
 type ledger struct {
 	refiller refiller
-	wake     func() // gives the pool's loop a turn; any goroutine may call it
-	// maxLeases is how many leases one receiver may have out. It does not change.
+	wake     func() // makes the pool's loop run a turn; safe from any goroutine
+	// maxLeases is how many leases one receiver may have out. It never changes.
 	maxLeases uint64
 
-	// spare is the chain of records that the loop takes from. The loop's thread
-	// alone touches it.
+	// spare is the chain of free records. It belongs to the loop's thread.
 	spare *lease
 
-	// wasStarving is what the loop last set starving to. The loop's thread alone
-	// touches it.
+	// wasStarving is the value that the loop last set starving to. It belongs to the loop's
+	// thread.
 	wasStarving bool
 
-	// leased and leasedBytes count what was leased. They are the loop's thread's
-	// own: an atomic store per lease would cost as much as its release. count
-	// shows them to the others, before they can have any of these leases.
+	// leased and leasedBytes count leases and their bytes. They belong to the loop's
+	// thread, because an atomic store for each lease would cost as much as its release.
+	// count copies them to completions and bytes before the leases are handed over.
 	leased      uint64
 	leasedBytes uint64
 	completions atomic.Uint64
@@ -63,16 +64,15 @@ type ledger struct {
 	doubleReleases   atomic.Uint64
 	usesAfterRelease atomic.Uint64
 
-	mu *sync.Mutex // its own, or the one that the members of a pool share
+	mu *sync.Mutex // its own, or the one shared by the members of a pool
 	// Guarded by mu:
-	returned *lease // records given back
-	returns  uint64 // leases given back so far
+	returned *lease // released records
+	returns  uint64 // leases released so far
 	starving bool   // a receive waits for a buffer: the next return wakes the loop
-	woken    bool   // a turn was asked for and has not come
-	// resumable are the shares whose receivers a return has unpaused, for the
-	// loop's next turn.
+	woken    bool   // the loop was woken and has not begun a turn since
+	// resumable are the shares whose receivers the loop resumes in its next turn.
 	resumable []*share
-	users     int // the pool itself and each receiver: may lease again
+	users     int // the pool itself and its receivers; 0: no more leases are made
 	freed     bool
 }
 
@@ -83,9 +83,9 @@ func (g *ledger) init(mu *sync.Mutex, r refiller, wake func()) {
 // leaseChunk is the number of records made at a time.
 const leaseChunk = 256
 
-// lease makes a Buffer of n bytes at data, whose return is token. It runs on
-// the loop's thread and allocates only while the number of leases that are out
-// at once still grows.
+// lease makes a Buffer of n bytes at data. token is passed back to the pool when the lease
+// ends. It runs on the loop's thread, and allocates only while the number of leases out at
+// the same time still grows.
 func (g *ledger) lease(data unsafe.Pointer, n uint32, token uint64) Buffer {
 	l := g.spare
 	if l == nil {
@@ -98,8 +98,8 @@ func (g *ledger) lease(data unsafe.Pointer, n uint32, token uint64) Buffer {
 	return Buffer{lease: l, generation: l.generation.load(), data: data, length: n}
 }
 
-// count shows what was leased so far. The loop calls it before it hands leases
-// over, and before the pool gives up its memory.
+// count makes the numbers of leases and bytes so far visible to other goroutines. The loop
+// calls it before it hands leases over, and before the pool releases its memory.
 func (g *ledger) count() {
 	if g.completions.Load() != g.leased {
 		g.bytes.Store(g.leasedBytes)
@@ -125,9 +125,10 @@ func (g *ledger) moreRecords() *lease {
 	return &records[0]
 }
 
-// takeBack ends the leases of the leading buffers that belong to this ledger, gives their
-// memory back and frees it after the very last return. It returns how many buffers it
-// looked at, and how many of these leases had ended before.
+// takeBack ends the leases of the leading buffers that belong to this ledger, and returns
+// their memory to the pool. The last return after the pool has closed also unmaps the
+// memory. takeBack returns how many buffers it looked at, and how many of these had been
+// released before.
 func (g *ledger) takeBack(buffers []Buffer) (seen, doubles int) {
 	var first, last *lease
 	g.mu.Lock()
@@ -176,9 +177,9 @@ func (g *ledger) takeBack(buffers []Buffer) (seen, doubles int) {
 	return seen, doubles
 }
 
-// alertLocked gives the loop a turn if it is needed or waits for a return, and
-// returns whether it will have one. Waking takes the loop's lock, which nobody
-// holds while taking this one.
+// alertLocked wakes the loop if needed is set or the loop waits for a return, and returns
+// whether the loop will run a turn. wake takes the loop's lock; no goroutine takes this
+// lock while it holds that one.
 func (g *ledger) alertLocked(needed bool) bool {
 	if (!needed && !g.starving) || g.users == 0 {
 		return false
@@ -190,7 +191,8 @@ func (g *ledger) alertLocked(needed bool) bool {
 	return true
 }
 
-// addUser notes one more that may lease, false if the memory has gone.
+// addUser counts one more user that may lease. It returns false if the pool has no user any
+// more.
 func (g *ledger) addUser() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -201,7 +203,7 @@ func (g *ledger) addUser() bool {
 	return true
 }
 
-// inUse tells whether anybody may lease still.
+// inUse reports whether leases may still be made.
 func (g *ledger) inUse() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -236,29 +238,29 @@ func (g *ledger) statsLocked() PoolStats {
 	}
 }
 
-// hasLeases tells whether leases are out.
+// hasLeases reports whether leases are out.
 func (g *ledger) hasLeases() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.outstandingLocked() > 0
 }
 
-// outstandingLocked is the number of leases that are out, as far as they were
-// counted: the loop may have given some back before it did.
+// outstandingLocked returns the number of leases that are out. It is at least 0: the loop
+// may have released leases before it counted them.
 func (g *ledger) outstandingLocked() int {
 	return max(0, int(g.completions.Load()-g.returns))
 }
 
-// seenReturns is the number of returns so far, for setStarving.
+// seenReturns returns the number of returns so far, for setStarving.
 func (g *ledger) seenReturns() uint64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.refiller.returnCount()
 }
 
-// setStarving tells whether a receive waits for a return after the seen-th, so
-// that this return wakes the loop. It returns false if it has come already: then
-// there is something to try again with. It is for the loop's thread.
+// setStarving sets whether a receive waits for a return after the first seen ones, in which
+// case that return wakes the loop. It returns false if the return has already come: then
+// the loop can try again. It runs on the loop's thread.
 func (g *ledger) setStarving(starving bool, seen uint64) bool {
 	if !starving && !g.wasStarving {
 		return true

@@ -23,21 +23,21 @@ import (
 	"syscall"
 	"unsafe"
 
-	_ "github.com/zcrx-go/zcrx/csrc" // keeps the headers in vendored trees, and this compiled anew with them
+	_ "github.com/zcrx-go/zcrx/csrc" // keeps the headers in vendored trees; a change of them recompiles this package
 )
 
-// haveLiburing tells whether this build can talk to io_uring at all.
+// haveLiburing reports whether this build can use io_uring at all.
 const haveLiburing = true
 
-// structRing is the struct io_uring behind uring.Ring.Pointer.
+// structRing returns what uring.Ring.Pointer points to: a struct io_uring.
 func structRing(p unsafe.Pointer) *C.struct_io_uring { return (*C.struct_io_uring)(p) }
 
-// flushRequest mirrors struct zcx_flush: a refill queue that the kernel shall
-// empty at the start of a turn, and what came of it.
+// flushRequest mirrors struct zcx_flush: a refill queue that the kernel empties at the
+// start of a turn, and the result.
 type flushRequest = C.struct_zcx_flush
 
-// newFlushRequest asks for the queue whose head lies at khead to be emptied up
-// to the tail target.
+// newFlushRequest asks the kernel to empty the queue whose head lies at khead, up to the
+// tail target.
 func newFlushRequest(id ZCRXID, khead *uint32, target uint32) flushRequest {
 	return flushRequest{
 		khead:   C.__u64(uintptr(unsafe.Pointer(khead))),
@@ -46,12 +46,12 @@ func newFlushRequest(id ZCRXID, khead *uint32, target uint32) flushRequest {
 	}
 }
 
-// flushResult reads what came of a flush: the system calls made and the error.
+// flushResult returns the number of system calls that a flush took, and its error.
 func flushResult(f *flushRequest) (calls int, errno syscall.Errno) {
 	return int(f.calls), errnoOf(f.err)
 }
 
-// errnoOf turns liburing's negative errno into Go's. 0 stands for success.
+// errnoOf turns a negative errno of liburing into Go's. 0 means success.
 func errnoOf(ret C.int) syscall.Errno {
 	if ret < 0 {
 		return syscall.Errno(-ret)
@@ -111,8 +111,8 @@ func cRingAddArea(ring unsafe.Pointer, id ZCRXID, addr uintptr, length uint64, f
 	return uint64(token), errnoOf(ret)
 }
 
-// cQuery asks IORING_REGISTER_QUERY, which needs no ring and no privilege.
-// data must hold no Go pointers.
+// cQuery calls IORING_REGISTER_QUERY, which needs no ring and no privilege. data must hold
+// no Go pointers.
 func cQuery(op uint32, data unsafe.Pointer, size uintptr) syscall.Errno {
 	return errnoOf(C.zcx_query(C.__u32(op), data, C.__u32(size)))
 }

@@ -7,9 +7,8 @@ import (
 	"unsafe"
 )
 
-// Without cgo, or off Linux, there is no io_uring to talk to. No ring can be made
-// here (uring.New refuses), so none of these is reached; they exist to let the
-// package build.
+// Stubs for builds without cgo or off Linux. uring.New returns an error there, so none of
+// these is called; the package needs them to build.
 
 const haveLiburing = false
 

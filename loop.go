@@ -16,51 +16,51 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// Loop is one OS thread that owns one io_uring ring. Every operation on the ring
-// happens on that thread; other goroutines hand it functions with Do and Post.
+// Loop is one OS thread that owns one io_uring ring. Every operation on the ring happens on
+// that thread; other goroutines hand it functions with Do and Post.
 //
-// All methods are safe from any goroutine unless they say otherwise.
+// All methods are safe from any goroutine unless their comment says otherwise.
 type Loop struct {
 	ring   *zcrxRing
 	tid    atomic.Int64 // the loop's thread while it runs, else 0
 	logger *slog.Logger
 	wide   bool          // completions may have 32 bytes
-	done   chan struct{} // closed when the thread has given up the ring
+	done   chan struct{} // closed when the ring is closed
 	err    error         // why the loop ended, nil after Close; read after done
 
-	// kick says that there is something to do before the loop may sleep;
-	// asleep that it sleeps, or is about to. Whoever has work sets kick, then
-	// looks at asleep; the loop sets asleep, then looks at kick: one of them
-	// sees the other.
+	// kick says that the loop must not sleep before it has looked for work; asleep says
+	// that it sleeps or is about to. A goroutine with work sets kick and then reads asleep;
+	// the loop sets asleep and then reads kick. So at least one of them sees the other's
+	// store.
 	kick   atomic.Bool
 	asleep atomic.Bool
 
 	mu      sync.Mutex
 	posted  []func() // guarded by mu
-	closing bool     // guarded by mu: no further functions are taken
-	wakeFD  int      // guarded by mu once the loop runs: -1 when it has gone
+	closing bool     // guarded by mu: no further functions are accepted
+	wakeFD  int      // guarded by mu once the loop runs: -1 after it was closed
 
-	// What follows belongs to the loop's thread.
+	// The fields below belong to the loop's thread.
 	ops       ops
 	sources   []turnSource
-	published []publisher // with data to hand over at the end of the turn
+	published []publisher // those with data to hand over at the end of the turn
 	flushes   []flushRequest
-	flushers  []flusher // whose flushes they are, index by index
+	flushers  []flusher // flushers[i] asked for flushes[i]
 	groups    bufferGroups
 	running   []func() // functions taken out of posted
-	retries   []func() // what found the submission queue full, for the next turn
+	retries   []func() // functions to run in the next turn, because the submission queue was full
 	wakeArmed bool     // the read of the eventfd is in flight
 	stopping  bool     // stop has begun
-	again     bool     // something is left to do: the next turn does not wait
+	again     bool     // work is left: the next turn does not wait
 	wakeBuf   []byte   // the kernel reads the eventfd into it
 	batch     []uring.CQE
 
 	stats loopCounters
 }
 
-// NewLoop starts a loop. The caller must Close it. Errors match ErrNotSupported
-// where there is no io_uring. It waits up to 2 seconds for a memlock limit that rings
-// closed just before still fill.
+// NewLoop starts a loop. The caller must Close it. Errors match ErrNotSupported where there
+// is no io_uring. NewLoop waits up to 2 seconds for memlock charges of rings that were
+// closed shortly before.
 func NewLoop(cfg LoopConfig) (*Loop, error) {
 	if cfg.Entries == 0 {
 		cfg.Entries = defaultSQEntries
@@ -92,7 +92,7 @@ func NewLoop(cfg LoopConfig) (*Loop, error) {
 	return l, nil
 }
 
-// run is the loop's thread, from birth to death.
+// run is the loop's thread, from start to end.
 func (l *Loop) run(cfg uring.Config, started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -106,7 +106,7 @@ func (l *Loop) run(cfg uring.Config, started chan<- error) {
 		if stopped {
 			return
 		}
-		// Who waits for the loop would wait for ever.
+		// Goroutines that wait for the loop would wait for ever.
 		if v := recover(); v != nil {
 			panic(v)
 		}
@@ -153,8 +153,8 @@ func (l *Loop) release() error {
 	return errors.Join(l.ring.Close(), sys.Close(fd), sys.Unmap(l.wakeBuf))
 }
 
-// armWake reads the eventfd, so that writing to it ends the loop's sleep. Without
-// that the loop does not sleep.
+// armWake starts a read of the eventfd, so that a write to it ends the loop's sleep. While
+// no read can be started the loop does not sleep.
 func (l *Loop) armWake() {
 	if l.wakeArmed || l.stopping {
 		return
@@ -171,13 +171,12 @@ func (l *Loop) armWake() {
 	l.wakeArmed = true
 }
 
-// newRequest takes an SQE for a request whose completions go to c. It is for the
-// loop's thread. ErrQueueFull means that the kernel takes no requests now: see
-// retry.
+// newRequest returns an SQE for a request whose completions are passed to c. It runs on the
+// loop's thread. ErrQueueFull means that the kernel accepts no request now; see retry.
 func (l *Loop) newRequest(c completer) (*uring.SQE, error) {
 	s := l.ring.GetSQE()
 	if s == nil {
-		if _, err := l.ring.turn(0, 0, nil); err != nil && !passing(err) {
+		if _, err := l.ring.turn(0, 0, nil); err != nil && !isTransient(err) {
 			return nil, err
 		}
 		if s = l.ring.GetSQE(); s == nil {
@@ -188,13 +187,14 @@ func (l *Loop) newRequest(c completer) (*uring.SQE, error) {
 	return s, nil
 }
 
-// retry runs fn in the next turn: for what ErrQueueFull kept from being begun.
+// retry runs fn in the next turn. It is used after ErrQueueFull.
 func (l *Loop) retry(fn func()) {
 	l.retries = append(l.retries, fn)
 	l.again = true
 }
 
-// runRetries takes them out first: one that fails again is for the turn after.
+// runRetries runs the functions given to retry. It empties the list first: a function that
+// fails again runs in the turn after.
 func (l *Loop) runRetries() {
 	retries := l.retries
 	l.retries = nil
@@ -203,15 +203,15 @@ func (l *Loop) runRetries() {
 	}
 }
 
-// Start begins a request: prep fills in the entry, done is called on the loop
-// with every completion of it, the last being the first without uring.CQEMore. The
-// memory that prep names stays until then. Start may be called on the loop only: from a
-// function given to Do or Post, or from done. ErrQueueFull means that the kernel takes no
-// requests now. A panic in done ends the program.
+// Start begins a request. prep fills in the entry; done is called on the loop with every
+// completion of the request, of which the last is the first one without uring.CQEMore. The
+// memory that prep names stays until then. Start must be called on the loop: from a
+// function given to Do or Post, or from done. It returns ErrQueueFull if the kernel accepts
+// no request now. A panic in done ends the program.
 //
-// The entry may not be linked to others, which StartLinked does, and must have a
-// completion: Start returns an error for the flags SQELink, SQEHardLink and
-// SQECQESkipSuccess, and begins nothing.
+// The entry must have a completion and must not be linked to others, which StartLinked
+// does: for the flags SQELink, SQEHardLink and SQECQESkipSuccess Start returns an error
+// and begins nothing.
 func (l *Loop) Start(prep func(*uring.SQE), done func(*uring.CQE)) error {
 	s, err := l.newRequest(completerFunc(done))
 	if err != nil {
@@ -237,7 +237,7 @@ func (l *Loop) StartLinked(done func(i int, c *uring.CQE), preps ...func(*uring.
 		return rangeError("number of linked requests", int64(len(preps)), 1, int64(n))
 	}
 	if l.ring.SQSpaceLeft() < len(preps) {
-		if _, err := l.ring.turn(0, 0, nil); err != nil && !passing(err) {
+		if _, err := l.ring.turn(0, 0, nil); err != nil && !isTransient(err) {
 			return err
 		}
 		if l.ring.SQSpaceLeft() < len(preps) {
@@ -276,9 +276,9 @@ func (l *Loop) prepareNothing(s *uring.SQE) {
 	s.UserData = l.ops.add(completerFunc(func(*uring.CQE) {}), opRequest)
 }
 
-// turn is one round: run functions, supply buffers, enter the kernel once,
-// dispatch what completed. kick was cleared before, so that whatever is handed to
-// the loop from then on keeps it from sleeping. timeout bounds its sleep, negative for ever.
+// turn is one round of the loop: run functions, supply buffers, enter the kernel once,
+// dispatch completions. kick was cleared before, so work that comes from then on keeps the
+// loop from sleeping. timeout bounds the sleep; a negative one means for ever.
 func (l *Loop) turn(timeout time.Duration) error {
 	l.stats.turns.Add(1)
 	l.armWake()
@@ -288,7 +288,7 @@ func (l *Loop) turn(timeout time.Duration) error {
 	for _, s := range l.sources {
 		s.beforeTurn(l)
 	}
-	l.publish() // what functions and pools ended
+	l.publish() // what functions and pools have ended
 	l.forgetFlushes()
 	_, err := l.ring.turn(l.prepareSleep(), timeout, l.flushes)
 	l.asleep.Store(false)
@@ -296,22 +296,21 @@ func (l *Loop) turn(timeout time.Duration) error {
 		for _, s := range l.sources {
 			s.queueWasFull()
 		}
-		l.again = true // there may be more, and receives to arm again
+		l.again = true // there may be more completions, and receives to arm again
 	}
 	if l.ring.Overflown() {
 		l.stats.overflows.Add(1)
-		l.again = true // the next turn fetches what there was no room for
+		l.again = true // the next turn fetches the completions that had no room
 	}
 	for i, p := range l.flushers {
 		p.flushed(l, &l.flushes[i])
 	}
 	l.complete()
 	l.stats.calls.Store(l.ring.entries())
-	return l.judge(err)
+	return l.ignoreTransient(err)
 }
 
-// prepareSleep returns how many completions to wait for: 0 if there is
-// something to do.
+// prepareSleep returns how many completions to wait for: 0 if there is work, else 1.
 func (l *Loop) prepareSleep() uint32 {
 	if l.again || l.ring.Pending() > 0 {
 		l.again = false
@@ -324,8 +323,8 @@ func (l *Loop) prepareSleep() uint32 {
 	return 1
 }
 
-// complete dispatches every completion that is there, then hands receivers'
-// data over, once per receiver.
+// complete dispatches every completion, then hands over the data of each receiver, once per
+// receiver.
 func (l *Loop) complete() {
 	for {
 		n := l.ring.Completions(l.batch)
@@ -345,8 +344,8 @@ func (l *Loop) complete() {
 	l.publish()
 }
 
-// publish hands over what receivers have for their consumers. A handler that runs
-// here may end other receivers, which then come last.
+// publish hands over what receivers have for their consumers. A handler that runs here may
+// end other receivers, which are then appended and come last.
 func (l *Loop) publish() {
 	for i := 0; i < len(l.published); i++ {
 		r := l.published[i]
@@ -356,33 +355,33 @@ func (l *Loop) publish() {
 	l.published = l.published[:0]
 }
 
-// judge tells passing trouble from the end of the ring. EBUSY and EAGAIN mean
-// that the kernel takes no more before completions are reaped or memory is
-// there.
-func (l *Loop) judge(err error) error {
+// ignoreTransient returns nil for errors that pass, and other errors as they are: they end
+// the loop. EBUSY, EAGAIN and ENOMEM mean that the kernel takes no more requests until
+// completions are reaped or memory is free.
+func (l *Loop) ignoreTransient(err error) error {
 	if err == nil {
 		return nil
 	}
-	if passing(err) {
+	if isTransient(err) {
 		l.again = true
-		time.Sleep(time.Millisecond) // do not spin while the kernel is short of memory
+		time.Sleep(time.Millisecond) // avoid spinning while the kernel is short of memory
 		return nil
 	}
 	return err
 }
 
-func passing(err error) bool {
+func isTransient(err error) bool {
 	return errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOMEM)
 }
 
-// requestFlush notes that the coming turn flushes a refill queue for f.
+// requestFlush makes the current turn flush a refill queue for f.
 func (l *Loop) requestFlush(f flusher, request flushRequest) {
 	l.flushes = append(l.flushes, request)
 	l.flushers = append(l.flushers, f)
 }
 
-// forgetFlushes drops the flushes of pools that a Handler has closed since they were
-// asked for: the memory that the kernel would be handed may be gone.
+// forgetFlushes drops the flushes of pools that a handler has closed since they asked for
+// them: their memory may be unmapped.
 func (l *Loop) forgetFlushes() {
 	kept := 0
 	for i, p := range l.flushers {
@@ -406,14 +405,15 @@ func (l *Loop) runPosted() {
 	}
 }
 
-// heardClosing clears kick and only then looks whether the loop shall close: a
-// Close or Post that comes after the look sets kick again.
+// heardClosing clears kick and then reports whether the loop is closing. In this order no
+// work is missed: a Close or Post that comes after the check sets kick again.
 func (l *Loop) heardClosing() bool {
 	l.kick.Store(false)
 	return l.isClosing()
 }
 
-// wake gives the loop a turn, now or after the one that it is in.
+// wake makes the loop run another turn after the current one, and wakes it if it sleeps. It
+// is safe from any goroutine.
 func (l *Loop) wake() {
 	l.kick.Store(true)
 	if !l.asleep.CompareAndSwap(true, false) {
@@ -421,15 +421,15 @@ func (l *Loop) wake() {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.wakeFD >= 0 { // the loop may have woken by itself, and ended
+	if l.wakeFD >= 0 { // the loop may have woken by itself and ended
 		_ = sys.SignalEventFD(l.wakeFD)
 	}
 }
 
-// Post has fn run on the loop and does not wait. Functions run in the order in
-// which they were posted. Answers ErrClosed once the loop is closing: then fn
-// does not run. A panic in fn ends the program, as in any goroutine, and so does
-// runtime.Goexit (for instance a test's FailNow).
+// Post makes the loop run fn, and does not wait. Functions run in the order in which they
+// were posted. Post returns ErrClosed once the loop is closing; then fn does not run. A
+// panic in fn ends the program, as in any goroutine, and so does runtime.Goexit (for
+// instance a test's FailNow).
 func (l *Loop) Post(fn func()) error {
 	l.mu.Lock()
 	if l.closing {
@@ -452,13 +452,13 @@ func (e *PanicError) Error() string {
 	return fmt.Sprintf("zcrx: panic on the loop: %v\n%s", e.Value, e.Stack)
 }
 
-// Do runs fn on the loop and returns what it returns. On the loop itself it runs
-// at once. If ctx ends before fn has begun, fn does not run and Do returns ctx's
-// error; once begun, it is waited for. A panic in fn becomes a *PanicError and
-// the loop lives on; runtime.Goexit ends the program. Answers ErrClosed once the
-// loop is closing.
+// Do runs fn on the loop and returns fn's error. Called on the loop itself, it runs fn at
+// once. If ctx ends before fn has begun, fn does not run and Do returns ctx's error; once
+// fn has begun, Do waits for it. A panic in fn becomes a *PanicError and the loop
+// continues; runtime.Goexit ends the program. Do returns ErrClosed once the loop is
+// closing.
 //
-// The ring that fn gets must not be kept or closed; its errors are package uring's.
+// fn must not keep or close the ring. The ring's methods return errors of package uring.
 func (l *Loop) Do(ctx context.Context, fn func(*uring.Ring) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -466,7 +466,7 @@ func (l *Loop) Do(ctx context.Context, fn func(*uring.Ring) error) error {
 	if l.OnLoop() {
 		return l.call(fn)
 	}
-	var begun atomic.Bool // by the loop, or given up by this goroutine
+	var begun atomic.Bool // set by the loop that runs fn, or by this goroutine that gives up
 	result := make(chan error, 1)
 	err := l.Post(func() {
 		if begun.CompareAndSwap(false, true) {
@@ -493,7 +493,7 @@ func (l *Loop) Do(ctx context.Context, fn func(*uring.Ring) error) error {
 	}
 }
 
-// do is Do without a context, for functions that know the ring.
+// do is Do without a context, for functions that do not need the ring as an argument.
 func (l *Loop) do(fn func() error) error {
 	return l.Do(context.Background(), func(*uring.Ring) error { return fn() })
 }
@@ -507,13 +507,14 @@ func (l *Loop) call(fn func(*uring.Ring) error) (err error) {
 	return fn(l.ring.Ring)
 }
 
-// OnLoop tells whether the caller runs on the loop, in a function given to Do or Post
-// or in a Receiver's handler: there it must not wait. The loop's thread is locked to
-// its goroutine, so no other can be there.
+// OnLoop reports whether the caller runs on the loop's thread: in a function given to Do or
+// Post, or in a Receiver's handler. There it must not wait. The thread is locked to the
+// loop's goroutine, so no other goroutine can run on it.
 func (l *Loop) OnLoop() bool { return int64(sys.ThreadID()) == l.tid.Load() }
 
-// OnAnyLoop tells whether the caller runs on one of the loops: a loop that waited for
-// another one could be what that one waits for. It costs one system call for all.
+// OnAnyLoop reports whether the caller runs on one of the loops. A function on a loop must
+// not wait for another loop, which may be waiting for this one. It costs one system call in
+// total.
 func OnAnyLoop(loops []*Loop) bool {
 	tid := int64(sys.ThreadID())
 	for _, l := range loops {
@@ -524,7 +525,7 @@ func OnAnyLoop(loops []*Loop) bool {
 	return false
 }
 
-// report is for failures that belong to no caller.
+// report logs a failure that no caller can be told of.
 func (l *Loop) report(what string, err error) {
 	if l.logger != nil {
 		l.logger.Warn("zcrx: "+what, "error", err)

@@ -9,17 +9,17 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// How a loop and the pools on it end.
+// The end of a loop and of the pools on it.
 
-// closePatience bounds how long a closing loop waits for cancelled requests to
-// complete. The kernel cancels what is left when the ring goes.
-const closePatience = 2 * time.Second
+// closeTimeout bounds how long a closing loop waits for cancelled requests to complete. The
+// kernel cancels the rest when the ring is closed.
+const closeTimeout = 2 * time.Second
 
-// Close ends the loop: functions posted before still run, receivers end with
-// ErrClosed, requests in flight are cancelled and their data collected, pools
-// are closed, and the ring is given up. Buffers that are out stay valid. Close
-// waits for all that, unless it is called on the loop itself. It is idempotent
-// and returns the error that ended the loop, if one did.
+// Close ends the loop. Functions posted before still run, receivers end with ErrClosed,
+// requests in flight are cancelled and their data collected, pools are closed, and the ring
+// is closed. Buffers that are out stay valid. Close waits for all that, unless it is called
+// on the loop itself. It may be called repeatedly, and returns the error that ended the
+// loop, if there was one.
 func (l *Loop) Close() error {
 	l.mu.Lock()
 	l.closing = true
@@ -38,9 +38,9 @@ func (l *Loop) isClosing() bool {
 	return l.closing
 }
 
-// stop is what the loop's thread does last. The order matters: first nobody
-// may begin anything, then everything in flight ends, then the pools' memory is
-// given up, then the ring.
+// stop is the last thing that the loop's thread does. The order matters: new work is
+// refused, then everything in flight ends, then the pools' memory is released, then the
+// ring is closed.
 func (l *Loop) stop() {
 	l.mu.Lock()
 	l.closing = true
@@ -56,7 +56,7 @@ func (l *Loop) stop() {
 	for len(l.sources) > 0 {
 		s := l.sources[0]
 		s.abandonReceivers()
-		l.dropSource(s) // if the last receiver of a closing pool has not done it
+		l.dropSource(s) // unless the last receiver of a closing pool has done it
 	}
 	l.publish()
 	if err := l.release(); err != nil && l.err == nil {
@@ -68,10 +68,10 @@ func (l *Loop) stop() {
 func (l *Loop) cancelAll() {
 	s, err := l.newRequest(completerFunc(func(*uring.CQE) {}))
 	if err != nil {
-		return // the ring's end cancels them
+		return // closing the ring cancels them
 	}
 	s.PrepCancel(0, uring.CancelAll|uring.CancelAny)
-	for deadline := time.Now().Add(closePatience); l.ops.live > 0; {
+	for deadline := time.Now().Add(closeTimeout); l.ops.live > 0; {
 		l.kick.Store(false)
 		left := time.Until(deadline)
 		if left <= 0 || l.turn(left) != nil {
@@ -80,19 +80,19 @@ func (l *Loop) cancelAll() {
 	}
 }
 
-// addSource gives the pool a place in every turn. It is for the loop's thread.
+// addSource adds a pool to every turn. It runs on the loop's thread.
 func (l *Loop) addSource(s turnSource) { l.sources = append(l.sources, s) }
 
-// hasSource tells whether the pool has its place still. It is for the loop's
+// hasSource reports whether the pool is part of the loop's turns. It runs on the loop's
 // thread.
 func (l *Loop) hasSource(s turnSource) bool { return slices.Contains(l.sources, s) }
 
-// dropSource ends the pool's part on the ring, and its own use of its memory. It
-// is for the loop's thread.
+// dropSource removes the pool from the loop and the ring, and ends its own use of its
+// memory. It runs on the loop's thread.
 func (l *Loop) dropSource(s turnSource) {
 	for i, other := range l.sources {
 		if other == s {
-			// A new slice: somebody up the stack may be walking the old one.
+			// A new slice: a caller up the stack may be iterating over the old one.
 			l.sources = slices.Concat(l.sources[:i], l.sources[i+1:])
 			s.count()
 			s.detach(l.ring)
@@ -102,8 +102,8 @@ func (l *Loop) dropSource(s turnSource) {
 	}
 }
 
-// closeSource ends a pool from any goroutine. Its receivers end first, and keep
-// the memory until their last completion has come.
+// closeSource closes a pool. Its receivers end first; the memory stays mapped until their
+// last completion. It is safe from any goroutine.
 func (l *Loop) closeSource(s turnSource) error {
 	err := l.do(func() error {
 		if l.hasSource(s) {
@@ -117,7 +117,8 @@ func (l *Loop) closeSource(s turnSource) error {
 	return err
 }
 
-// bufferGroups are the provided-buffer groups of a ring, by number.
+// bufferGroups allocates the numbers of a ring's provided-buffer groups. It belongs to the
+// loop's thread.
 type bufferGroups struct {
 	next uint32
 	free []uint16

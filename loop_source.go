@@ -1,34 +1,36 @@
 package zcrx
 
-// What a loop knows of those above it.
+// The interfaces through which a loop calls higher floors.
 
-// turnSource takes part in every turn of its loop: a pool. Every method runs on the
-// loop's thread.
+// turnSource takes part in every turn of its loop. Pools implement it. Every method runs on
+// the loop's thread.
 type turnSource interface {
-	// beforeTurn gets buffers back to the kernel and arms the receivers that
-	// waited for them. It may ask for a flush.
+	// beforeTurn returns buffers to the kernel and arms the receivers that waited for them.
+	// It may ask for a flush.
 	beforeTurn(l *Loop)
-	// queueWasFull tells that the completion queue had no room left.
+	// queueWasFull is called when the completion queue had no room left.
 	queueWasFull()
-	// count shows what was leased so far, before that is handed over.
+	// count makes the number of leases so far visible to other goroutines. It is called
+	// before these leases are handed over.
 	count()
 	// failReceivers ends every receiver with err.
 	failReceivers(err error)
-	// closeReceivers ends every receiver, lets none in any more, and calls fn once the
-	// last has gone.
+	// closeReceivers ends every receiver, accepts no further one, and calls fn once the
+	// last has finished.
 	closeReceivers(fn func())
-	// abandonReceivers gives up what could not be ended, because the ring is going.
+	// abandonReceivers finishes receivers whose requests could not be ended, because the
+	// ring is being closed.
 	abandonReceivers()
-	// detach ends what the pool has on the ring, which may be closed.
+	// detach ends the pool's use of the ring, which may be closed.
 	detach(r *zcrxRing)
 	// dropUser ends the pool's own use of its memory.
 	dropUser()
 }
 
-// flusher is a turnSource whose refill queue a turn flushes.
+// flusher is a turnSource that has a refill queue to flush.
 type flusher interface {
 	turnSource
-	// flushed takes the result of a flush that was asked for.
+	// flushed is called with the result of a flush that the flusher asked for.
 	flushed(l *Loop, f *flushRequest)
 }
 

@@ -45,7 +45,7 @@ func TestDoRunsOnOneThread(t *testing.T) {
 			for range 50 {
 				assert.NoError(t, l.Do(t.Context(), func(r *uring.Ring) error {
 					tids.Store(sys.ThreadID(), true)
-					_, err := r.Submit() // answers EEXIST anywhere else
+					_, err := r.Submit() // returns EEXIST on any other thread
 					return err
 				}))
 			}
@@ -57,7 +57,7 @@ func TestDoRunsOnOneThread(t *testing.T) {
 	assert.Equal(t, 1, n)
 }
 
-func TestDoAnswersWhatItsFunctionAnswers(t *testing.T) {
+func TestDoReturnsItsFunctionsError(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{})
 	want := errors.New("mine")
 	assert.Equal(t, want, l.do(func() error { return want }))
@@ -114,8 +114,8 @@ func TestPostKeepsOrder(t *testing.T) {
 	}
 }
 
-// TestSleepingLoopIsWoken posts one function at a time to a loop that is most
-// often asleep: a lost wake-up would hang it.
+// TestSleepingLoopIsWoken posts one function at a time to a loop that is usually asleep: a
+// lost wake-up would block the test.
 func TestSleepingLoopIsWoken(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{})
 	for i := range 2000 {
@@ -148,8 +148,8 @@ func TestLoopClosesItself(t *testing.T) {
 	require.NoError(t, l.Close())
 }
 
-// TestPostAgainstClose races producers against the end: every Do either ran or
-// answered ErrClosed, and none hangs.
+// TestPostAgainstClose calls Do while the loop is closed: each call either runs its
+// function or returns ErrClosed, and none blocks.
 func TestPostAgainstClose(t *testing.T) {
 	for range 50 {
 		l, err := NewLoop(LoopConfig{Entries: 8})
@@ -175,13 +175,14 @@ func TestPostAgainstClose(t *testing.T) {
 	}
 }
 
-// TestDoAndPostUnderFire has 64 goroutines give a loop functions in every way at
-// once: each runs exactly once, in its goroutine's order, or its Do says why not.
-func TestDoAndPostUnderFire(t *testing.T) {
+// TestDoAndPostFromManyGoroutines has 64 goroutines call Do and Post in every way at the
+// same time: each function runs exactly once, in its goroutine's order, or Do returns the
+// reason.
+func TestDoAndPostFromManyGoroutines(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{})
 	const goroutines, rounds = 64, 100
-	var posted [goroutines][]int // of the loop's thread
-	var calledOff, panicked, ran atomic.Int64
+	var posted [goroutines][]int // belongs to the loop's thread
+	var mayFallBack, panicked, ran atomic.Int64
 	var wg sync.WaitGroup
 	for g := range goroutines {
 		wg.Go(func() {
@@ -200,7 +201,7 @@ func TestDoAndPostUnderFire(t *testing.T) {
 					cancel()
 					if err != nil {
 						assert.ErrorIs(t, err, context.DeadlineExceeded)
-						calledOff.Add(1)
+						mayFallBack.Add(1)
 					}
 					assert.Equal(t, err == nil, done, "it ran, or it was called off")
 				case 2:
@@ -230,11 +231,11 @@ func TestDoAndPostUnderFire(t *testing.T) {
 	assert.Positive(t, panicked.Load())
 	assert.Positive(t, ran.Load())
 	assert.Zero(t, ran.Load()%2)
-	t.Logf("%d called off, %d panicked, %d on the loop", calledOff.Load(), panicked.Load(), ran.Load())
+	t.Logf("%d called off, %d panicked, %d on the loop", mayFallBack.Load(), panicked.Load(), ran.Load())
 }
 
-// TestDoOnClosingLoop: what was given to the loop before Close runs, also while
-// others are refused.
+// TestDoOnClosingLoop checks that functions posted before Close run, also while further
+// ones are refused.
 func TestDoOnClosingLoop(t *testing.T) {
 	l, err := NewLoop(LoopConfig{})
 	require.NoError(t, err)
@@ -263,7 +264,7 @@ func TestDoOnClosingLoop(t *testing.T) {
 
 const loopChild = "ZCRX_TEST_LOOP_CHILD"
 
-// What ends the program, by the name that the child is given.
+// The functions that end the program, by the name that the child is given.
 var loopEnds = map[string]func(l *Loop) error{
 	"panic in Post":  func(l *Loop) error { return l.Post(func() { panic("boom") }) },
 	"goexit in Post": func(l *Loop) error { return l.Post(runtime.Goexit) },
@@ -275,7 +276,7 @@ var loopEnds = map[string]func(l *Loop) error{
 	},
 }
 
-// TestLoopChild is what TestFunctionsThatEndTheProgram starts.
+// TestLoopChild is what TestPanicAndGoexitEndTheProgram starts.
 func TestLoopChild(t *testing.T) {
 	end := loopEnds[os.Getenv(loopChild)]
 	if end == nil {
@@ -287,7 +288,7 @@ func TestLoopChild(t *testing.T) {
 	select {} // nothing but the loop can end this
 }
 
-func TestFunctionsThatEndTheProgram(t *testing.T) {
+func TestPanicAndGoexitEndTheProgram(t *testing.T) {
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	for name := range loopEnds {
@@ -308,7 +309,7 @@ func TestFunctionsThatEndTheProgram(t *testing.T) {
 	}
 }
 
-func TestStart(t *testing.T) {
+func TestStartRunsAnyRequest(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{Entries: 4})
 	const n = 100 // many times the submission queue
 	results := make(chan int32, n)
@@ -367,7 +368,7 @@ func TestThousandCyclesLeakNothing(t *testing.T) {
 		require.NoError(t, l.Close())
 	}
 	for range 20 {
-		cycle() // threads and caches of the runtime come to be
+		cycle() // warm up threads and caches of the runtime
 	}
 	fds, goroutines, maps := openFDs(t), runtime.NumGoroutine(), mappings(t)
 	n := 1000
@@ -378,7 +379,7 @@ func TestThousandCyclesLeakNothing(t *testing.T) {
 		cycle()
 	}
 	settled(t, fds, goroutines)
-	// The runtime maps a few arenas and thread stacks of its own.
+	// The Go runtime maps a few arenas and thread stacks.
 	assert.Less(t, mappings(t), maps+100)
 }
 

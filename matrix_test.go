@@ -2,9 +2,9 @@
 
 package zcrx
 
-// The guest's half of `make test-matrix`: on one kernel, what does the library
-// say and do in each situation that users run it in? tools/matrix boots the
-// kernels, and makes docs/kernels.md of the answers.
+// The guest's half of `make test-matrix`: it reports what the library says and does on one
+// kernel, in each situation that users run it in. tools/matrix boots the kernels, and makes
+// docs/kernels.md of the answers.
 
 import (
 	"bytes"
@@ -36,7 +36,7 @@ import (
 const (
 	childEnv    = "ZCRX_MATRIX_SITUATION"
 	nobody      = 65534
-	namespaced  = 65533 // who is root in the new user namespace
+	namespaced  = 65533 // the user outside the new user namespace that is root in it
 	disabledKey = "/proc/sys/kernel/io_uring_disabled"
 )
 
@@ -51,13 +51,13 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// situation is how a process may find itself on a kernel.
+// situation is what a process is allowed on a kernel.
 type situation struct {
 	name       string
 	dropCaps   []uintptr // from the bounding set: root's program starts without
 	attributes *syscall.SysProcAttr
-	memlock    uint64 // bytes; 0 leaves it
-	disabled   string // kernel.io_uring_disabled; "" leaves it
+	memlock    uint64 // RLIMIT_MEMLOCK in bytes; 0 leaves it unchanged
+	disabled   string // kernel.io_uring_disabled; "" leaves it unchanged
 }
 
 var situations = []situation{
@@ -193,7 +193,7 @@ func checkAnswers(t *testing.T, release, situation string, a answers.Answers) {
 	}
 }
 
-// Operations, each tried in every situation.
+// The operations, each tried in every situation.
 const (
 	opProvidedPool   = "receive into a provided pool"
 	opDeviceLessPool = "receive into a device-less pool"

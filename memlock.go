@@ -11,37 +11,35 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// The kernel charges what it pins to RLIMIT_MEMLOCK, unless the process has
-// CAP_IPC_LOCK: the areas and refill queues of pools, and in Linux 6.16 to 7.1
-// rings and provided-buffer rings too. Two things about that are easy to get wrong:
+// The kernel charges what it pins to RLIMIT_MEMLOCK, unless the process has CAP_IPC_LOCK:
+// the areas and refill queues of pools, and in Linux 6.16 to 7.1 also rings and
+// provided-buffer rings. Two things about that are easy to get wrong:
 //
-//   - The charge is the user's, summed over all processes. No file tells how much it
-//     is: of VmLck and VmPin in /proc/self/status the first is about mlock(2) and
-//     the second about this process's areas only.
-//   - What a ring and its pools were charged comes back only when a worker of the
-//     kernel frees them, some time after the ring was closed or its process ended.
-//     A provided-buffer ring that is unregistered, and what is refused, stay charged
-//     no longer than the call.
+//   - The charge counts for the user, over all processes. No file shows how much it is: in
+//     /proc/self/status, VmLck is about mlock(2) and VmPin about this process's areas only.
+//   - The charge of a ring and its pools ends only when a kernel worker frees them, some
+//     time after the ring was closed or its process ended. The charge of a provided-buffer
+//     ring ends with the call that unregisters it, and a refused call leaves no charge.
 
-// chargePatience bounds how long a charge may take to come back. It took 30 ms on an
-// idle machine and 0.6 s on one with four times as much to do as it can.
-const chargePatience = 2 * time.Second
+// chargeTimeout bounds how long a charge may take to end. It took 30 ms on an idle machine
+// and 0.6 s on one with four times more work than processors.
+const chargeTimeout = 2 * time.Second
 
-// maxChargePause keeps the tries few: a try may pin a large area before it is refused.
+// maxChargePause is the longest pause between two tries. Tries should be few: each may pin
+// a large area before it is refused.
 const maxChargePause = 200 * time.Millisecond
 
-// charges tells a set-up that found the limit used up whether to wait. It is global
-// because the limit is: a ring that one part of a program closed is in the way of one
-// that another part, which knows nothing of it, sets up next. Without a memory of
-// that, either every refusal would be late, or a limit that is full for a moment
-// would look too small. (Close cannot wait instead: nothing tells when the charge is
-// back.)
+// charges decides whether a set-up that finds the limit used up waits. It is global because
+// the limit is: a ring that one part of a program closed is in the way of the next ring of
+// another part. Without it, either every refusal would come late, or a limit that is full
+// for a moment would look too small. Close cannot wait instead, because nothing shows when
+// the charge has ended.
 //
-// The program's start counts as if a ring had been closed: a service that is started
-// again finds its predecessor's rings still charged.
+// The program's start counts as the closing of a ring: a service that is restarted finds
+// the rings of the process before it still charged.
 var charges = chargeWatch{limit: sys.MemlockLimit, last: time.Now()}
 
-// chargeWatch remembers when memory was last given up that may still be charged.
+// chargeWatch remembers when memory was last released whose charge may not have ended.
 type chargeWatch struct {
 	limit func() (limit uint64, limited bool)
 
@@ -49,24 +47,24 @@ type chargeWatch struct {
 	last time.Time // guarded by mu
 }
 
-// givenUp notes that a ring, or a pool's last handle, was closed.
-func (c *chargeWatch) givenUp() {
+// released records that a ring, or a pool's last handle, was closed.
+func (c *chargeWatch) released() {
 	c.mu.Lock()
 	c.last = time.Now()
 	c.mu.Unlock()
 }
 
-// patientUntil is when everything is back that was given up before now.
-func (c *chargeWatch) patientUntil() time.Time {
+// retryUntil returns the time by which every charge released before now has ended.
+func (c *chargeWatch) retryUntil() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.last.Add(chargePatience)
+	return c.last.Add(chargeTimeout)
 }
 
-// await calls try, which wants need bytes pinned. If the limit has no room for them
-// while charges may still come back, it tries again with growing pauses, until then or
-// as long as ctx allows. It does not wait for a limit that is too small by itself.
-func (c *chargeWatch) await(ctx context.Context, need uint64, try func() error) error {
+// retry calls try, which needs to have need bytes pinned. If the limit has no room for them
+// while charges may still end, it calls try again with growing pauses, until retryUntil or
+// as long as ctx allows. It does not retry if the limit itself is below need.
+func (c *chargeWatch) retry(ctx context.Context, need uint64, try func() error) error {
 	var deadline time.Time
 	for pause := time.Millisecond; ; pause = min(2*pause, maxChargePause) {
 		err := try()
@@ -77,7 +75,7 @@ func (c *chargeWatch) await(ctx context.Context, need uint64, try func() error) 
 			return err
 		}
 		if deadline.IsZero() {
-			deadline = c.patientUntil() // once: rings that others close meanwhile prolong nothing
+			deadline = c.retryUntil() // once: rings closed meanwhile do not prolong it
 		}
 		left := time.Until(deadline)
 		if left <= 0 {
@@ -91,9 +89,9 @@ func (c *chargeWatch) await(ctx context.Context, need uint64, try func() error) 
 	}
 }
 
-// ringCharge is what the kernel allocates for a ring's queues, in bytes, and charges
-// in Linux 6.16 to 7.1: whole pages of submission queue entries, and whole pages of
-// completions, with the heads and tails of both queues before them.
+// ringCharge returns the bytes that the kernel allocates for a ring's queues, and charges
+// in Linux 6.16 to 7.1: whole pages of submission queue entries, and whole pages that hold
+// the heads and tails of both queues and then the completions.
 func ringCharge(cfg uring.Config) uint64 {
 	const entry, heads = 64, 320 // sizeof struct io_uring_sqe, struct io_rings
 	submissions := roundUpPow2(uint32(min(cfg.Entries, uring.MaxEntries)))

@@ -25,8 +25,8 @@ import (
 
 var errNoRoom = &KernelError{Op: "set up ring", Errno: syscall.ENOMEM}
 
-// watchWithin is a chargeWatch with a limit, in whose process a ring was closed some
-// time ago.
+// watchWithin returns a chargeWatch with a limit, for a process in which a ring was closed
+// some time ago.
 func watchWithin(limit uint64, closed time.Duration) *chargeWatch {
 	return &chargeWatch{
 		limit: func() (uint64, bool) { return limit, limit > 0 },
@@ -35,10 +35,10 @@ func watchWithin(limit uint64, closed time.Duration) *chargeWatch {
 }
 
 func TestChargeThatComesBackIsWaitedFor(t *testing.T) {
-	for _, later := range []time.Duration{0, 30 * time.Millisecond, chargePatience - time.Millisecond, chargePatience} {
+	for _, later := range []time.Duration{0, 30 * time.Millisecond, chargeTimeout - time.Millisecond, chargeTimeout} {
 		synctest.Test(t, func(t *testing.T) {
 			begun := time.Now()
-			err := watchWithin(8192, 0).await(t.Context(), 8192, func() error {
+			err := watchWithin(8192, 0).retry(t.Context(), 8192, func() error {
 				if time.Since(begun) < later {
 					return errNoRoom
 				}
@@ -50,30 +50,30 @@ func TestChargeThatComesBackIsWaitedFor(t *testing.T) {
 	}
 }
 
-// TestLimitTooSmallIsNotWaitedFor checks who is refused at once, and that nobody waits
-// longer than charges take to come back.
+// TestLimitTooSmallIsNotWaitedFor checks what is refused at once, and that no call waits
+// longer than charges take to end.
 func TestLimitTooSmallIsNotWaitedFor(t *testing.T) {
 	for name, c := range map[string]struct {
-		limit  uint64 // 0: none
+		limit  uint64 // 0: no limit
 		closed time.Duration
 		err    error
 		waits  time.Duration
 	}{
-		"no ring was closed of late":  {8192, chargePatience, errNoRoom, 0},
+		"no ring was closed of late":  {8192, chargeTimeout, errNoRoom, 0},
 		"the limit is below the need": {8191, 0, errNoRoom, 0},
 		"there is no limit":           {0, 0, errNoRoom, 0},
 		"another error":               {8192, 0, syscall.EMFILE, 0},
-		"a ring was closed":           {8192, 0, errNoRoom, chargePatience},
-		"a ring was closed before":    {8192, chargePatience - 10*time.Millisecond, errNoRoom, 10 * time.Millisecond},
+		"a ring was closed":           {8192, 0, errNoRoom, chargeTimeout},
+		"a ring was closed before":    {8192, chargeTimeout - 10*time.Millisecond, errNoRoom, 10 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begun := time.Now()
 				watch := watchWithin(c.limit, c.closed)
-				err := watch.await(t.Context(), 8192, func() error { return c.err })
+				err := watch.retry(t.Context(), 8192, func() error { return c.err })
 				assert.Equal(t, c.err, err)
 				assert.Equal(t, c.waits, time.Since(begun))
-				err = watch.await(t.Context(), 8192, func() error { return c.err })
+				err = watch.retry(t.Context(), 8192, func() error { return c.err })
 				assert.Equal(t, c.err, err)
 				assert.Equal(t, c.waits, time.Since(begun), "the second refusal is not waited for again")
 			})
@@ -86,7 +86,7 @@ func TestWaitingForChargesEndsWithTheContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		begun := time.Now()
-		err := watchWithin(8192, 0).await(ctx, 8192, func() error { return errNoRoom })
+		err := watchWithin(8192, 0).retry(ctx, 8192, func() error { return errNoRoom })
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.ErrorIs(t, err, syscall.ENOMEM)
 		assert.Equal(t, 100*time.Millisecond, time.Since(begun))
@@ -103,7 +103,7 @@ func TestMemlockIsShort(t *testing.T) {
 		err = errors.New("only root can become another user")
 	}
 	skip.Unless(t, "a user of its own", "6.1", err)
-	user := uint32(1<<20 + os.Getpid()) // another for each run: limits are per user
+	user := uint32(1<<20 + os.Getpid()) // a new one for each run: limits are per user
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestMemlockChild$", "-test.v")
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), memlockChild+"=1")
@@ -124,7 +124,7 @@ func setMemlock(t *testing.T, bytes uint64) {
 	require.NoError(t, unix.Setrlimit(unix.RLIMIT_MEMLOCK, &r))
 }
 
-// TestMemlockChild opens and closes what just fits into the limit, over and over.
+// TestMemlockChild repeatedly opens and closes what just fits into the limit.
 func TestMemlockChild(t *testing.T) {
 	if os.Getenv(memlockChild) == "" {
 		return
@@ -171,12 +171,12 @@ func ringsAreCharged(t *testing.T, cfg uring.Config) {
 	begun := time.Now()
 	second, err := newRing(cfg)
 	took := time.Since(begun)
-	// Not seen: 6.13 to 6.15, of which one was the first.
+	// Not tested: 6.13 to 6.15, one of which was the first.
 	if release := sys.KernelRelease(); !skip.Older(release, "6.16") && skip.Older(release, "7.2") {
 		assertLayer(t, err, LayerPrivilege)
 		assert.ErrorContains(t, err, "hold too much of the 8192 that it may pin")
 		assert.ErrorContains(t, err, "from 8192 to 16384 bytes")
-		assert.Less(t, took, chargePatience+time.Second)
+		assert.Less(t, took, chargeTimeout+time.Second)
 		begun = time.Now()
 		_, err = newRing(uring.Config{Entries: 128})
 		assert.ErrorContains(t, err, "from 8192 to at least 16384 bytes")

@@ -11,13 +11,13 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// The bounds of a model: members with a ring at once, and in all.
+// The bounds of a model: members with a ring at the same time, and in total.
 const (
 	modelOpenMembers = 3
 	modelMembers     = 6
 )
 
-// action is something that may happen to a pool.
+// action is something that can happen to a pool.
 type action struct {
 	name     string
 	possible bool
@@ -75,7 +75,7 @@ func (m *model) kernelActions() []action {
 		{"complete for a receiver that has ended", len(open) > 0 && len(m.roomy()) > 0, func(rt *rapid.T) {
 			mm := pick(rt, open)
 			m.fillAny(rt, mm)
-			m.release(rt, len(m.out)-1) // before it was counted
+			m.release(rt, len(m.out)-1) // before the lease was counted
 			mm.pool.count()
 		}},
 		{"rescue", len(open) > 0 && m.mode == ZeroCopy, func(rt *rapid.T) {
@@ -90,7 +90,7 @@ func (m *model) kernelActions() []action {
 }
 
 func (m *model) holderActions() []action {
-	var stale []modelLease // whose records are out again
+	var stale []modelLease // leases whose records are used again
 	for _, l := range m.gone {
 		if slices.ContainsFunc(m.out, func(o modelLease) bool { return o.lease == l.lease }) {
 			stale = append(stale, l)
@@ -131,9 +131,9 @@ func (m *model) release(rt *rapid.T, i int) {
 	require.NoError(rt, l.Release())
 }
 
-// releaseAll gives the picked leases to ReleaseAll: some twice, some that were
-// released before, and empty ones (-1). The lock is taken once per run of leases of
-// one member, and members are woken at the end of each.
+// releaseAll gives the picked leases to ReleaseAll: some twice, some that were released
+// before, and empty Buffers (-1). ReleaseAll takes the lock once for each run of leases of
+// one member, and wakes members at the end of each run.
 func (m *model) releaseAll(rt *rapid.T, all []modelLease, picks []int) {
 	out := len(m.out)
 	var batch []Buffer
@@ -182,11 +182,11 @@ func (m *model) releaseAll(rt *rapid.T, all []modelLease, picks []int) {
 	}
 }
 
-// ownerActions are those of the loops, one of which owns the pool.
+// ownerActions are the actions of loops that have a pool, of which one is the owner.
 func (m *model) ownerActions() []action {
 	open := m.open()
 	owner := m.members[0]
-	var used []*modelMember // that have a receiver
+	var used []*modelMember // members that have a receiver
 	for _, mm := range m.members {
 		if mm.users > 1 || mm.closed && mm.users > 0 {
 			used = append(used, mm)
@@ -231,7 +231,7 @@ func (m *model) ownerActions() []action {
 	}
 }
 
-// memberActions are the coming and going of those who share the pool.
+// memberActions are the joining and leaving of members.
 func (m *model) memberActions() []action {
 	open := m.open()
 	return []action{
@@ -241,7 +241,7 @@ func (m *model) memberActions() []action {
 			m.addMember(rapid.IntRange(1, int(m.memory.entries)).Draw(rt, "flush at"))
 		}},
 		{"close a member", len(open) > 0, func(rt *rapid.T) {
-			// The last one seldom: without it, little happens.
+			// The last one only rarely: without it little happens.
 			if len(open) == 1 && rapid.IntRange(0, 3).Draw(rt, "close if 3") != 3 {
 				return
 			}
@@ -257,7 +257,7 @@ func (m *model) memberActions() []action {
 
 // close ends a member; what waits is the others' to flush.
 func (m *model) close(mm *modelMember) {
-	mm.closed = true // whom the returns concern no more
+	mm.closed = true // returns no longer matter to it
 	m.alert(m.waiting() > 0)
 	mm.close()
 }

@@ -36,7 +36,7 @@ func (m *model) check(rt *rapid.T) {
 func (m *model) checkMembers(rt *rapid.T) {
 	waiting := m.waiting()
 	if m.holders() == 0 {
-		waiting = 0 // for nobody any more
+		waiting = 0 // no longer needed
 	}
 	var sum PoolStats
 	for i, mm := range m.members {
@@ -103,7 +103,7 @@ func (m *model) checkNobodySleeps(rt *rapid.T, queued, waiting int) {
 	require.False(rt, waiting > 0 && able > 0 && awake == 0, "%d returns wait, and nobody will flush", waiting)
 }
 
-// wayBack reads where the tokens are that were given back.
+// wayBack reads the tokens that were returned, from the places where they wait.
 func (m *model) wayBack() (queue, waiting []uint64) {
 	q, w := &m.memory.refillQueue, &m.memory.waiting
 	for head := atomic.LoadUint32(q.khead); head != q.published(); head++ {
@@ -122,7 +122,7 @@ func (m *model) checkPlaces(rt *rapid.T, wayBack []uint64) {
 	for _, mm := range m.members {
 		dispensed += mm.want.Completions
 	}
-	rescued := 0 // and out
+	rescued := 0 // leases out
 	for _, l := range m.out {
 		if l.rescued {
 			rescued++

@@ -15,8 +15,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// releaser is what one goroutine does in a round: release these, one by one or as
-// a batch.
+// releaser is what one goroutine does in a round: release leases, one by one or as a batch.
 type releaser struct {
 	leases []int
 	batch  bool
@@ -25,15 +24,15 @@ type releaser struct {
 // duty is one thing that a member's loop does in a round.
 type duty struct {
 	what    string
-	entries int   // to take
-	lengths []int // to complete
-	flushAt int   // of a new member
+	entries int   // refill entries to take
+	lengths []int // completions to make
+	flushAt int   // flushAt of a new member
 }
 
 var duties = []string{"take entries", "take entries", "turn", "turn", "complete", "run out", "yield", "yield", "import"}
 
-// round is what goes on at once: releases, some of them of the same leases, while
-// every member's loop does its duties, and some close.
+// round is what happens at the same time: releases, some of them of the same leases, while
+// every member's loop does its duties and some members close.
 type round struct {
 	releasers []releaser
 	members   []memberRound
@@ -72,9 +71,9 @@ func drawRound(rt *rapid.T, leases, members int, last bool) (r round) {
 	return r
 }
 
-// TestModelConcurrently has goroutines release at once while the members' loops,
-// each on a goroutine of its own, turn, lease, take entries, come and go. What must
-// hold is checked whenever all are done.
+// TestModelConcurrently releases on many goroutines while the members' loops, each on a
+// goroutine of its own, run turns, lease, take entries, join and leave. The pool is checked
+// whenever all have finished.
 func TestModelConcurrently(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := newModel(t, rt)
@@ -129,7 +128,7 @@ func (m *model) round(rt *rapid.T, r round) {
 			if r.members[i].close {
 				m.kernel.Lock()
 				defer m.kernel.Unlock()
-				mm.close() // from here on the memory may go at any moment
+				mm.close() // from here on the memory may be unmapped at any moment
 			}
 		})
 	}
@@ -191,7 +190,7 @@ func (m *model) onDuty(t require.TestingT, mm *modelMember, d duty) {
 	}
 }
 
-// concurrentTurn is a turn of which the model cannot foresee whether it flushes.
+// concurrentTurn is a turn of which the model cannot predict whether it flushes.
 func (m *model) concurrentTurn(t require.TestingT, mm *modelMember) {
 	if flush := mm.beforeTurn(); flush != nil {
 		setFlushCalls(flush, 1)
@@ -224,7 +223,7 @@ func (m *model) settle(rt *rapid.T, releasers []releaser, leases []modelLease, w
 		mm.want.Returned++
 		m.returned++
 	}
-	// Those leased since are behind these.
+	// Leases made since then follow these.
 	var held []modelLease
 	for i, l := range leases {
 		if picked[i] == 0 {
@@ -285,8 +284,8 @@ func (m *model) concurrentEnd(rt *rapid.T) {
 	require.Zero(rt, m.holders())
 }
 
-// findings collects what goroutines find wrong: rapid's own failures are for the
-// goroutine that runs the test.
+// findings collects what goroutines find wrong: rapid's own failures must be reported on
+// the goroutine that runs the test.
 type findings struct {
 	mu   sync.Mutex
 	list []string

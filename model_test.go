@@ -18,26 +18,26 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// model is a pool whose kernel is the test, and beside it what every part of the
-// pool must hold. The pool has up to three members, each with a loop of its own that
-// has no ring. The model knows each completion by its token: the offset that the
-// kernel gave it, which goes back verbatim. As the kernel hands a buffer out again
-// only once nobody refers to it, the tokens that are under way differ.
+// model is a pool for which the test plays the kernel, together with the expected state of
+// every part of the pool. The pool has up to three members, each with a loop of its own
+// that has no ring. The model identifies each completion by its token: the offset that the
+// kernel gave it, which is returned unchanged. The kernel reuses a buffer only when it has
+// no reference left, so the tokens in use all differ.
 //
-// model_actions_test.go says what may happen, model_check_test.go what must hold,
-// model_concurrent_test.go does it on many goroutines.
+// model_actions_test.go has the actions, model_check_test.go the checks, and
+// model_concurrent_test.go runs them on many goroutines.
 type model struct {
 	memory  *poolMemory
 	mode    Mode
 	flushes bool // the kernel can flush; one that can share a pool can
 	handle  bool // a PoolHandle is open
 
-	members []*modelMember // the owner, then importers; also those that have gone
+	members []*modelMember // the owner, then importers; also closed ones
 	buffers []modelBuffer  // of all areas
 	free    []int          // buffers that the kernel may fill, oldest return first
 
-	out   []modelLease // leases that somebody holds
-	gone  []modelLease // released ones: their handles are stale
+	out   []modelLease // leases that are out
+	gone  []modelLease // released leases, whose Buffers are stale
 	given []uint64     // tokens that the kernel has not taken back, oldest first
 	// queued is how many of given are in the refill queue; the others wait.
 	queued   int
@@ -46,8 +46,8 @@ type model struct {
 	returned uint64 // leases given back, to all members
 	stamp    byte
 
-	// kernel is what the kernel's own lock is, where members run at once: it
-	// guards all of the above.
+	// kernel stands for the kernel's own lock where members run concurrently: it guards all
+	// of the above.
 	kernel sync.Mutex
 }
 
@@ -59,21 +59,21 @@ type modelMember struct {
 	users    int // the pool itself and its receivers
 	closed   bool
 	canFlush bool
-	hungry   []supply // receives that wait for a buffer, and what they saw when armed
+	hungry   []supply // receives that wait for a buffer, each with the supply when it was armed
 	grown    bool     // buffers came since the last turn
-	woken    bool     // a turn was asked for and has not come
-	wakes    int      // that there must have been
+	woken    bool     // the loop was woken and has not begun a turn since
+	wakes    int      // expected wake-ups
 	want     PoolStats
 
-	woke atomic.Int64 // wake-ups that there were
-	due  atomic.Bool  // the loop will have a turn
+	woke atomic.Int64 // actual wake-ups
+	due  atomic.Bool  // the loop will run a turn
 }
 
 type modelBuffer struct {
 	token      uint64 // of its first byte
 	mem        []byte
 	used       int // bytes handed out since it was free
-	references int // the kernel's: completions whose return it did not see
+	references int // the kernel's references: completions whose return it has not seen
 }
 
 type modelLease struct {
@@ -81,10 +81,10 @@ type modelLease struct {
 	member *modelMember
 	buffer int
 	token  uint64
-	// rescued: the bytes lie outside the areas, and nothing goes back to the kernel.
+	// rescued: the bytes lie outside the areas, and nothing is returned to the kernel.
 	rescued bool
 	at      []byte // where the bytes must lie
-	stamp   byte   // what they all are
+	stamp   byte   // the value of each byte
 }
 
 // newModel draws a pool. entries and flushAt are drawn small: the refill queue is
@@ -120,7 +120,7 @@ func (m *model) addMember(flushAt int) {
 		mm.woke.Add(1)
 		mm.due.Store(true)
 	}
-	mm.due.Store(true) // it joins in a function that its loop runs, in a turn
+	mm.due.Store(true) // it joins in a function that its loop runs in a turn
 	m.members = append(m.members, mm)
 }
 
@@ -134,7 +134,7 @@ func (m *model) open() (list []*modelMember) {
 	return list
 }
 
-// outOf is the number of leases of a member that are out.
+// outOf returns the number of a member's leases that are out.
 func (m *model) outOf(mm *modelMember) (n int) {
 	for _, l := range m.out {
 		if l.member == mm {
@@ -144,10 +144,10 @@ func (m *model) outOf(mm *modelMember) (n int) {
 	return n
 }
 
-// freed tells whether the member needs the memory no more.
+// freed reports whether the member no longer needs the memory.
 func (m *model) freed(mm *modelMember) bool { return mm.users == 0 && m.outOf(mm) == 0 }
 
-// holders is the number of those who need the memory.
+// holders returns the number of members and handles that need the memory.
 func (m *model) holders() (n int) {
 	for _, mm := range m.members {
 		if !m.freed(mm) {
@@ -162,7 +162,7 @@ func (m *model) holders() (n int) {
 
 func (m *model) areas() []area { return *m.memory.areas.Load() }
 
-// addBuffers lets the kernel know the buffers of an area.
+// addBuffers adds the buffers of an area to the kernel's side.
 func (m *model) addBuffers(id int) {
 	a, page := &m.areas()[id], int(pageSize())
 	for i := range a.buffers() {
@@ -173,11 +173,12 @@ func (m *model) addBuffers(id int) {
 	}
 }
 
-// room is the number of bytes that the kernel may still put into a buffer.
+// room returns the number of bytes that the kernel may still put into a buffer.
 func (m *model) room(buffer int) int { return int(pageSize()) - m.buffers[buffer].used }
 
-// roomy lists the buffers that the kernel may put bytes into: free ones and those
-// begun. A page pool goes on in the buffer that it began; which does not matter.
+// roomy returns the buffers that the kernel may put bytes into: free ones and partly filled
+// ones. A page pool continues in the buffer that it filled last; the model does not depend
+// on which one that is.
 func (m *model) roomy() []int {
 	list := slices.Clone(m.free)
 	for i := range m.buffers {
@@ -188,8 +189,7 @@ func (m *model) roomy() []int {
 	return list
 }
 
-// fill has the kernel put n bytes into a buffer that has room, and the member make
-// a lease of them, which is out from then on.
+// fill makes the kernel put n bytes into a buffer that has room, and the member lease them.
 func (m *model) fill(t require.TestingT, mm *modelMember, buffer, n int) {
 	b := &m.buffers[buffer]
 	if b.references == 0 {
@@ -207,14 +207,14 @@ func (m *model) fill(t require.TestingT, mm *modelMember, buffer, n int) {
 	require.NoError(t, err)
 	mm.want.Completions++
 	mm.want.Bytes += uint64(n)
-	// Few spare records, so that stale handles meet a record used again.
+	// Few spare records, so that stale Buffers meet a record that is used again.
 	if mm.pool.spare != nil {
 		mm.pool.spare.next = nil
 	}
 	m.out = append(m.out, l)
 }
 
-// kernelTakes has the kernel take up to n refill entries, which it must have
+// kernelTakes makes the kernel take up to n refill entries, which must be ones that it
 // handed out.
 func (m *model) kernelTakes(t require.TestingT, n int) (tokens []uint64) {
 	q := &m.memory.refillQueue
@@ -239,14 +239,14 @@ func refillEntryAt(q *refillQueue, index uint32) refillEntry {
 	return *(*refillEntry)(unsafe.Add(q.entries, uintptr(index&q.mask)*unsafe.Sizeof(refillEntry{})))
 }
 
-// bufferOf finds the buffer that a token lies in.
+// bufferOf returns the buffer that a token lies in.
 func (m *model) bufferOf(t require.TestingT, token uint64) int {
 	i := slices.IndexFunc(m.buffers, func(b modelBuffer) bool { return token-b.token < uint64(pageSize()) })
 	require.NotEqual(t, -1, i, "%#x lies in no area", token)
 	return i
 }
 
-// forget notes that the kernel took these, which must be the oldest in the queue.
+// forget removes tokens that the kernel took. They must be the oldest in the queue.
 func (m *model) forget(rt *rapid.T, tokens []uint64) {
 	require.LessOrEqual(rt, len(tokens), m.queued)
 	require.True(rt, slices.Equal(m.given[:len(tokens)], tokens), "in the order of their return")
@@ -258,7 +258,7 @@ func (m *model) drain() { m.queued = min(len(m.given), int(m.memory.entries)) }
 
 func (m *model) waiting() int { return len(m.given) - m.queued }
 
-// giveBack is what the release of a lease that was out does.
+// giveBack is what the release of a lease that was out must do to the model.
 func (m *model) giveBack(l modelLease) {
 	l.member.want.Returned++
 	m.returned++
@@ -274,7 +274,7 @@ func (m *model) giveBack(l modelLease) {
 	}
 }
 
-// rescue has the member lease n bytes that it read from a socket.
+// rescue makes the member lease n bytes that it read from a socket.
 func (m *model) rescue(mm *modelMember, n int) {
 	m.stamp++
 	l := modelLease{member: mm, rescued: true, at: bytes.Repeat([]byte{m.stamp}, n), stamp: m.stamp}
@@ -288,8 +288,8 @@ func (m *model) rescue(mm *modelMember, n int) {
 	m.out = append(m.out, l)
 }
 
-// alert wakes whom returns concern: every member that waits for one, and one at
-// least, which can flush, if the queue is full. Nobody is woken twice for one turn.
+// alert wakes the members that returns concern: every member that waits for one, and at
+// least one that can flush if the queue is full. A member is woken once for each turn.
 func (m *model) alert(full bool) {
 	for _, mm := range m.open() {
 		needed := full && (mm.canFlush || !m.flushes)
@@ -304,16 +304,16 @@ func (m *model) alert(full bool) {
 	}
 }
 
-// turn is a turn of a member's loop. fails has its flush fail on the way.
+// turn is a turn of a member's loop. fails makes its flush fail.
 func (m *model) turn(rt *rapid.T, mm *modelMember, fails bool) {
 	now := supply{returns: m.returned, taken: atomic.LoadUint32(m.memory.refillQueue.khead)}
 	m.drain()
 	mm.woken = false
-	// A hardware queue's kernel takes entries by itself, as long as none wait.
+	// On a hardware queue the kernel takes entries by itself, as long as none wait.
 	early := m.mode == DeviceLess && m.queued >= int(mm.pool.flushAt)
 	wantFlush := mm.canFlush && m.queued > 0 && (m.waiting() > 0 || len(mm.hungry) > 0 || early)
 	coming := mm.grown || mm.canFlush && m.queued > 0
-	broken := m.flushes && !mm.canFlush // receivers end then
+	broken := m.flushes && !mm.canFlush // then receivers end
 	mm.hungry = slices.DeleteFunc(mm.hungry, func(seen supply) bool { return broken || coming || seen != now })
 	mm.grown = false
 
@@ -340,8 +340,8 @@ func (m *model) turn(rt *rapid.T, mm *modelMember, fails bool) {
 	mm.rest()
 }
 
-// beforeTurn is what a loop does before it enters the kernel. It answers the flush
-// that it is to do there.
+// beforeTurn is what a loop does before it enters the kernel. It returns the flush to make
+// there.
 func (mm *modelMember) beforeTurn() *flushRequest {
 	mm.due.Store(false)
 	mm.loop.again, mm.loop.flushes, mm.loop.flushers = false, nil, nil
@@ -359,12 +359,12 @@ func (mm *modelMember) rest() {
 	}
 }
 
-// starve has n receives end for want of a buffer, as seen in a completion.
+// starve makes n receives end for want of a buffer, as a completion would.
 func (mm *modelMember) starve(n int) {
 	for range n {
 		r := &Receiver{loopSide: loopSide{pool: mm.pool, loop: mm.loop, ended: true, supplySeen: mm.pool.supplied()}} // ended: nothing arms it
 		mm.hungry = append(mm.hungry, r.supplySeen)
-		mm.pool.receivers.await(r)
+		mm.pool.receivers.addWaiting(r)
 	}
 }
 
@@ -400,7 +400,7 @@ func TestModel(t *testing.T) {
 	})
 }
 
-// finish ends what is left, in any order, and nothing may be.
+// finish ends everything that is left, in any order, and checks that nothing remains.
 func (m *model) finish(rt *rapid.T) {
 	for m.holders() > 0 {
 		m.check(rt)

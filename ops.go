@@ -6,7 +6,7 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// completer takes the completions of one request. It runs on the loop's thread.
+// completer handles the completions of one request. It runs on the loop's thread.
 type completer interface {
 	complete(c *uring.CQE)
 }
@@ -15,9 +15,9 @@ type completer interface {
 // ring by itself, with user data of its own, is not taken for one of them.
 const opTag = 1 << 63
 
-// ops maps a request's user data to its completer. Index and generation are in
-// the user data, so a completion that comes for a request long gone is
-// recognised. The loop's thread alone uses it.
+// ops maps the user data of requests to their completers. User data consists of index and
+// generation, so a late completion of a request that has ended is recognised. It belongs to
+// the loop's thread.
 type ops struct {
 	entries []op
 	free    []uint32
@@ -35,10 +35,10 @@ type opKind uint8
 
 const (
 	opRequest    opKind = iota // ends with its first completion without CQEMore
-	opPersistent               // ends when removed: events of a pool
+	opPersistent               // ends when removed: for the events of a pool
 )
 
-// add makes an entry and returns the user data that leads to it.
+// add adds an entry and returns its user data.
 func (t *ops) add(c completer, kind opKind) uint64 {
 	var i uint32
 	if n := len(t.free); n > 0 {
@@ -56,7 +56,7 @@ func (t *ops) add(c completer, kind opKind) uint64 {
 	return opTag | uint64(e.generation)<<32 | uint64(i)
 }
 
-// remove ends an entry; user data that leads to none is ignored.
+// remove ends an entry. Unknown user data is ignored.
 func (t *ops) remove(userData uint64) {
 	e := t.find(userData)
 	if e == nil {
@@ -81,8 +81,8 @@ func (t *ops) keep(s *uring.SQE) {
 	}
 }
 
-// mute has later completions of an entry ignored, for a request that the kernel
-// cannot be made to forget.
+// mute makes later completions of an entry be ignored. It is used for requests that the
+// kernel cannot end.
 func (t *ops) mute(userData uint64) {
 	if e := t.find(userData); e != nil {
 		e.completer = completerFunc(func(*uring.CQE) {})
@@ -101,8 +101,7 @@ func (t *ops) find(userData uint64) *op {
 	return e
 }
 
-// dispatch hands a completion to its completer. It returns false if there is
-// none.
+// dispatch passes a completion to its completer. It returns false if there is none.
 func (t *ops) dispatch(c *uring.CQE) bool {
 	e := t.find(c.UserData)
 	if e == nil {
@@ -116,7 +115,7 @@ func (t *ops) dispatch(c *uring.CQE) bool {
 	return true
 }
 
-// completerFunc makes a function a completer.
+// completerFunc is a function that implements completer.
 type completerFunc func(c *uring.CQE)
 
 func (f completerFunc) complete(c *uring.CQE) { f(c) }

@@ -14,68 +14,74 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// BufferPool is what a Receiver takes its buffers from: a *Pool, filled by zero
-// copy, or a *ProvidedPool, filled by copying.
+// BufferPool is a pool that a Receiver takes its buffers from: a *Pool, filled by zero
+// copy, or a *ProvidedPool, filled by copying. No other type can implement it. All methods
+// are safe from any goroutine.
 type BufferPool interface {
-	// Mode is how received bytes come into the buffers.
+	// Mode returns how received bytes get into the buffers.
 	Mode() Mode
-	// Reason says why OpenPool took no better mode for Auto; nil else.
+	// Reason says why OpenPool with Auto did not choose a better mode; nil otherwise.
 	Reason() error
-	// Loop is the loop that owns the pool.
+	// Loop returns the loop that owns the pool.
 	Loop() *Loop
-	// NumBuffers and BufferSize are what was really granted; BufferSize is in
-	// bytes.
+	// NumBuffers and BufferSize return what was granted. BufferSize is in bytes.
 	NumBuffers() int
 	BufferSize() int
-	// MaxLeases is how many leases one receiver may have out.
+	// MaxLeases returns how many leases one receiver may have out.
 	MaxLeases() int
-	// Stats is a snapshot.
+	// Stats returns a snapshot of the pool's counters.
 	Stats() PoolStats
-	// Close ends the pool. See the implementations.
+	// Close closes the pool. See the implementations.
 	Close() error
 
 	source
 }
 
-// Pool is a buffer area and a refill queue that the kernel puts received data
-// into, registered on the ring of a Loop; or an importer's share in one that
-// another loop registered (see Export and ImportPool).
+// Pool is a buffer area and a refill queue, registered on the ring of a Loop, into which
+// the kernel puts received data. An imported Pool shares both with the pool that another
+// loop registered (see Export and ImportPool). Pools come from NewPool, NewDeviceLessPool,
+// ImportPool and OpenPool.
 //
-// All methods are safe from any goroutine. The kernel has no call to unregister
-// a pool: its registration ends with its loop.
+// All methods are safe from any goroutine. The kernel has no call to unregister a pool: its
+// registration ends with its loop.
 type Pool struct {
-	ledger // of this member's leases; its lock is memory's
+	ledger // of this member's leases; its mu is memory.mu
 	loop   *Loop
 	memory *poolMemory
 	id     ZCRXID
 	mode   Mode
 	owner  bool
-	queue  Queue  // the zero Queue: device-less
-	napiID uint32 // of the NAPI instance that serves queue; 0 if the kernel does not tell
+	queue  Queue  // the zero Queue for a device-less pool
+	napiID uint32 // of the NAPI instance that serves queue; 0 if not known
 
-	grown      atomic.Bool   // buffers were added: receives that wait may be armed
+	grown      atomic.Bool   // buffers were added: arm the receives that wait
 	refillFull atomic.Uint64 // returns that found the refill queue full
 
-	// Of the loop's thread:
+	// The fields down to flushErr and crowdWarned belong to the loop's thread.
 	receivers receiverList
-	events    uint64 // user data of the owner's events
+	events    uint64 // user data of the owner's pool events
 	canFlush  bool
-	flushAt   uint32 // device-less: flush when so many entries are pending
-	dry       bool   // every buffer is out, and a receive may sleep on it: see sleepWatch
-	dryEpoch  uint32 // of memory, as last seen
-	stuck     bool   // a receive may sleep for want of room for its completion
-	// stopsAsleep: on this kernel a receive sleeps instead of ending with an error.
-	stopsAsleep bool
-	growth      growth
-	rescues     bool      // it reads what the kernel cannot copy: see rescue
-	nextLook    time.Time // at receivers that wait, by a timer that runs: see lookAgain
-	// rescueMemory takes in what is read from a socket; nil until that is needed.
+	flushAt   uint32 // device-less: flush when this many entries are pending
+	// nudgeOnSupply: every buffer was out, so a receive may be asleep. Nudge the receives once
+	// buffers come; see sleepWatch.
+	nudgeOnSupply   bool
+	exhaustionsSeen uint32 // memory.exhaustions, as last read
+	// nudgeNow: the completion queue was full, so a receive may be asleep. Nudge the receives
+	// in the next turn.
+	nudgeNow bool
+	// leavesAsleep: this kernel (before 7.2.10) leaves a receive asleep instead of ending
+	// it with an error.
+	leavesAsleep bool
+	growth       growth
+	rescues      bool      // sockets are read if the kernel cannot copy: see rescue
+	nextLook     time.Time // when the running timer looks at the receivers that wait: see lookAgain
+	// rescueMemory is what sockets are read into; nil until it is needed.
 	rescueMemory []byte
-	flushErr     error // a failed flush: the kernel gets no buffers from here any more
+	flushErr     error // the error of a failed flush: this member flushes no more
 
-	crowded     bool     // it was said that there are too many connections; of the loop's thread
+	crowdWarned bool     // the warning of too many connections was given; of the loop's thread
 	warnings    []string // guarded by memory.mu: see PoolConfig.Warnings
-	flushFailed bool     // guarded by memory.mu: flushErr is set, others must flush
+	flushFailed bool     // guarded by memory.mu: flushErr is set, other members must flush
 
 	rescued, rescuedBytes, stalls atomic.Uint64
 
@@ -87,19 +93,18 @@ type Pool struct {
 
 var _ BufferPool = (*Pool)(nil)
 
-// registerPatience bounds how long NewPool waits for the kernel to end an
-// earlier owner's registration: its teardown is asynchronous and takes up to
-// some seconds.
-const registerPatience = 5 * time.Second
+// registerTimeout bounds how long NewPool waits for the kernel to end the registration of
+// an earlier owner: that is asynchronous and can take some seconds.
+const registerTimeout = 5 * time.Second
 
-// NewPool makes a pool on a hardware queue and registers it on the loop's ring. It
-// needs CAP_NET_ADMIN in the initial user namespace. The caller must Close it; closing
-// the loop closes it too.
+// NewPool makes a pool on a hardware queue and registers it on the loop's ring. It needs
+// Linux 6.15 and CAP_NET_ADMIN in the initial user namespace. The caller must Close it;
+// closing the loop closes it too.
 //
-// Errors match ErrNotSupported where kernel, process or device cannot do it;
-// they name the layer and the remedy. A queue that is still being given up by
-// an earlier owner is waited for, up to 5 seconds or as long as ctx allows, and so is
-// a memlock limit that rings closed just before still fill, up to 2 seconds.
+// Errors match ErrNotSupported where kernel, process or device do not support it, and name
+// the layer and the remedy. NewPool waits up to 5 seconds for a queue whose earlier owner
+// has ended, and up to 2 seconds for memlock charges of rings that were closed shortly
+// before, both only as long as ctx allows.
 func NewPool(ctx context.Context, loop *Loop, queue Queue, cfg PoolConfig) (*Pool, error) {
 	if _, err := cfg.withDefaults(MaxNumBuffers); err != nil {
 		return nil, err
@@ -121,8 +126,8 @@ func NewPool(ctx context.Context, loop *Loop, queue Queue, cfg PoolConfig) (*Poo
 	return p, nil
 }
 
-// NewDeviceLessPool is NewPool without a hardware queue: the kernel copies into the
-// buffers. It is for development and tests (Linux 7.1).
+// NewDeviceLessPool makes a pool without a hardware queue (Linux 7.1): the kernel copies
+// into the buffers. It is for development and tests. Otherwise it is as NewPool.
 func NewDeviceLessPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, error) {
 	if _, err := cfg.withDefaults(MaxNumBuffers); err != nil {
 		return nil, err
@@ -133,8 +138,8 @@ func NewDeviceLessPool(ctx context.Context, loop *Loop, cfg PoolConfig) (*Pool, 
 	return newPool(ctx, loop, Queue{}, 0, cfg, FeatureDeviceLess)
 }
 
-// newPool makes the owner of a pool on queue, or of a device-less one, as need says. cfg
-// is what the caller gave, which withDefaults accepts.
+// newPool makes the owner of a pool on queue, or of a device-less one if need is
+// FeatureDeviceLess. cfg is what the caller gave, which withDefaults accepts.
 func newPool(ctx context.Context, loop *Loop, queue Queue, ifindex int, cfg PoolConfig, need Feature) (*Pool, error) {
 	if err := Have(need); err != nil {
 		return nil, err
@@ -170,26 +175,26 @@ func refusesBufferSize(err error) bool {
 	return errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ERANGE) || errors.Is(err, syscall.EOPNOTSUPP)
 }
 
-// newMember makes a member that has neither memory nor ring.
+// newMember makes a member of a pool, without memory or ring.
 func newMember(loop *Loop, mode Mode, features *Features) *Pool {
 	p := &Pool{
 		loop: loop, mode: mode, canFlush: features.Have(FeatureFlush) == nil,
-		rescues:     mode == ZeroCopy,
-		stopsAsleep: olderKernel(features.Kernel, 7, 2, 10),
+		rescues:      mode == ZeroCopy,
+		leavesAsleep: olderKernel(features.Kernel, 7, 2, 10),
 	}
-	p.receivers.sleeps.on = p.stopsAsleep && mode == ZeroCopy
+	p.receivers.sleeps.on = p.leavesAsleep && mode == ZeroCopy
 	return p
 }
 
-// use makes m the member's memory.
-func (p *Pool) use(m *poolMemory) {
+// setMemory makes m the member's memory.
+func (p *Pool) setMemory(m *poolMemory) {
 	p.memory = m
 	p.flushAt = max(1, min(m.entries, uint32(m.numBuffers.Load()))/4)
 	p.ledger.init(&m.mu, p, p.loop.wake)
 	p.maxLeases = m.maxLeases
 }
 
-// register maps the memory and registers it. On failure nothing stays mapped.
+// register maps the memory and registers it. After an error nothing stays mapped.
 func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig, ifindex int) error {
 	cfg, err := cfg.withDefaults(MaxNumBuffers)
 	if err != nil {
@@ -200,7 +205,7 @@ func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig,
 	if err != nil {
 		return err
 	}
-	p.use(m)
+	p.setMemory(m)
 	p.growth = growth{most: cfg.MaxBuffers, step: cfg.NumBuffers}
 	m.mayGrow.Store(cfg.MaxBuffers > cfg.NumBuffers)
 	req := ifqRequest{
@@ -219,7 +224,7 @@ func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig,
 		req.statsOffset = uint64(len(m.region)) - uint64(copyStatsSize)
 	}
 	err = retryExist(ctx, func() error {
-		return charges.await(ctx, req.pinned(), func() error {
+		return charges.retry(ctx, req.pinned(), func() error {
 			return p.loop.Do(ctx, func(*uring.Ring) error { return p.registerOn(p.loop.ring, req) })
 		})
 	})
@@ -229,13 +234,13 @@ func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig,
 	return err
 }
 
-// retryExist calls register until it returns something else than EEXIST, with
-// growing pauses, for registerPatience or as long as ctx allows.
+// retryExist calls register until it returns something other than EEXIST, with growing
+// pauses, for registerTimeout or as long as ctx allows.
 func retryExist(ctx context.Context, register func() error) error {
-	deadline := time.Now().Add(registerPatience)
+	deadline := time.Now().Add(registerTimeout)
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		err := register()
-		// Attached XDP gives EEXIST as well, and does not go away by itself.
+		// Attached XDP causes EEXIST as well, and is not going to end by itself.
 		if !errors.Is(err, syscall.EEXIST) || errors.Is(err, ErrNotSupported) || time.Now().Add(pause).After(deadline) {
 			return err
 		}
@@ -247,7 +252,7 @@ func retryExist(ctx context.Context, register func() error) error {
 	}
 }
 
-// registerOn registers the pool on its loop's ring. It runs on the loop.
+// registerOn registers the pool on its loop's ring. It runs on the loop's thread.
 func (p *Pool) registerOn(r *zcrxRing, req ifqRequest) error {
 	events := p.loop.ops.add((*poolEvents)(p), opPersistent)
 	req.eventUserData = events
@@ -260,7 +265,7 @@ func (p *Pool) registerOn(r *zcrxRing, req ifqRequest) error {
 	m := p.memory
 	if m.refillQueue, err = newRefillQueue(m.region, a.offsets, m.entries); err != nil {
 		p.loop.ops.mute(events)
-		return err // the kernel has pinned the memory: unmapping it is safe
+		return err // unmapping is safe: the kernel has pinned the memory
 	}
 	if req.statsOffset > 0 {
 		m.copied = (*copyStats)(unsafe.Pointer(&m.region[req.statsOffset]))
@@ -271,51 +276,50 @@ func (p *Pool) registerOn(r *zcrxRing, req ifqRequest) error {
 	return nil
 }
 
-// Mode is ZeroCopy or DeviceLess.
+// Mode returns ZeroCopy or DeviceLess.
 func (p *Pool) Mode() Mode { return p.mode }
 
-// Reason is nil: there is no better mode.
+// Reason returns nil: there is no better mode.
 func (p *Pool) Reason() error { return nil }
 
-// Loop is the loop that owns the pool.
+// Loop returns the loop that owns the pool.
 func (p *Pool) Loop() *Loop { return p.loop }
 
-// ID names the pool in RECV_ZC requests on its loop's ring.
+// ID returns the pool's id for RECV_ZC requests on its loop's ring.
 func (p *Pool) ID() ZCRXID { return p.id }
 
-// Queue is the hardware queue that the pool is registered on; the zero Queue for a
+// Queue returns the hardware queue that the pool is registered on; the zero Queue for a
 // device-less pool.
 func (p *Pool) Queue() Queue { return p.queue }
 
-// NAPIID is the number of the NAPI instance that served the pool's hardware queue
-// when the pool was made (Linux 6.8; SO_INCOMING_NAPI_ID of a socket tells whose
-// packets came through it). It is 0 if driver or kernel do not tell, and for a
-// device-less pool.
+// NAPIID returns the number of the NAPI instance that served the pool's hardware queue when
+// the pool was made (Linux 6.8). The socket option SO_INCOMING_NAPI_ID returns the instance
+// that a connection's packets came through. NAPIID is 0 if driver or kernel do not report
+// it, and for a device-less pool.
 func (p *Pool) NAPIID() int { return int(p.napiID) }
 
-// NumBuffers is the number of buffers; Grow adds to it.
+// NumBuffers returns the number of buffers. Grow adds to it.
 func (p *Pool) NumBuffers() int { return int(p.memory.numBuffers.Load()) }
 
-// BufferSize is the size of a buffer in bytes: the hint's where it was granted,
-// else a page.
+// BufferSize returns the size of a buffer in bytes: PoolConfig.BufferSizeHint where it was
+// granted, else a page.
 func (p *Pool) BufferSize() int { return int(p.memory.bufferSize) }
 
-// RefillEntries is the size of the refill queue.
+// RefillEntries returns the size of the refill queue in entries.
 func (p *Pool) RefillEntries() int { return int(p.memory.entries) }
 
-// Close ends the pool: receivers that use it end with ErrClosed, and no buffer
-// is leased any more. It does not wait for leases that are out: their memory
-// stays until the last is released, and Stats().Outstanding tells how many there
-// are. Close is idempotent.
+// Close closes the pool: its receivers end with ErrClosed, and no further buffer is leased.
+// It does not wait for leases that are out: their memory stays until the last is released,
+// and Stats().Outstanding counts them. Close may be called repeatedly.
 func (p *Pool) Close() error { return p.loop.closeSource(p) }
 
-// The refiller's part, called with the lock held.
+// The methods of refiller. Called with the lock held.
 
 func (p *Pool) giveBack(run *lease, n int) {
 	m := p.memory
 	m.returns += uint64(n)
 	if m.waiting.len() > 0 {
-		m.drain() // nothing overtakes what waits already
+		m.drain() // offsets that wait go first
 	}
 	room := 0
 	if m.waiting.len() == 0 {
@@ -348,8 +352,8 @@ func (p *Pool) returnCount() uint64     { return p.memory.returns }
 func (p *Pool) starvingChanged(on bool) { p.memory.starvingChanged(on) }
 func (p *Pool) free()                   { p.memory.drop() }
 
-// drain is a member's part in every turn of its loop. It returns how many
-// offsets still wait.
+// drain moves waiting offsets into the refill queue, at the beginning of each turn. It
+// returns how many still wait.
 func (p *Pool) drain() int {
 	m := p.memory
 	m.mu.Lock()
@@ -363,7 +367,7 @@ func (p *Pool) drain() int {
 }
 
 func (p *Pool) take(c *uring.CQE, dst []Buffer) ([]Buffer, error) {
-	// The kernel's own offset goes back verbatim: area and buffer are in it.
+	// The kernel's offset is returned as it is: it contains area and buffer.
 	offset, n := c.Big[0], uint64(c.Res)
 	areas := *p.memory.areas.Load()
 	id := offset >> areaShift
@@ -375,8 +379,8 @@ func (p *Pool) take(c *uring.CQE, dst []Buffer) ([]Buffer, error) {
 		return dst, areas[id].outside(offset&areaMask, n)
 	}
 	dst = append(dst, p.lease(data, uint32(n), offset))
-	if p.stopsAsleep && p.mode == DeviceLess {
-		p.memory.noteLease()
+	if p.leavesAsleep && p.mode == DeviceLess {
+		p.memory.countLease()
 	}
 	return dst, nil
 }

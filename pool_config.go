@@ -9,35 +9,35 @@ import (
 	"github.com/zcrx-go/zcrx/nic"
 )
 
-// PoolConfig says what pool to make. The zero value of a number means its
-// default.
+// PoolConfig configures a pool. A number that is zero has its default.
 type PoolConfig struct {
-	// NumBuffers is the number of buffers, 1 to 16777216, by default 16384. All
-	// of them together may take up to 4 GiB. A ProvidedPool has at most 32768.
+	// NumBuffers is the number of buffers, 1 to 16777216, by default 16384. Together they
+	// may take up to 4 GiB. A ProvidedPool has at most 32768.
 	NumBuffers int
-	// MaxBuffers lets a pool grow by itself up to so many buffers, by NumBuffers at
-	// a time: when fewer than an eighth of them are free, or the kernel found none
-	// (Linux 7.3; before, the pool stays as it is). NumBuffers to 16777216; 0 means
-	// that it does not grow. NewPool alone looks at it. See Pool.Grow.
+	// MaxBuffers lets a pool grow by itself up to this many buffers, NumBuffers to
+	// 16777216. It grows by NumBuffers at a time, when fewer than an eighth of its buffers
+	// are free or the kernel found none (Linux 7.3; before, the pool does not grow). 0
+	// means that it does not grow. Only NewPool and NewDeviceLessPool use it. See
+	// Pool.Grow.
 	MaxBuffers int
-	// BufferSizeHint is the wanted size of a buffer in bytes, 0 to 1 GiB. 0, a
-	// size below a page, or one that is no power of two mean a page. A larger
-	// one needs Linux 7.0 and the interface's driver; where these refuse it, the
-	// pool gets page-sized buffers of the same total size: see BufferSize.
+	// BufferSizeHint is the wanted size of a buffer in bytes, 0 to 1 GiB. 0, a size below a
+	// page, or one that is not a power of two means a page. A larger size needs Linux 7.0
+	// and support in the interface's driver. Where these refuse it, the pool gets
+	// page-sized buffers of the same total size: BufferSize returns what was granted.
 	BufferSizeHint int
-	// Memory is the kind of memory that the buffers lie in. DMABuf is the fd of
-	// the caller's own dma-buf for MemoryDMABuf, mappable and large enough; 0
-	// makes one. It stays the caller's, and open as long as the pool.
+	// Memory is the kind of memory of the buffers. For MemoryDMABuf, DMABuf is the fd of a
+	// dma-buf of the caller's, mappable and large enough, or 0 to make one with udmabuf.
+	// The fd remains the caller's, and must stay open as long as the pool.
 	Memory Memory
 	DMABuf int
-	// RefillEntries is the size of the queue through which buffers go back to
-	// the kernel, 1 to 32768, rounded up to a power of two; by default four times
-	// NumBuffers, as far as allowed.
+	// RefillEntries is the size of the queue through which buffers are returned to the
+	// kernel, 1 to 32768, rounded up to a power of two; by default four times NumBuffers,
+	// but at most 32768.
 	RefillEntries int
-	// MaxLeases is the number of leases that one receiver may have out, 1 to
-	// 16777216, by default a quarter of NumBuffers and at least 64. Beyond it the
-	// receiver is paused: see Receiver. What the kernel has received already when
-	// it pauses comes on top.
+	// MaxLeases is the number of leases that one receiver may have out, 1 to 16777216, by
+	// default a quarter of NumBuffers and at least 64. With that many out the receiver is
+	// paused: see Receiver. What the kernel had already received when it pauses is leased
+	// in addition.
 	MaxLeases int
 }
 
@@ -48,15 +48,15 @@ const (
 	MaxBufferSize     = 1 << 30
 	MaxRefillEntries  = maxRefillEntries
 
-	// Several completions may lie in one buffer, each with a refill entry of its
-	// own: a packet of 1500 bytes fills a third of a page.
+	// Several completions may lie in one buffer, and each needs a refill entry: a packet of
+	// 1500 bytes fills a third of a page.
 	refillEntriesPerBuffer = 4
 
-	// Fewer would make a receiver stop and go.
+	// With fewer a receiver would be paused all the time.
 	minDefaultLeases = 64
 )
 
-// withDefaults checks every number and fills in what is 0.
+// withDefaults checks every number and replaces zeros by their defaults.
 func (cfg PoolConfig) withDefaults(maxBuffers int) (PoolConfig, error) {
 	if cfg.NumBuffers == 0 {
 		cfg.NumBuffers = DefaultNumBuffers
@@ -113,11 +113,11 @@ func (cfg PoolConfig) inPages() PoolConfig {
 	return cfg
 }
 
-// Warnings tells where the numbers of a pool on that queue would not fit each other
-// or the device's ring: a sentence each, with what to change. Such a pool works, but
-// streams may stop and go, packets be dropped, or one connection take it from the
-// others. It asks the kernel about the interface and changes nothing. NewPool tells the
-// same to its loop's Logger, and PoolStats keeps it.
+// Warnings returns a sentence for each number that does not fit the others, or the device's
+// ring, in a pool on that queue; the sentence says what to change. Such a pool works, but
+// streams may stall, packets be dropped, or one connection hold most buffers. Warnings asks
+// the kernel about the interface and changes nothing. NewPool logs the same sentences to
+// its loop's Logger, and PoolStats contains them.
 func (cfg PoolConfig) Warnings(queue Queue) []string {
 	cfg, err := cfg.withDefaults(MaxNumBuffers)
 	if err != nil {
@@ -130,11 +130,11 @@ func (cfg PoolConfig) Warnings(queue Queue) []string {
 	return misfits(queue.Interface, cfg.NumBuffers, cfg.MaxLeases, f.RingEntries)
 }
 
-// ringShare is how many times the buffers that a device posts a pool should have.
+// ringShare is how many times as many buffers as the device posts a pool should have.
 const ringShare = 2
 
-// misfits takes the number of buffers that were granted, and how many the device posts,
-// 0 if that is not known.
+// misfits returns the sentences of Warnings. numBuffers is the number of buffers granted,
+// ring how many buffers the device posts, 0 if that is not known.
 func misfits(iface string, numBuffers, maxLeases, ring int) []string {
 	var found []string
 	if numBuffers < ringShare*ring {
@@ -149,11 +149,11 @@ func misfits(iface string, numBuffers, maxLeases, ring int) []string {
 	return found
 }
 
-// buffersEach is how many buffers a pool should have for each connection: about what
-// one can hold that nobody reads, of those that begin when there are many.
+// buffersEach is how many buffers a pool should have for each connection: about as many as
+// a connection that is not read can hold, if it began when there were many.
 const buffersEach = 2 * leastReadAhead
 
-// warn tells the logger and keeps the sentence for Stats. It is for the loop's thread.
+// warn logs the sentence and keeps it for Stats. It runs on the loop's thread.
 func (p *Pool) warn(text string) {
 	p.loop.report("pool", errors.New(text))
 	p.memory.mu.Lock()
@@ -164,15 +164,15 @@ func (p *Pool) warn(text string) {
 // warnOfCrowd warns once when there are more connections than fit the pool.
 func (p *Pool) warnOfCrowd() {
 	n := len(p.receivers.all)
-	if p.crowded || p.mode != ZeroCopy || buffersEach*n <= p.NumBuffers() {
+	if p.crowdWarned || p.mode != ZeroCopy || buffersEach*n <= p.NumBuffers() {
 		return
 	}
-	p.crowded = true
-	p.warn(fmt.Sprintf("%d connections share %d buffers: if nobody read them they could hold all. Give the pool at least %d for each (NumBuffers), or use more queues",
+	p.crowdWarned = true
+	p.warn(fmt.Sprintf("%d connections share %d buffers: if none were read they could hold all. Give the pool at least %d for each (NumBuffers), or use more queues",
 		n, p.NumBuffers(), buffersEach))
 }
 
-// addWarnings keeps each sentence once.
+// addWarnings appends the sentences of more that are not in to.
 func addWarnings(to, more []string) []string {
 	for _, text := range more {
 		if !slices.Contains(to, text) {

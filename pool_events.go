@@ -7,13 +7,13 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// poolEvents takes the completions of a pool's events (Linux 7.2): Res is the
-// event's type. The kernel sends each type once, to the ring that registered the
-// pool, until it is armed again there.
+// poolEvents handles the completions of a pool's events (Linux 7.2): Res is the event's
+// type. The kernel reports each type once, on the ring that registered the pool, until it
+// is armed again there.
 type poolEvents Pool
 
-// errCopied is reported once for a pool: the statistics count on.
-var errCopied = errors.New("the kernel copies what connections receive that do not arrive on the pool's queue, as over loopback: see PoolStats.CopiedBytes")
+// errCopied is logged once for a pool; the statistics count further copies.
+var errCopied = errors.New("the kernel copies, because a connection does not arrive on the pool's queue (for instance over loopback): see PoolStats.CopiedBytes")
 
 // copyEventPause is how long a copy event is not armed again. How much is copied is in
 // the statistics that the kernel shares; an event for each fragment would cost a
@@ -31,7 +31,7 @@ func (e *poolEvents) complete(c *uring.CQE) {
 	case eventCopy:
 		first := p.copyEvents.Add(1) == 1
 		if p.mode == DeviceLess {
-			return // there everything is copied: once is enough
+			return // there everything is copied: one event is enough
 		}
 		if first {
 			p.loop.report("zero copy", errCopied)

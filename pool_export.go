@@ -11,13 +11,13 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// PoolHandle lets other loops import a pool: the kernel's exported fd, and what
-// the kernel does not tell importers. It may be imported any number of times, by
-// one loop at most once each, until it is closed; the pool's owner may be gone by
-// then. Safe from any goroutine.
+// PoolHandle lets other loops import a pool. It holds the kernel's exported fd, and what
+// the kernel does not report to importers. Until it is closed it may be imported any number
+// of times, at most once by each loop, also after the pool's owner was closed. Safe from
+// any goroutine.
 //
-// It holds the pool's memory and its hardware queue. A handle that is dropped
-// without Close is closed when it is collected.
+// A handle keeps the pool's memory and its hardware queue in use. A handle that is dropped
+// without Close is closed when the garbage collector finds it.
 type PoolHandle struct {
 	memory *poolMemory
 	mode   Mode
@@ -29,9 +29,8 @@ type PoolHandle struct {
 	cleanup runtime.Cleanup
 }
 
-// Export makes a handle through which other loops import the pool (Linux 6.19).
-// Only the owner exports; an importer returns an error. The caller must Close the
-// handle.
+// Export makes a handle through which other loops import the pool (Linux 6.19). Only the
+// owner can export; an importer returns an error. The caller must Close the handle.
 func (p *Pool) Export(ctx context.Context) (*PoolHandle, error) {
 	if err := Have(FeatureExport); err != nil {
 		return nil, err
@@ -64,14 +63,14 @@ type exported struct {
 }
 
 func (e exported) giveUp() {
-	_ = sys.Close(e.fd) // ours alone
-	charges.givenUp()   // it may have been the last to hold the pool
+	_ = sys.Close(e.fd) // no other owner of the fd
+	charges.released()  // the handle may have been the last to hold the pool
 	e.memory.mu.Lock()
 	e.memory.drop()
 	e.memory.mu.Unlock()
 }
 
-// Close gives the handle up. Pools imported through it stay. It is idempotent.
+// Close closes the handle. Pools imported through it stay. It may be called repeatedly.
 func (h *PoolHandle) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -99,17 +98,17 @@ func (h *PoolHandle) duplicate() (fd int, err error) {
 	return fd, err
 }
 
-// Queue is the owner's Pool.Queue.
+// Queue returns the owner's Pool.Queue.
 func (h *PoolHandle) Queue() Queue { return h.queue }
 
-// NAPIID is the owner's Pool.NAPIID.
+// NAPIID returns the owner's Pool.NAPIID.
 func (h *PoolHandle) NAPIID() int { return int(h.napiID) }
 
-// ImportPool makes a pool on loop that uses the buffers and the hardware queue of
-// the handle's pool (Linux 6.19). Receivers on it work as on the owner's; its
-// counters are its own. It needs CAP_NET_ADMIN in the initial user namespace, and a
-// loop with 32-byte completions. The handle stays the caller's. The caller must
-// Close the pool; owner and importers may close in any order.
+// ImportPool makes a pool on loop that uses the buffers and the hardware queue of the
+// handle's pool (Linux 6.19). Receivers on it work as on the owner's; its counters are its
+// own. It needs CAP_NET_ADMIN in the initial user namespace, and a loop with 32-byte
+// completions. The handle remains the caller's. The caller must Close the pool; owner and
+// importers may be closed in any order.
 func ImportPool(ctx context.Context, loop *Loop, h *PoolHandle) (*Pool, error) {
 	if err := Have(FeatureImport); err != nil {
 		return nil, err
@@ -129,7 +128,7 @@ func ImportPool(ctx context.Context, loop *Loop, h *PoolHandle) (*Pool, error) {
 	defer own.giveUp()
 	p := newMember(loop, h.mode, features)
 	p.queue, p.napiID = h.queue, h.napiID
-	p.use(h.memory)
+	p.setMemory(h.memory)
 	err = loop.Do(ctx, func(*uring.Ring) error {
 		if loop.hasMember(h.memory) {
 			return errors.New("zcrx: import pool: the loop is a member of the pool already")
@@ -150,8 +149,8 @@ func ImportPool(ctx context.Context, loop *Loop, h *PoolHandle) (*Pool, error) {
 	return p, nil
 }
 
-// hasMember tells whether one of the loop's pools uses that memory. It is for the
-// loop's thread.
+// hasMember reports whether one of the loop's pools uses that memory. It runs on the loop's
+// thread.
 func (l *Loop) hasMember(m *poolMemory) bool {
 	for _, s := range l.sources {
 		if p, ok := s.(*Pool); ok && p.memory == m {

@@ -16,8 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// newSharedPool makes an owner with a handle, and n importers on loops of their
-// own.
+// newSharedPool makes an owner with a handle, and n importers on loops of their own.
 func newSharedPool(t *testing.T, cfg PoolConfig, n int) (loops []*Loop, members []*Pool, h *PoolHandle) {
 	t.Helper()
 	l, p := newDeviceLessPool(t, cfg)
@@ -73,7 +72,7 @@ func TestMembersReceiveIntoOnePool(t *testing.T) {
 	assert.Equal(t, 8, members[3].RefillEntries())
 }
 
-// permutations lists every order of the numbers below n.
+// permutations returns every order of the numbers below n.
 func permutations(n int) [][]int {
 	if n == 0 {
 		return [][]int{nil}
@@ -143,8 +142,8 @@ func TestMembersCloseInAnyOrder(t *testing.T) {
 	}
 }
 
-// TestImporterOutlivesOwner lets the owner go first: the importer receives on,
-// and flushes for itself.
+// TestImporterOutlivesOwner closes the owner first: the importer still receives, and
+// flushes for itself.
 func TestImporterOutlivesOwner(t *testing.T) {
 	loops, members, h := newSharedPool(t, PoolConfig{NumBuffers: 16, RefillEntries: 4}, 1)
 	ownerSender, ownerReceiver := newTestReceiver(t, members[0])
@@ -179,8 +178,8 @@ func TestImporterOutlivesOwner(t *testing.T) {
 	assert.Equal(t, "late", string(receiveAll(t, r)))
 }
 
-// TestDeadMembersBuffersComeBack lets an importer end with all of the pool's
-// buffers delivered to a receiver that nobody read from.
+// TestDeadMembersBuffersComeBack closes an importer while all of the pool's buffers are
+// delivered to its receiver and not taken.
 func TestDeadMembersBuffersComeBack(t *testing.T) {
 	const buffers = 16
 	loops, members, _ := newSharedPool(t, PoolConfig{NumBuffers: buffers, MaxLeases: MaxNumBuffers}, 1)
@@ -250,9 +249,9 @@ func sharingRounds(t *testing.T) int {
 	return n
 }
 
-// machineMemory is how many bytes the machine has left: what is available, and free
-// pages that a processor keeps for itself, which the kernel does not count there.
-// Other programs change it, so it is only told, not judged.
+// machineMemory returns how many bytes the machine has left: available memory, and free
+// pages that a processor keeps for itself, which the kernel does not count as available.
+// Other programs change it, so it is only logged.
 func machineMemory(t *testing.T) (bytes int64) {
 	t.Helper()
 	sum := func(file, key string, unit int64) {
@@ -304,7 +303,7 @@ func TestSharingLeaksNothing(t *testing.T) {
 	t.Logf("%d rounds: heap %d, was %d bytes; left to the machine %d, were %d", n, heapAfter, heapBefore, machineMemory(t), left)
 }
 
-// TestDroppedHandleIsClosed forgets a handle.
+// TestDroppedHandleIsClosed drops a handle without Close, and runs the garbage collector.
 func TestDroppedHandleIsClosed(t *testing.T) {
 	_, p := newDeviceLessPool(t, PoolConfig{NumBuffers: 8})
 	fds := openFDs(t)

@@ -7,14 +7,14 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// Grow gives the pool n more buffers of the same size and kind of memory, at run
-// time (Linux 7.3; dma-bufs come from udmabuf). A pool has at most 1024 areas of
-// at most 4 GiB. Receives that wait for a buffer go on. On an error the pool is as
-// it was. Safe from any goroutine.
+// Grow adds n buffers of the same size and kind of memory to the pool, at run time (Linux
+// 7.3; for MemoryDMABuf they come from udmabuf). A pool has at most 1024 areas of at most 4
+// GiB each. Receives that wait for a buffer continue. After an error the pool is unchanged.
+// Safe from any goroutine.
 //
-// It is the answer to an allocation failure: a hardware queue that found no
-// buffer drops packets, and returning buffers then waits for the sender's next
-// retransmission, while growing ends it within one.
+// Grow is the remedy for allocation failures (PoolStats.AllocFailures): a hardware queue
+// that finds no buffer drops packets, and its streams continue with the sender's next
+// retransmission after buffers were added or returned.
 func (p *Pool) Grow(ctx context.Context, n int) error {
 	if err := Have(FeatureAddArea); err != nil {
 		return err
@@ -30,7 +30,7 @@ func (p *Pool) Grow(ctx context.Context, n int) error {
 	a.populate()
 	var req ifqRequest
 	a.describe(&req)
-	err = charges.await(ctx, req.pinned(), func() error {
+	err = charges.retry(ctx, req.pinned(), func() error {
 		return p.loop.Do(ctx, func(*uring.Ring) error { return p.growOn(p.loop.ring, a) })
 	})
 	if err != nil {
@@ -39,7 +39,7 @@ func (p *Pool) Grow(ctx context.Context, n int) error {
 	return err
 }
 
-// growOn adds the area on the loop's thread.
+// growOn adds the area. It runs on the loop's thread.
 func (p *Pool) growOn(r *zcrxRing, a area) error {
 	if p.receivers.closing || !p.loop.hasSource(p) {
 		return ErrClosed
@@ -47,16 +47,16 @@ func (p *Pool) growOn(r *zcrxRing, a area) error {
 	return p.memory.addArea(a, func() (uint64, error) { return r.addArea(p.id, &a) })
 }
 
-// growth lets a pool grow by itself. It belongs to the owner's thread.
+// growth is the state of a pool that grows by itself. It belongs to the owner's thread.
 type growth struct {
-	most        int  // buffers that it may have; 0: it does not grow
-	step        int  // buffers at a time
+	most        int  // the largest number of buffers; 0: the pool does not grow
+	step        int  // buffers to add at a time
 	allocFailed bool // the kernel found no buffer since the last growth
 }
 
-// growIfLow has the pool grow, if it may, when the kernel found no buffer or fewer
-// than an eighth of the buffers are free: on a hardware queue packets are dropped
-// once there is none. Each lease of any member counts as a buffer.
+// growIfLow makes the pool grow, if it may, when the kernel found no buffer or fewer than
+// an eighth of the buffers are free: a hardware queue without free buffers drops packets.
+// Each lease of any member counts as a buffer.
 func (p *Pool) growIfLow() {
 	m := p.memory
 	if !m.mayGrow.Load() || !p.runsLow() {
@@ -72,18 +72,18 @@ func (p *Pool) growIfLow() {
 	m.moreWanted.Store(false)
 	n := min(g.step, g.most-p.NumBuffers())
 	if n <= 0 {
-		return // somebody has called Grow
+		return // the program has called Grow
 	}
-	// Memory is mapped off the loop, which goes on meanwhile.
+	// Memory is mapped off the loop's thread, which continues meanwhile.
 	go func() {
 		err := p.Grow(context.Background(), n)
-		_ = p.loop.Post(func() { p.grew(err) }) // a closing loop grows nothing more
+		_ = p.loop.Post(func() { p.grew(err) }) // a closing loop no longer grows pools
 	}()
 }
 
 func (p *Pool) runsLow() bool {
 	m := p.memory
-	if p.growth.allocFailed || p.receivers.hungry() > 0 || p.owner && m.moreWanted.Load() {
+	if p.growth.allocFailed || p.receivers.numWaiting() > 0 || p.owner && m.moreWanted.Load() {
 		return true
 	}
 	have := p.NumBuffers()

@@ -4,7 +4,9 @@ package zcrx
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math"
@@ -20,7 +22,7 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// TestPoolGrowsByItself holds everything until the pool has grown as far as it may.
+// TestPoolGrowsByItself holds every buffer until the pool has grown as far as it may.
 func TestPoolGrowsByItself(t *testing.T) {
 	needDeviceLess(t)
 	needFeature(t, FeatureAddArea)
@@ -53,14 +55,15 @@ func TestPoolGrowsByItself(t *testing.T) {
 	assert.Zero(t, p.Stats().Outstanding)
 }
 
-// TestGrowthThatFails is tried once, told once, and changes nothing.
+// TestGrowthThatFails checks that a growth that fails is tried once, logged once, and
+// changes nothing.
 func TestGrowthThatFails(t *testing.T) {
 	var log bytes.Buffer
 	k := newFakePool(t, 4, 4, refillLayouts["7.3"])
 	k.loop.logger = slog.New(slog.NewTextHandler(&log, nil))
 	m := k.pool.memory
 	m.mayGrow.Store(true)
-	k.pool.growth = growth{most: math.MaxInt, step: math.MaxInt} // no kernel takes that
+	k.pool.growth = growth{most: math.MaxInt, step: math.MaxInt} // no kernel accepts that
 	k.pool.growIfLow()
 	assert.True(t, m.mayGrow.Load(), "all buffers are free")
 	k.pool.growth.allocFailed = true
@@ -183,4 +186,130 @@ func TestAreaIsKnownBeforeTheKernelHasIt(t *testing.T) {
 		_, err = k.pool.take(completion, nil)
 		require.ErrorIs(t, err, errBadCompletion)
 	}
+}
+
+// TestGrowFeedsWaitingReceive grows a pool whose buffers are all held, while a receive
+// waits for one.
+func TestGrowFeedsWaitingReceive(t *testing.T) {
+	needFeature(t, FeatureAddArea)
+	const size, first, more = 8 << 20, 16, 48
+	l := newTestLoop(t, LoopConfig{})
+	p, err := NewDeviceLessPool(t.Context(), l, PoolConfig{NumBuffers: first})
+	require.NoError(t, err)
+	sender, r := newTestReceiver(t, p)
+	s := newStream(12)
+	s.Send(t, sender, size)
+
+	var held []Buffer
+	offset := 0
+	take := func(ctx context.Context) (id uint64, err error) {
+		b, err := r.Recv(ctx)
+		if err != nil {
+			return 0, err
+		}
+		require.True(t, bytes.Equal(s.At(offset, b.Len()), b.Bytes()), "%d bytes at %d differ", b.Len(), offset)
+		offset += b.Len()
+		held = append(held, b)
+		return b.lease.token >> areaShift, nil
+	}
+	for range first {
+		id, err := take(t.Context())
+		require.NoError(t, err)
+		require.Zero(t, id)
+	}
+	eventually(t, "every buffer is out and a receive waits", func() bool {
+		stats := p.Stats()
+		return stats.Outstanding == first && stats.RearmedNoBuffer > 0
+	})
+	stalled, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err = take(stalled)
+	require.ErrorIs(t, err, context.DeadlineExceeded, "nothing comes without a buffer")
+
+	require.NoError(t, p.Grow(t.Context(), more))
+	assert.Equal(t, first+more, p.NumBuffers())
+	for range more {
+		id, err := take(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, uint64(1), id, "the first area's buffers are held")
+	}
+	require.NoError(t, ReleaseAll(held))
+
+	areas := map[uint64]int{}
+	offset, err = s.receive(t, r, offset, func(b Buffer) {
+		areas[b.lease.token>>areaShift]++
+		assert.NoError(t, b.Release())
+	})
+	require.ErrorIs(t, err, io.EOF)
+	assert.Equal(t, size, offset)
+	// The stream is much longer than the buffers last without returns.
+	assert.Greater(t, areas[1], 2*more, "the second area's buffers come back")
+	assert.Positive(t, areas[0])
+	assert.Zero(t, p.Stats().Outstanding)
+
+	// Several more areas: all of them are used and unmapped.
+	for range 3 {
+		require.NoError(t, p.Grow(t.Context(), 4))
+	}
+	assert.Equal(t, first+more+12, p.NumBuffers())
+	sender, r = newTestReceiver(t, p)
+	s.Send(t, sender, size)
+	s.receiveExactly(t, r, size)
+	require.NoError(t, r.Close())
+	require.NoError(t, p.Close())
+	require.True(t, unmapped(p))
+	for i, a := range areasOf(p) {
+		assert.Nil(t, a.mem, "area %d", i)
+	}
+}
+
+// TestGrowNeedsTheKernel checks the error on kernels that cannot add areas, whatever the
+// number of buffers.
+func TestGrowNeedsTheKernel(t *testing.T) {
+	missing := Have(FeatureAddArea)
+	if missing == nil {
+		return // see TestGrowFeedsWaitingReceive
+	}
+	k := newPool73(t, 4, 4)
+	for _, n := range []int{1, 0, -1} {
+		assert.Equal(t, missing, k.pool.Grow(t.Context(), n))
+	}
+	assert.ErrorIs(t, missing, ErrNotSupported)
+	assert.Equal(t, 4, k.pool.NumBuffers())
+	k.destroy()
+	if Have(FeatureDeviceLess) == nil {
+		p, err := NewDeviceLessPool(t.Context(), newTestLoop(t, LoopConfig{}), PoolConfig{NumBuffers: 4})
+		require.NoError(t, err)
+		assertLayer(t, p.Grow(t.Context(), 1), LayerKernel)
+		assert.Equal(t, 4, p.NumBuffers())
+	}
+}
+
+// TestGrowRefusesBadNumbers checks that Grow leaves the pool unchanged after an error.
+func TestGrowRefusesBadNumbers(t *testing.T) {
+	ctx := t.Context()
+	needFeature(t, FeatureAddArea)
+	l, err := NewLoop(LoopConfig{})
+	require.NoError(t, err)
+	p, err := NewDeviceLessPool(ctx, l, PoolConfig{NumBuffers: 4})
+	require.NoError(t, err)
+	most := int(maxAreaSize / uint64(p.BufferSize()))
+	for _, n := range []int{0, -1, -1 << 62, most + 1, 1 << 40, 1<<63 - 1} {
+		maps := mappings(t)
+		err := p.Grow(ctx, n)
+		assert.ErrorContains(t, err, fmt.Sprintf("%d is out of range: allowed are 1 to %d", n, most))
+		assert.LessOrEqual(t, mappings(t), maps+1) // the runtime maps on its own now and then
+	}
+	assert.Equal(t, 4, p.NumBuffers())
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	assert.ErrorIs(t, p.Grow(cancelled, 1), context.Canceled)
+
+	require.NoError(t, p.Close())
+	assert.ErrorIs(t, p.Grow(ctx, 1), ErrClosed)
+	other, err := NewDeviceLessPool(ctx, l, PoolConfig{NumBuffers: 4})
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	assert.ErrorIs(t, other.Grow(ctx, 1), ErrClosed)
+	assert.Equal(t, 4, other.NumBuffers())
 }

@@ -9,23 +9,22 @@ import (
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
-// poolMemory is what the members of a pool have in common: the owner, which
-// registered it, and the importers. The kernel shares one refill queue between
-// their rings and serialises its own side; the lock here serialises producers.
+// poolMemory is what the members of a pool share: the owner, which registered it, and the
+// importers. The kernel shares one refill queue between their rings and serialises its own
+// side; mu serialises the producers.
 //
-// It lives until the last member has no user and no lease left and every handle
-// is closed, whoever goes first.
+// It lives until no member has a user or a lease any more and every handle is closed, in
+// whatever order that happens.
 type poolMemory struct {
 	kind       Memory
 	bufferSize uint64
 	entries    uint32
-	maxLeases  uint64 // of one receiver
-	tcpWindow  int64  // bytes that the kernel lets a socket queue, by itself
+	maxLeases  uint64 // that one receiver may have out
+	tcpWindow  int64  // bytes that the kernel by itself lets a socket queue
 	numBuffers atomic.Int64
 
-	// areas is replaced as a whole when the pool grows, so that members look up
-	// completions without a lock. Its index is the id in the upper bits of an
-	// offset.
+	// areas is replaced as a whole when the pool grows, so that members look completions up
+	// without a lock. The upper bits of an offset are the index.
 	areas atomic.Pointer[[]area]
 	// growing is held while an area is added. Only loops' threads take it.
 	growing sync.Mutex
@@ -38,20 +37,20 @@ type poolMemory struct {
 	region      []byte // refill queue and statistics
 	refillQueue refillQueue
 	waiting     offsetQueue
-	members     []*Pool   // those that have a ring
-	starving    int       // how many of them wait for a return
+	members     []*Pool   // those that are on a ring
+	starving    int       // how many members wait for a return
 	returns     uint64    // leases given back so far, to all members
-	refillFull  uint64    // those that found the refill queue full
+	refillFull  uint64    // returns that found the refill queue full
 	rescuedOut  int       // leases out whose bytes lie outside the areas
-	refs        int       // members that are not freed, and handles
+	refs        int       // members that have not freed it, and open handles
 	left        PoolStats // counters of the members that have left
 	copied      *copyStats
-	lastCopied  copyStats // what copied said when region was unmapped
+	lastCopied  copyStats // the value of copied when region was unmapped
 
-	// On a kernel whose receives may sleep when every buffer is out, leased counts
-	// all members' leases, and dryEpoch how often it came to that.
-	leased   atomic.Uint32
-	dryEpoch atomic.Uint32
+	// Used on kernels that may leave receives asleep when every buffer is out: leased
+	// counts the leases of all members, exhaustions how often every buffer was out.
+	leased      atomic.Uint32
+	exhaustions atomic.Uint32
 }
 
 // mapPoolMemory maps n buffers of size bytes, and a refill queue.
@@ -108,7 +107,8 @@ func (m *poolMemory) addArea(a area, add func() (token uint64, err error)) error
 	return nil
 }
 
-// wantMore has the owner, which alone grows by itself, do that for another member.
+// wantMore asks the owner to grow the pool, for a member that found no buffer. Only owners
+// grow by themselves.
 func (m *poolMemory) wantMore() {
 	if m.moreWanted.Swap(true) {
 		return
@@ -131,8 +131,8 @@ func (m *poolMemory) outstanding() int {
 	return max(0, int(made-m.returns))
 }
 
-// drain moves waiting offsets into the refill queue as far as there is room. It is called
-// with mu held.
+// drain moves waiting offsets into the refill queue, as many as have room. Called with mu
+// held.
 func (m *poolMemory) drain() {
 	for n := min(m.refillQueue.room(), m.waiting.len()); n > 0; n-- {
 		m.refillQueue.write(m.waiting.first())
@@ -140,8 +140,8 @@ func (m *poolMemory) drain() {
 	}
 }
 
-// alert wakes the members that wait for a return, and one, whichever of those that
-// can flush, if the refill queue is full. It is called with mu held.
+// alert wakes the members that wait for a return. If the refill queue is full it also wakes
+// any one member that can flush. Called with mu held.
 func (m *poolMemory) alert(full bool) {
 	for _, p := range m.members {
 		needed := full && !p.flushFailed
@@ -151,7 +151,7 @@ func (m *poolMemory) alert(full bool) {
 	}
 }
 
-// starvingChanged is called with mu held.
+// starvingChanged counts the members that wait for a return. Called with mu held.
 func (m *poolMemory) starvingChanged(on bool) {
 	if on {
 		m.starving++
@@ -160,13 +160,13 @@ func (m *poolMemory) starvingChanged(on bool) {
 	}
 }
 
-// noteLease counts a lease, and tells every member when there is no buffer left.
-func (m *poolMemory) noteLease() {
+// countLease counts a lease, and wakes every member when no buffer is left.
+func (m *poolMemory) countLease() {
 	out := m.leased.Add(1) - atomic.LoadUint32(m.refillQueue.khead)
 	if int64(out) < m.numBuffers.Load() {
 		return
 	}
-	m.dryEpoch.Add(1)
+	m.exhaustions.Add(1)
 	m.mu.Lock()
 	for _, p := range m.members {
 		p.wake()
@@ -174,14 +174,14 @@ func (m *poolMemory) noteLease() {
 	m.mu.Unlock()
 }
 
-// join makes p a member with a ring.
+// join adds p to the members with a ring.
 func (m *poolMemory) join(p *Pool) {
 	m.mu.Lock()
 	m.members = append(m.members, p)
 	m.mu.Unlock()
 }
 
-// leave ends p's part: its ring is going. What waits is the others' to flush.
+// leave removes p, whose ring is going to be closed. The other members flush what waits.
 func (m *poolMemory) leave(p *Pool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -200,7 +200,7 @@ func (m *poolMemory) leave(p *Pool) {
 	m.alert(m.waiting.len() > 0)
 }
 
-// leaveFlushing ends p's part in it: what waits is the others' to flush.
+// leaveFlushing records that p can flush no more. The other members flush what waits.
 func (m *poolMemory) leaveFlushing(p *Pool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -208,29 +208,31 @@ func (m *poolMemory) leaveFlushing(p *Pool) {
 	m.alert(m.waiting.len() > 0)
 }
 
-// hold and drop count who needs the memory. drop is called with mu held.
+// hold counts one more member or handle that needs the memory.
 func (m *poolMemory) hold() {
 	m.mu.Lock()
 	m.refs++
 	m.mu.Unlock()
 }
 
+// drop undoes a hold. The last one unmaps the memory. Called with mu held.
 func (m *poolMemory) drop() {
 	if m.refs--; m.refs == 0 {
 		m.lastCopied, m.copied = m.readCopied(), nil
-		m.waiting = offsetQueue{} // for nobody any more
+		m.waiting = offsetQueue{} // no longer needed
 		m.unmap()
 	}
 }
 
-// inUse tells whether a member or a handle needs the memory still.
+// inUse reports whether a member or a handle still needs the memory.
 func (m *poolMemory) inUse() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.refs > 0
 }
 
-// readCopied is called with mu held, which keeps the region mapped.
+// readCopied returns the kernel's copy statistics. Called with mu held, which keeps the
+// region mapped.
 func (m *poolMemory) readCopied() copyStats {
 	if m.copied == nil {
 		return m.lastCopied
@@ -238,8 +240,7 @@ func (m *poolMemory) readCopied() copyStats {
 	return copyStats{fragments: atomic.LoadUint64(&m.copied.fragments), bytes: atomic.LoadUint64(&m.copied.bytes)}
 }
 
-// unmap gives the memory back. The kernel, should it still hold pages, has pinned
-// them.
+// unmap unmaps areas and region. Pages that the kernel still uses stay pinned.
 func (m *poolMemory) unmap() {
 	areas := *m.areas.Load()
 	for i := range areas {
@@ -251,12 +252,12 @@ func (m *poolMemory) unmap() {
 	}
 }
 
-// offsetQueue holds the offsets of buffers that wait for room in the refill
-// queue, first in first out. It grows as needed and never shrinks.
+// offsetQueue holds the offsets of buffers that wait for room in the refill queue, first in
+// first out. It grows as needed and never shrinks.
 type offsetQueue struct {
 	ring []uint64 // its length is a power of two
 	head uint64   // index of the oldest
-	tail uint64   // index behind the newest
+	tail uint64   // index after the newest
 }
 
 func (q *offsetQueue) len() int { return int(q.tail - q.head) }
@@ -269,9 +270,10 @@ func (q *offsetQueue) push(offset uint64) {
 	q.tail++
 }
 
-// first is the oldest offset; the queue must not be empty.
+// first returns the oldest offset. The queue must not be empty.
 func (q *offsetQueue) first() uint64 { return q.ring[q.head&uint64(len(q.ring)-1)] }
 
+// drop removes the oldest offset.
 func (q *offsetQueue) drop() { q.head++ }
 
 func (q *offsetQueue) grow() {

@@ -6,11 +6,11 @@ import (
 	"fmt"
 )
 
-// OpenPool makes the pool that mode asks for on the loop. Auto takes ZeroCopy
-// where a queue is named and kernel, process and interface can do it, and Provided
-// else; the pool's Reason then says why. An interface or queue that does not exist is
-// an error in both ZeroCopy and Auto; the other modes do not look at queue. Socket mode
-// has no pool.
+// OpenPool makes a pool of the given mode on the loop. Auto makes a ZeroCopy pool if a
+// queue is named and kernel, process and interface support it, and otherwise a Provided
+// pool, whose Reason says why. An interface or queue that does not exist is an error in
+// both ZeroCopy and Auto; the other modes ignore queue. Socket is an error: its pools come
+// from NewSocketPool. The caller must Close the pool; closing the loop closes it too.
 func OpenPool(ctx context.Context, loop *Loop, mode Mode, queue Queue, cfg PoolConfig) (BufferPool, error) {
 	switch mode {
 	case ZeroCopy:
@@ -26,12 +26,12 @@ func OpenPool(ctx context.Context, loop *Loop, mode Mode, queue Queue, cfg PoolC
 	return nil, fmt.Errorf("zcrx: mode %v has no pool: allowed are %v, %v, %v and %v", mode, Auto, ZeroCopy, DeviceLess, Provided)
 }
 
-// errNoInterface is Auto's reason where zero copy was not asked for.
+// errNoInterface is the Reason of a pool for which no interface was named.
 var errNoInterface = errors.New("no interface was named for zero copy")
 
-// calledOff tells whether zero copy failed for a reason for which Auto copies:
-// kernel, process or device cannot, or the kernel refused.
-func calledOff(err error) bool {
+// mayFallBack reports whether Auto may use a copying mode after zero copy failed with err:
+// because kernel, process or device do not support it, or because the kernel refused it.
+func mayFallBack(err error) bool {
 	_, refused := errors.AsType[*KernelError](err)
 	return refused || errors.Is(err, ErrNotSupported)
 }
@@ -43,7 +43,7 @@ func openBest(ctx context.Context, loop *Loop, queue Queue, cfg PoolConfig) (Buf
 		if err == nil {
 			return pool, nil
 		}
-		if !calledOff(err) {
+		if !mayFallBack(err) {
 			return nil, err
 		}
 		reason = err
@@ -56,7 +56,8 @@ func openBest(ctx context.Context, loop *Loop, queue Queue, cfg PoolConfig) (Buf
 	return pool, nil
 }
 
-// asBufferPool keeps a nil pointer from becoming a BufferPool that is not nil.
+// asBufferPool returns a nil interface, not one that holds a nil pointer, if there is an
+// error.
 func asBufferPool[P BufferPool](p P, err error) (BufferPool, error) {
 	if err != nil {
 		return nil, err

@@ -6,63 +6,63 @@ import (
 	"syscall"
 )
 
-// consumer takes a pool's buffers: a Receiver, as the pool sees it. Every method runs on
-// the loop's thread.
+// consumer is a Receiver as the pool sees it. Every method runs on the loop's thread.
 type consumer interface {
 	resumer
-	// arm puts a receive into the kernel, nudge ends the one in flight and arms another.
+	// arm starts a receive. nudge cancels the receive in flight so that it is armed again.
 	arm()
 	nudge()
-	// end decides what follows the last buffer; finish gives the pool up.
+	// end ends the receiver with err after its last buffer. finish releases the pool.
 	end(err error)
 	finish()
-	// sawSupply is the pool's supply when the receive was armed.
+	// sawSupply returns the pool's supply when the receive was armed.
 	sawSupply() supply
-	// allowance is what it may hold of the pool, need what it lacks, slumber whether
-	// its receive is looked at.
+	// allowance returns the receiver's share of the pool, need its lack of buffers, slumber
+	// the state that sleepWatch keeps of it.
 	allowance() *share
 	need() *shortage
 	slumber() *slumber
-	// oversleeps tells whether a receive is in flight although bytes wait.
+	// oversleeps reports whether bytes wait in the socket although a receive is in flight.
 	oversleeps() bool
 	// endOfStream is what follows the last byte.
 	endOfStream() error
-	// readNow reads what the socket holds, without waiting.
+	// readNow reads from the socket without waiting.
 	readNow(b []byte) (int, syscall.Errno)
 	// take hands over buffers that did not come with a completion.
 	take(buffers []Buffer)
 }
 
-// receiverList is the receivers of a pool. All but the counters belongs to the
-// loop's thread.
+// receiverList is the receivers of a pool. All but the counters belong to the loop's
+// thread.
 type receiverList struct {
 	all     []consumer
-	waiting []consumer // for a free buffer
-	stalled []consumer // for the time when they are tried again: see Pool.stall
+	waiting []consumer // those that wait for a free buffer
+	stalled []consumer // those that are tried again later: see Pool.retryLater
 	sleeps  sleepWatch
-	closing bool // no further receiver may come
+	closing bool // no further receiver is accepted
 	onEmpty func()
 
 	rearmedNoBuffer, rearmedQueueFull, rearmedOther, paused atomic.Uint64
 }
 
-func (rl *receiverList) add(r consumer)   { rl.all = append(rl.all, r) }
-func (rl *receiverList) await(r consumer) { rl.waiting = append(rl.waiting, r) }
-func (rl *receiverList) hungry() int      { return len(rl.waiting) }
+func (rl *receiverList) add(r consumer)        { rl.all = append(rl.all, r) }
+func (rl *receiverList) addWaiting(r consumer) { rl.waiting = append(rl.waiting, r) }
+func (rl *receiverList) numWaiting() int       { return len(rl.waiting) }
 
-// lacksRoom tells whether one of those that were put off goes on with a return.
+// lacksRoom reports whether a stalled receiver can continue as soon as a lease is returned.
 func (rl *receiverList) lacksRoom() bool {
 	return slices.ContainsFunc(rl.stalled, func(r consumer) bool { return r.need().noRoom })
 }
 
-func (rl *receiverList) stall(r consumer) { rl.stalled = append(rl.stalled, r) }
+func (rl *receiverList) addStalled(r consumer) { rl.stalled = append(rl.stalled, r) }
 
 func (rl *receiverList) forget(r consumer) {
 	rl.waiting = without(rl.waiting, r)
 	rl.stalled = without(rl.stalled, r)
 }
 
-// takeWaiting empties the list: who is armed and finds no buffer again comes back.
+// takeWaiting empties the list and returns it. A receiver that is armed and finds no buffer
+// again adds itself.
 func (rl *receiverList) takeWaiting() []consumer {
 	taken := rl.waiting
 	rl.waiting = nil
@@ -84,8 +84,8 @@ func (rl *receiverList) remove(r consumer) {
 	}
 }
 
-// close ends every receiver, lets none in any more, and calls fn once the last
-// has gone.
+// close ends every receiver, accepts no further one, and calls fn once the last has
+// finished.
 func (rl *receiverList) close(fn func()) {
 	if rl.closing {
 		return
@@ -99,42 +99,43 @@ func (rl *receiverList) close(fn func()) {
 	rl.onEmpty = fn
 }
 
-// failAll ends every receiver.
+// failAll ends every receiver with err.
 func (rl *receiverList) failAll(err error) {
-	for i := len(rl.all) - 1; i >= 0; i-- { // an end may remove the last one
+	for i := len(rl.all) - 1; i >= 0; i-- { // end may remove the last one
 		rl.all[i].end(err)
 	}
 }
 
-// abandon gives up what could not be ended, because the ring is going.
+// abandon finishes receivers whose requests could not be ended, because the ring is being
+// closed.
 func (rl *receiverList) abandon() {
 	for _, r := range slices.Clone(rl.all) { // finish removes it
 		r.finish()
 	}
 }
 
-// supply marks a moment in a pool's supply of buffers: the leases given back, and
-// the refill entries that the kernel took. It takes entries for any member's
-// flush, so either may have moved alone.
+// supply is a point in a pool's supply of buffers: the leases returned so far, and the
+// refill entries that the kernel took so far. The kernel takes entries when any member
+// flushes, so the second can change without the first.
 type supply struct {
 	returns uint64
 	taken   uint32
 }
 
-// feed arms the receivers that waited for a buffer if there can be one: the supply
-// moved since their receive was armed. The others go on waiting.
+// feed arms the receivers that wait for a buffer if there can be one, because the supply
+// has changed since their receive was armed. The others continue to wait.
 func (rl *receiverList) feed(now supply) {
 	for _, r := range rl.takeWaiting() {
 		if r.sawSupply() != now {
 			r.arm()
 		} else {
-			rl.await(r)
+			rl.addWaiting(r)
 		}
 	}
 }
 
-// nudge ends and arms again every receive in flight: a kernel may have put one to
-// sleep although data is there.
+// nudge cancels and arms again every receive in flight, because the kernel may have left
+// one asleep although data is there.
 func (rl *receiverList) nudge() {
 	for _, r := range rl.all {
 		r.nudge()
@@ -148,7 +149,7 @@ func (rl *receiverList) addTo(s *PoolStats) {
 	s.Paused = rl.paused.Load()
 }
 
-// without removes r, which is in the list at most once.
+// without returns list without r, which is in the list at most once.
 func without(list []consumer, r consumer) []consumer {
 	for i, other := range list {
 		if other == r {

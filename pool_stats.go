@@ -2,11 +2,11 @@ package zcrx
 
 import "slices"
 
-// PoolStats is a snapshot of a pool's counters. Reading changes nothing.
+// PoolStats is a snapshot of a pool's counters.
 type PoolStats struct {
-	Completions uint64 `json:"completions"` // data completions, each leased as a Buffer; of a bundle each Buffer
-	Bytes       uint64 `json:"bytes"`       // in them
-	Returned    uint64 `json:"returned"`    // leases given back
+	Completions uint64 `json:"completions"` // completions with data, each leased as a Buffer; a bundle counts once for each Buffer
+	Bytes       uint64 `json:"bytes"`       // bytes in these completions
+	Returned    uint64 `json:"returned"`    // leases released
 	Outstanding int    `json:"outstanding"` // leases that are out
 	Waiting     int    `json:"waiting"`     // returned buffers of all members that wait for room in the refill queue
 
@@ -14,37 +14,41 @@ type PoolStats struct {
 	Flushes     uint64 `json:"flushes"`      // FLUSH_RQ system calls
 	FlushErrors uint64 `json:"flush_errors"` // flushes that failed
 
-	// Receives ended by the kernel and armed again, by cause: no buffer was
+	// Receives that the kernel ended and that were armed again, by cause: no buffer was
 	// free (ENOMEM, ENOBUFS), the completion queue was full (ENOSPC), or the
 	// kernel ended it without an error.
 	RearmedNoBuffer  uint64 `json:"rearmed_no_buffer"`
 	RearmedQueueFull uint64 `json:"rearmed_queue_full"`
 	RearmedOther     uint64 `json:"rearmed_other"`
-	Paused           uint64 `json:"paused"` // times that a receiver had PoolConfig.MaxLeases leases out, or was too far ahead of its consumer
+	// Paused counts how often a receiver was paused: it had PoolConfig.MaxLeases leases out, or
+	// was too far ahead of its consumer.
+	Paused uint64 `json:"paused"`
 
-	// What the kernel could not copy for want of a buffer is read from the socket into
-	// memory of its own, and leased as any other bytes: RescuedBytes in Rescues Buffers.
-	// Stalls counts how often that was not possible either, and the receive put off.
+	// Bytes that the kernel could not copy for want of a buffer are read from the socket to
+	// the Go heap, and leased as other bytes are. Rescues counts these Buffers,
+	// RescuedBytes their bytes. Stalls counts how often that was not possible either, so
+	// that the receive was delayed.
 	Rescues      uint64 `json:"rescues"`
 	RescuedBytes uint64 `json:"rescued_bytes"`
 	Stalls       uint64 `json:"stalls"`
 
 	AllocFailures   uint64 `json:"alloc_failures"`   // allocation-failure events (Linux 7.2)
-	CopyEvents      uint64 `json:"copy_events"`      // times that the kernel began to copy (Linux 7.2)
+	CopyEvents      uint64 `json:"copy_events"`      // copy events: the kernel began to copy (Linux 7.2)
 	CopiedFragments uint64 `json:"copied_fragments"` // fragments that the kernel copied (Linux 7.2)
-	CopiedBytes     uint64 `json:"copied_bytes"`     // bytes that the kernel copied, as far as it tells, and RescuedBytes
+	CopiedBytes     uint64 `json:"copied_bytes"`     // bytes that the kernel copied, as far as it reports them, and RescuedBytes
 
 	DoubleReleases   uint64 `json:"double_releases"`
 	UsesAfterRelease uint64 `json:"uses_after_release"`
 
-	// Warnings are the owner's, of numbers that do not fit: see PoolConfig.Warnings.
+	// Warnings are sentences about numbers that do not fit: see PoolConfig.Warnings.
 	Warnings []string `json:"warnings,omitempty"`
 }
 
-// Stats is a snapshot of this member's counters, of its own leases and receives;
-// Waiting is the whole pool's. CopiedBytes comes from the kernel, for the owner,
-// which counts copied fragments but not what it copies out of a packet's linear
-// part: 0 is no proof of zero copy. In DeviceLess mode everything is copied.
+// Stats returns a snapshot of this member's counters, for its own leases and receives;
+// Waiting is that of the whole pool. In ZeroCopy mode the kernel counts copied bytes only
+// for the owner, and only copied fragments, not what it copies out of a packet's linear
+// part: a CopiedBytes of 0 does not prove zero copy. In DeviceLess mode all bytes are
+// copied.
 func (p *Pool) Stats() PoolStats {
 	m := p.memory
 	m.mu.Lock()
@@ -58,7 +62,7 @@ func (p *Pool) Stats() PoolStats {
 	return s
 }
 
-// counters returns what the member counts by itself. It is called with memory.mu held.
+// counters returns what the member itself counts. Called with memory.mu held.
 func (p *Pool) counters() PoolStats {
 	s := p.ledger.statsLocked()
 	p.receivers.addTo(&s)
@@ -71,34 +75,36 @@ func (p *Pool) counters() PoolStats {
 	return s
 }
 
-// countCopies knows that all is copied in DeviceLess mode.
+// countCopies sets CopiedBytes in DeviceLess mode, where all bytes are copied.
 func (p *Pool) countCopies(s *PoolStats) {
 	if p.mode == DeviceLess {
 		s.CopiedBytes = s.Bytes
 	}
 }
 
-// addCopied adds what the kernel copied for all members. It is called with mu held.
+// addCopied adds the kernel's copy statistics, which are for all members. Called with mu
+// held.
 func (m *poolMemory) addCopied(s *PoolStats) {
 	c := m.readCopied()
 	s.CopiedFragments += c.fragments
 	s.CopiedBytes += c.bytes
 }
 
-// SharedStats is a snapshot of a whole pool: the counters of its members, the owner and
-// the importers, added up with those of members that have gone, and what the members have
-// in common. Misuse of a member's leases counts as long as the member is on a ring.
+// SharedStats is a snapshot of a whole pool: the counters of its members, owner and
+// importers, added up with those of members that have gone, and what the members share.
+// Double releases and uses after release of a member's leases are counted as long as the
+// member is on a ring.
 type SharedStats struct {
 	PoolStats
 
 	Members       int `json:"members"`        // members on a ring
-	Holders       int `json:"holders"`        // who needs the memory: members with a user or a lease left, and handles
+	Holders       int `json:"holders"`        // users of the memory: members with a user or a lease left, and open handles
 	RefillEntries int `json:"refill_entries"` // size of the refill queue
 	RefillPending int `json:"refill_pending"` // entries in it that the kernel has not taken
 }
 
-// SharedStats returns for the whole pool what Stats returns for this member. Any member
-// may be asked, also one that is closed. It changes nothing, and is safe from any
+// SharedStats returns the statistics of the whole pool, where Stats returns those of this
+// member. It returns the same for every member, also for a closed one. Safe from any
 // goroutine.
 func (p *Pool) SharedStats() SharedStats {
 	m := p.memory

@@ -4,11 +4,6 @@ package zcrx
 
 import (
 	"fmt"
-	"math/rand"
-	"os"
-	"runtime"
-	"slices"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -17,23 +12,28 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"context"
+	"time"
+
+	"bytes"
+
 	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// fakeKernel is the kernel's side of a pool, kept honest: it takes refill
-// entries lazily and in order, holds one reference per completion, and fails the
-// test for an entry that it did not hand out.
+// fakeKernel plays the kernel's side of a pool: it takes refill entries lazily and in
+// order, holds one reference for each completion, and fails the test for an entry that it
+// did not hand out.
 type fakeKernel struct {
 	t          *testing.T
 	pool       *Pool
 	loop       *Loop
-	references []int // per buffer: completions that are out
+	references []int // for each buffer, its completions that are out
 	free       []int // buffers that have no reference, in the order of their return
 }
 
-// newFakePool makes a pool whose kernel is the test, with the refill queue's
-// header laid out as offsets say.
+// newFakePool makes a pool for which the test plays the kernel, with the refill queue laid
+// out at offsets.
 func newFakePool(t *testing.T, buffers, entries int, offsets refillOffsets) *fakeKernel {
 	t.Helper()
 	p := newFakeMember(newFakeMemory(t, buffers, entries, offsets), DeviceLess)
@@ -45,7 +45,7 @@ func newFakePool(t *testing.T, buffers, entries int, offsets refillOffsets) *fak
 	return k
 }
 
-// newFakeMemory maps what the members of a pool have in common.
+// newFakeMemory maps the memory that the members of a pool share.
 func newFakeMemory(t *testing.T, buffers, entries int, offsets refillOffsets) *poolMemory {
 	t.Helper()
 	a, err := newArea(MemoryAnonymous, buffers, pageSize(), -1)
@@ -59,13 +59,13 @@ func newFakeMemory(t *testing.T, buffers, entries int, offsets refillOffsets) *p
 // import does.
 func newFakeMember(m *poolMemory, mode Mode) *Pool {
 	p := &Pool{loop: &Loop{}, mode: mode}
-	p.use(m)
+	p.setMemory(m)
 	m.hold()
 	m.join(p)
 	return p
 }
 
-// fakeMemory puts area and region together, as a registration does.
+// fakeMemory makes a poolMemory of area and region, as a registration does.
 func fakeMemory(t testing.TB, a area, region []byte, offsets refillOffsets, entries int) *poolMemory {
 	t.Helper()
 	m := &poolMemory{bufferSize: a.bufferSize, region: region, entries: uint32(entries)}
@@ -77,7 +77,7 @@ func fakeMemory(t testing.TB, a area, region []byte, offsets refillOffsets, entr
 	return m
 }
 
-// The three layouts that kernels have had: up to 6.17, 6.18 to 7.2, and 7.3.
+// The three layouts of refill queues in kernels: up to 6.17, 6.18 to 7.2, and 7.3.
 var refillLayouts = map[string]refillOffsets{
 	"6.15": {head: 0, tail: 4, entries: 8},
 	"6.18": {head: 0, tail: 4, entries: 64},
@@ -149,7 +149,7 @@ func (k *fakeKernel) takeEntries(n int) int {
 
 func (k *fakeKernel) pending() int { return int(k.pool.memory.refillQueue.pending()) }
 
-// turn is the loop's part: drain, and flush if the pool asks for it.
+// turn plays the loop's part: it drains, and flushes if the pool asks for it.
 func (k *fakeKernel) turn() (flushed bool) {
 	k.t.Helper()
 	k.loop.flushes, k.loop.flushers = nil, nil
@@ -173,69 +173,6 @@ func release(t *testing.T, buffers ...Buffer) {
 	}
 }
 
-func TestBufferHasLengthAndCapacityOfCompletion(t *testing.T) {
-	k := newPool73(t, 4, 4)
-	b := k.complete(0, 0, 2048)
-	bytes := b.Bytes()
-	assert.Len(t, bytes, 2048)
-	assert.Equal(t, 2048, cap(bytes))
-	grown := append(bytes, 1) //nolint:gocritic // that it does not land in bytes is the point
-	assert.NotSame(t, unsafe.SliceData(bytes), unsafe.SliceData(grown), "append must copy")
-	release(t, b)
-	k.destroy()
-}
-
-func TestMemoryLivesUntilLastRelease(t *testing.T) {
-	k := newPool73(t, 4, 4)
-	b := k.completeN(2)
-	release(t, b[0])
-	k.destroy()
-	require.True(t, k.mapped())
-	assert.Equal(t, byte(0), b[1].Bytes()[0], "the memory can be read")
-	assert.Equal(t, 1, k.pool.Stats().Outstanding)
-	release(t, b[1])
-	assert.False(t, k.mapped())
-	assert.ErrorIs(t, b[1].Release(), ErrReleased, "also after the memory has gone")
-	assert.Nil(t, b[1].Bytes())
-}
-
-func TestReturnsWaitForRoom(t *testing.T) {
-	k := newPool73(t, 8, 2)
-	b := k.completeN(4)
-	release(t, b[:3]...)
-	assert.Equal(t, 2, k.pending())
-	assert.Equal(t, 1, k.pool.Stats().Waiting)
-	k.takeEntries(2)
-	assert.Equal(t, 1, k.pool.Stats().Waiting, "nobody has drained yet")
-	release(t, b[3])
-	assert.Equal(t, 2, k.pending())
-	assert.Equal(t, 0, k.pool.Stats().Waiting)
-	k.destroy()
-}
-
-func TestManyReturnsIntoSmallRefillQueue(t *testing.T) {
-	k := newPool73(t, 200, 8)
-	b := k.completeN(200)
-	release(t, b[:150]...)
-	assert.Equal(t, 8, k.pending())
-	assert.Equal(t, 142, k.pool.Stats().Waiting)
-	require.Equal(t, 8, k.takeEntries(8))
-	release(t, b[150])
-	assert.Equal(t, 135, k.pool.Stats().Waiting)
-	require.Equal(t, 8, k.takeEntries(8))
-	release(t, b[151:161]...)
-	assert.Equal(t, 137, k.pool.Stats().Waiting)
-	release(t, b[161:]...)
-	for k.pool.Stats().Waiting > 0 {
-		require.Positive(t, k.takeEntries(8))
-		k.pool.drain()
-	}
-	k.takeEntries(8)
-	assert.Len(t, k.free, 200)
-	k.destroy()
-	assert.False(t, k.mapped())
-}
-
 func TestSeveralCompletionsInOneBuffer(t *testing.T) {
 	for _, entries := range []int{4, 2} { // 2: one waits, then is drained
 		k := newPool73(t, 4, entries)
@@ -254,167 +191,6 @@ func TestSeveralCompletionsInOneBuffer(t *testing.T) {
 		assert.Zero(t, k.references[1])
 		k.destroy()
 	}
-}
-
-func TestBufferSizeHints(t *testing.T) {
-	page := int(pageSize())
-	for hint, want := range map[int]int{0: page, 512: page, 6000: page, page: page, 2 * page: 2 * page, 3 * page: page, 65536: 65536} {
-		assert.Equal(t, want, bufferSizeFor(hint), "hint %d", hint)
-	}
-}
-
-// TestCopyStatisticsOfTheFakeKernel: what the kernel counted is shown as it stands,
-// however often it is read, by the owner alone, and to the end.
-func TestCopyStatisticsOfTheFakeKernel(t *testing.T) {
-	k := newPool73(t, 4, 4)
-	k.pool.mode = ZeroCopy
-	importer := newFakeMember(k.pool.memory, ZeroCopy)
-	// They lie at the end of the region, as in a registration.
-	region := k.pool.memory.region
-	counted := (*copyStats)(unsafe.Pointer(&region[len(region)-int(copyStatsSize)]))
-	k.pool.memory.copied = counted
-	for _, more := range []copyStats{{5, 65536}, {}, {20, 131072}} {
-		atomic.AddUint64(&counted.fragments, more.fragments)
-		atomic.AddUint64(&counted.bytes, more.bytes)
-		want := *counted
-		for range 2 {
-			s, shared := k.pool.Stats(), importer.SharedStats()
-			assert.Equal(t, want, copyStats{s.CopiedFragments, s.CopiedBytes})
-			assert.Equal(t, want, copyStats{shared.CopiedFragments, shared.CopiedBytes})
-			assert.Zero(t, importer.Stats().CopiedBytes)
-		}
-	}
-	importer.dropUser()
-	k.destroy()
-	require.False(t, k.mapped())
-	assert.Equal(t, uint64(25), k.pool.Stats().CopiedFragments)
-	assert.Equal(t, uint64(196608), importer.SharedStats().CopiedBytes)
-}
-
-func TestDestroyWithWaitingReturnsLeaksNothing(t *testing.T) {
-	k := newPool73(t, 16, 2)
-	b := k.completeN(10)
-	release(t, b[:8]...)
-	assert.Equal(t, 6, k.pool.Stats().Waiting)
-	k.takeEntries(2)
-	release(t, b[8:]...)
-	assert.Equal(t, 6, k.pool.Stats().Waiting)
-	k.destroy()
-	assert.False(t, k.mapped(), "waiting returns hold no memory")
-}
-
-func TestEntriesAndIndexesWrapAround(t *testing.T) {
-	for kernel, layout := range refillLayouts {
-		t.Run(kernel, func(t *testing.T) {
-			k := newFakePool(t, 8, 4, layout)
-			// Start right before the indexes overflow 32 bits.
-			q := &k.pool.memory.refillQueue
-			q.tail = ^uint32(0) - 5
-			atomic.StoreUint32(q.khead, q.tail)
-			q.publish()
-			for range 20 {
-				b := k.completeN(3)
-				release(t, b...)
-				require.Equal(t, 3, k.pending())
-				require.Equal(t, 3, k.takeEntries(8))
-			}
-			k.destroy()
-		})
-	}
-}
-
-func TestOwnerFlushesBeforeTheKernelRunsDry(t *testing.T) {
-	k := newPool73(t, 16, 8)
-	k.pool.flushAt = 4
-	b := k.completeN(8)
-	release(t, b[:3]...)
-	assert.False(t, k.turn(), "3 of 4")
-	release(t, b[3])
-	assert.True(t, k.turn())
-	assert.Zero(t, k.pending())
-	release(t, b[4:]...)
-	k.destroy()
-}
-
-func TestFullRefillQueueWakesOwnerOnce(t *testing.T) {
-	k := newPool73(t, 16, 2)
-	wakes := 0
-	k.pool.wake = func() { wakes++ }
-	b := k.completeN(8)
-	release(t, b...)
-	assert.Equal(t, 1, wakes)
-	assert.True(t, k.turn(), "a full refill queue asks for a flush")
-	assert.Equal(t, 2, k.pending(), "what waited is drained right after the flush")
-	assert.True(t, k.loop.again, "the loop does not sleep on waiting returns")
-	for k.loop.again {
-		k.loop.again = false
-		k.turn()
-	}
-	assert.Zero(t, k.pool.Stats().Waiting)
-	k.destroy()
-}
-
-// TestReturnWhileTheLoopFallsAsleep has a return come after the loop looked for one
-// and before it says that a receive waits: the loop must look again.
-func TestReturnWhileTheLoopFallsAsleep(t *testing.T) {
-	k := newPool73(t, 16, 16)
-	b := k.completeN(3)
-	seen := k.pool.seenReturns()
-	release(t, b[0])
-	assert.False(t, k.pool.setStarving(true, seen))
-	assert.Zero(t, k.pool.memory.starving)
-	seen = k.pool.seenReturns()
-	assert.True(t, k.pool.setStarving(true, seen))
-	assert.False(t, k.loop.kick.Load())
-	release(t, b[1])
-	assert.True(t, k.loop.kick.Load(), "now the return wakes the loop")
-	k.loop.kick.Store(false)
-	release(t, b[2])
-	assert.False(t, k.loop.kick.Load(), "once a turn")
-	k.destroy()
-}
-
-// TestOtherMembersFlushWhenOneCannot fails one member's flush: what waits, and what
-// will wait, is brought to the other.
-func TestOtherMembersFlushWhenOneCannot(t *testing.T) {
-	k := newPool73(t, 16, 2)
-	other := newFakeMember(k.pool.memory, DeviceLess)
-	other.canFlush = true
-	b := k.completeN(8)
-	release(t, b[:4]...)
-	assert.True(t, k.loop.kick.Swap(false))
-	assert.False(t, other.loop.kick.Load())
-	k.pool.beforeTurn(k.loop)
-	require.Len(t, k.loop.flushes, 1)
-	setFlushError(&k.loop.flushes[0], syscall.EIO)
-	k.pool.flushed(k.loop, &k.loop.flushes[0])
-	assert.True(t, other.loop.kick.Load(), "2 returns wait")
-
-	other.beforeTurn(other.loop)
-	require.Len(t, other.loop.flushes, 1)
-	k.takeEntries(2)
-	other.flushed(other.loop, &other.loop.flushes[0])
-	assert.Zero(t, k.pool.Stats().Waiting)
-	other.loop.kick.Store(false)
-	release(t, b[4:]...)
-	assert.True(t, other.loop.kick.Load())
-	assert.False(t, k.loop.kick.Load())
-	other.dropUser()
-	k.destroy()
-	assert.False(t, k.mapped())
-}
-
-func TestFailedFlushIsNotRepeated(t *testing.T) {
-	k := newPool73(t, 16, 2)
-	release(t, k.completeN(4)...)
-	k.pool.beforeTurn(k.loop)
-	require.Len(t, k.loop.flushes, 1)
-	setFlushError(&k.loop.flushes[0], syscall.EIO)
-	k.pool.flushed(k.loop, &k.loop.flushes[0])
-	assert.Equal(t, uint64(1), k.pool.Stats().FlushErrors)
-	assert.ErrorIs(t, k.pool.flushErr, syscall.EIO)
-	assert.False(t, k.turn())
-	k.destroy()
 }
 
 func TestBadCompletionsAreRefused(t *testing.T) {
@@ -436,8 +212,8 @@ func TestBadCompletionsAreRefused(t *testing.T) {
 	k.destroy()
 }
 
-// FuzzCompletion looks for a completion that leads out of the areas, of which there
-// are two.
+// FuzzCompletion looks for a completion that becomes bytes outside the areas, of which
+// there are two.
 func FuzzCompletion(f *testing.F) {
 	f.Add(uint64(0), int32(4096))
 	f.Add(uint64(1)<<areaShift, int32(1))
@@ -456,7 +232,7 @@ func FuzzCompletion(f *testing.F) {
 	p.ledger.init(&m.mu, p, func() {})
 	f.Fuzz(func(t *testing.T, offset uint64, res int32) {
 		if res < 0 {
-			return // no data completion
+			return // not a completion with data
 		}
 		b, err := takeOne(p, &uring.CQE{Res: res, Big: [2]uint64{offset}})
 		if err != nil {
@@ -470,147 +246,121 @@ func FuzzCompletion(f *testing.F) {
 	})
 }
 
-func TestDoubleReleaseIsDetectedByAnyone(t *testing.T) {
-	k := newPool73(t, 64, 64)
-	b := k.completeN(1)[0]
-	var wins, losses atomic.Int32
-	var wg sync.WaitGroup
-	for range 32 {
-		wg.Go(func() {
-			if b.Release() == nil {
-				wins.Add(1)
-			} else {
-				losses.Add(1)
-			}
-		})
-	}
-	wg.Wait()
-	assert.Equal(t, int32(1), wins.Load())
-	assert.Equal(t, int32(31), losses.Load())
-	assert.Equal(t, uint64(31), k.pool.Stats().DoubleReleases)
-	assert.Equal(t, 1, k.takeEntries(64), "one entry reached the refill queue")
-
-	// The record is used again: the old handle must not end the new lease.
-	again := k.completeN(leaseChunk / 8)
-	assert.ErrorIs(t, b.Release(), ErrReleased)
-	assert.Nil(t, b.Bytes())
-	assert.Equal(t, uint64(1), k.pool.Stats().UsesAfterRelease)
-	release(t, again...)
-	k.destroy()
-}
-
-func TestReleaseAll(t *testing.T) {
-	k, other := newPool73(t, 64, 64), newPool73(t, 64, 64)
-	mixed := slices.Concat(k.completeN(5), other.completeN(5), []Buffer{{}}, k.completeN(1))
-	release(t, mixed[2], mixed[7])
-	assert.ErrorIs(t, ReleaseAll(mixed), ErrReleased)
-	for _, k := range []*fakeKernel{k, other} {
-		s := k.pool.Stats()
-		assert.Zero(t, s.Outstanding)
-		assert.Equal(t, uint64(1), s.DoubleReleases)
-		k.destroy()
-		assert.False(t, k.mapped())
-	}
-}
-
-// TestReleasesFromManyGoroutines runs producers against the owner's turns and a
-// kernel that takes entries lazily, in ever changing order.
-func TestReleasesFromManyGoroutines(t *testing.T) {
-	const buffers, rounds, goroutines = 256, 2000, 8
-	k := newPool73(t, buffers, 16)
-	work := make(chan []Buffer, goroutines)
-	var wg sync.WaitGroup
-	for range goroutines {
-		wg.Go(func() {
-			for run := range work {
-				if len(run)%2 == 0 {
-					assert.NoError(t, ReleaseAll(run))
-					continue
-				}
-				for _, b := range run {
-					assert.NoError(t, b.Release())
-				}
-			}
-		})
-	}
-	rng := rand.New(rand.NewSource(1))
-	for range rounds {
-		if n := min(len(k.free), 1+rng.Intn(32)); n > 0 {
-			work <- k.completeN(n)
-		}
-		k.turn()
-		k.takeEntries(rng.Intn(8))
-		if len(k.free) == 0 {
-			runtime.Gosched()
-		}
-	}
-	close(work)
-	wg.Wait()
-	for k.pool.drain() > 0 || k.pending() > 0 {
-		k.takeEntries(buffers)
-	}
-	s := k.pool.Stats()
-	assert.Len(t, k.free, buffers, "every buffer came back once")
-	assert.Equal(t, s.Completions, s.Returned)
-	assert.Zero(t, s.Outstanding)
-	assert.Zero(t, s.DoubleReleases)
-	k.destroy()
-	assert.False(t, k.mapped())
-}
-
-func TestOffsetQueueKeepsOrder(t *testing.T) {
-	var q offsetQueue
-	rng := rand.New(rand.NewSource(2))
-	in, out := uint64(0), uint64(0)
-	for in < 10_000 {
-		for range rng.Intn(100) {
-			q.push(in)
-			in++
-		}
-		for n := rng.Intn(100); n > 0 && q.len() > 0; n-- {
-			require.Equal(t, out, q.first())
-			q.drop()
-			out++
-		}
-	}
-	require.Equal(t, int(in-out), q.len())
-}
-
-func TestPoolConfigRanges(t *testing.T) {
-	for name, bad := range map[string]struct {
-		cfg  PoolConfig
-		want string
-	}{
-		"no buffers":         {PoolConfig{NumBuffers: -1}, "NumBuffers -1 is out of range: allowed are 1 to 16777216"},
-		"too many buffers":   {PoolConfig{NumBuffers: 1 << 40}, "NumBuffers 1099511627776 is out of range"},
-		"area over 4 GiB":    {PoolConfig{NumBuffers: 1 << 21}, "allowed are 4 GiB"},
-		"negative size":      {PoolConfig{BufferSizeHint: -1}, "BufferSizeHint -1 is out of range: allowed are 0 to 1073741824"},
-		"huge size":          {PoolConfig{BufferSizeHint: 1 << 31}, "BufferSizeHint 2147483648 is out of range"},
-		"negative refill":    {PoolConfig{RefillEntries: -1}, "RefillEntries -1 is out of range: allowed are 1 to 32768"},
-		"too large a refill": {PoolConfig{RefillEntries: 40000}, "RefillEntries 40000 is out of range"},
+// TestNewPoolRefusesBadArguments compares what the kernel refuses with the layer and the
+// remedy in the error.
+func TestNewPoolRefusesBadArguments(t *testing.T) {
+	l := newTestLoop(t, LoopConfig{})
+	fds, maps := openFDs(t), mappings(t)
+	ctx := t.Context()
+	lo := Queue{Interface: "lo"}
+	for want, queue := range map[string]Queue{
+		`interface "nosuch0": no such interface`:                           {Interface: "nosuch0"},
+		`receive queue of "lo", -1 is out of range: allowed are 0 to 0`:    {Interface: "lo", Number: -1},
+		`receive queue of "lo", 99999 is out of range: allowed are 0 to 0`: {Interface: "lo", Number: 99999},
+		"Queue.Interface is empty: name an interface":                      {},
 	} {
-		_, err := bad.cfg.withDefaults(MaxNumBuffers)
-		assert.ErrorContains(t, err, bad.want, name)
+		_, err := NewPool(ctx, l, queue, PoolConfig{})
+		assert.ErrorContains(t, err, want)
+		assert.ErrorContains(t, ProbeQueue(queue), want)
 	}
-	got, err := PoolConfig{NumBuffers: 100, RefillEntries: 65}.withDefaults(MaxNumBuffers)
+	for want, cfg := range map[string]PoolConfig{
+		"out of range: allowed are 1 to 16777216":                     {NumBuffers: 1 << 40},
+		"RefillEntries 40000 is out of range: allowed are 1 to 32768": {RefillEntries: 40000},
+	} {
+		_, err := NewPool(ctx, l, lo, cfg)
+		assert.ErrorContains(t, err, want)
+		_, err = NewDeviceLessPool(ctx, l, cfg)
+		assert.ErrorContains(t, err, want)
+	}
+	fs, err := ProbeFeatures()
 	require.NoError(t, err)
-	assert.Equal(t, 128, got.RefillEntries, "as the kernel rounds it")
+	if fs.Have(FeatureZeroCopy) == nil {
+		for _, size := range []int{0, 64 << 10} { // the large one is tried again as pages
+			_, err := NewPool(ctx, l, lo, PoolConfig{NumBuffers: 16, BufferSizeHint: size})
+			assertLayer(t, err, LayerDevice)
+			assert.ErrorIs(t, err, syscall.EOPNOTSUPP)
+		}
+	}
+	if err := fs.Have(FeatureDeviceLess); err != nil {
+		_, got := NewDeviceLessPool(ctx, l, PoolConfig{})
+		assert.Equal(t, err, got, "refused before it is tried")
+	}
+	narrow := newTestLoop(t, LoopConfig{CompletionSize: Completion16})
+	if fs.Have(FeatureZeroCopy) == nil {
+		_, err = NewPool(ctx, narrow, lo, PoolConfig{})
+		assert.ErrorContains(t, err, "completions have 16 bytes")
+	}
+	require.NoError(t, narrow.Close())
+	assert.Equal(t, fds, openFDs(t))
+	assert.LessOrEqual(t, mappings(t), maps+8) // the runtime maps on its own now and then
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err = NewPool(cancelled, l, lo, PoolConfig{})
+	assert.Error(t, err)
 }
 
-func TestRefillQueueRefusesBadOffsets(t *testing.T) {
-	region := make([]byte, 4096)
-	for _, off := range []refillOffsets{{head: 4093}, {tail: 1 << 20}, {entries: 4000}, {entries: ^uint32(0)}} {
-		_, err := newRefillQueue(region, off, 16)
-		assert.Error(t, err, "%+v", off)
-	}
-	_, err := newRefillQueue(region, refillOffsets{tail: 4, entries: 64}, 12)
-	assert.Error(t, err, "12 is no power of two")
+// TestRegistrationIsRetried imitates an earlier owner whose teardown takes a while.
+func TestRegistrationIsRetried(t *testing.T) {
+	tries := 0
+	err := retryExist(t.Context(), func() error {
+		if tries++; tries < 4 {
+			return &KernelError{Op: "register", Errno: syscall.EEXIST}
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	assert.Equal(t, 4, tries)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	err = retryExist(ctx, func() error { return syscall.EEXIST })
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.ErrorIs(t, err, syscall.EEXIST)
 }
 
-func TestAreaIsAlignedForHugePages(t *testing.T) {
-	a, err := newArea(MemoryAnonymous, 1024, pageSize(), -1)
+// TestBufferSizeFallsBackToPages checks which errors for a large buffer size lead to
+// page-sized buffers of the same total size.
+func TestBufferSizeFallsBackToPages(t *testing.T) {
+	for _, test := range []struct{ given, want PoolConfig }{
+		{
+			PoolConfig{NumBuffers: 64, MaxBuffers: 256, BufferSizeHint: 256 * int(pageSize())},
+			PoolConfig{NumBuffers: 16384, MaxBuffers: 65536, MaxLeases: 4096, RefillEntries: maxRefillEntries},
+		},
+		{
+			PoolConfig{NumBuffers: 100, MaxLeases: 10, RefillEntries: 128, BufferSizeHint: 16 * int(pageSize())},
+			PoolConfig{NumBuffers: 1600, MaxLeases: 160, RefillEntries: 2048},
+		},
+		{
+			PoolConfig{MaxBuffers: MaxNumBuffers, BufferSizeHint: 2 * int(pageSize())},
+			PoolConfig{NumBuffers: 2 * DefaultNumBuffers, MaxBuffers: MaxNumBuffers, MaxLeases: DefaultNumBuffers / 2, RefillEntries: maxRefillEntries},
+		},
+	} {
+		_, err := test.given.withDefaults(MaxNumBuffers)
+		require.NoError(t, err)
+		got, err := test.given.inPages().withDefaults(MaxNumBuffers)
+		require.NoError(t, err)
+		assert.Equal(t, test.want, got, "every number that counts buffers or leases grows alike")
+	}
+	for errno, falls := range map[syscall.Errno]bool{
+		syscall.EINVAL: true, syscall.ERANGE: true, syscall.EOPNOTSUPP: true,
+		syscall.EPERM: false, syscall.EBUSY: false, syscall.EEXIST: false, syscall.ENOMEM: false, syscall.ENODEV: false,
+	} {
+		req := ifqRequest{ifindex: 1 << 30, bufferSize: 16 << 12}
+		assert.Equal(t, falls, refusesBufferSize(registerIfqError("register", req, errno)), "%v", errno)
+	}
+	assert.False(t, refusesBufferSize(nil))
+}
+
+// TestLargeBuffersWithoutADevice asks a device-less pool for large buffers, which it
+// refuses.
+func TestLargeBuffersWithoutADevice(t *testing.T) {
+	needDeviceLess(t)
+	l := newTestLoop(t, LoopConfig{})
+	p, err := NewDeviceLessPool(t.Context(), l, PoolConfig{NumBuffers: 8, BufferSizeHint: 4 * int(pageSize())})
 	require.NoError(t, err)
-	defer a.unmap()
-	assert.Zero(t, uintptr(unsafe.Pointer(unsafe.SliceData(a.mem)))%hugePageSize)
-	assert.Len(t, a.mem, 1024*os.Getpagesize())
+	assert.Equal(t, int(pageSize()), p.BufferSize())
+	assert.Equal(t, 32, p.NumBuffers())
+	sender, r := newTestReceiver(t, p)
+	send(t, sender, pattern(2, 1<<18))
+	assert.True(t, bytes.Equal(pattern(2, 1<<18), receiveAll(t, r)))
 }

@@ -6,33 +6,32 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// source is a pool as its loop and its receivers see it. Every method runs on
-// the loop's thread.
+// source is a pool as its loop and its receivers see it. Every method runs on the loop's
+// thread.
 type source interface {
 	turnSource
-	// prepRecv prepares a receive of fd that takes this pool's buffers: about
-	// room of them. It returns the number of bytes that end the receive, 0 if
-	// nothing does.
+	// prepRecv prepares a receive of fd that takes about room buffers of this pool. It
+	// returns the number of bytes after which the receive ends, 0 for no limit.
 	prepRecv(s *uring.SQE, fd int, room uint64) (limit uint64)
-	// supplied is the supply of buffers by now.
+	// supplied returns the current supply of buffers.
 	supplied() supply
-	// size is the number of buffers by now.
+	// size returns the current number of buffers.
 	size() int
-	// window bounds what the socket of a receiver may queue that may be so many Buffers
-	// ahead of its consumer: in bytes, 0 if there is no need to.
+	// window returns how many bytes the socket of a receiver may queue that may be
+	// readAhead Buffers ahead of its consumer; 0 for no bound.
 	window(readAhead int) int
-	// take appends to dst the Buffers that a data completion fills, in the order of
-	// the bytes. With an error it appends none.
+	// take appends to dst the Buffers that a data completion fills, in the order of the
+	// bytes. If it returns an error it has appended none.
 	take(c *uring.CQE, dst []Buffer) ([]Buffer, error)
-	// discard gives back what a completion without data holds.
+	// discard returns the buffer, if any, that a completion without data holds.
 	discard(c *uring.CQE)
-	// users lists the receivers, and accounts for their use.
+	// users returns the pool's receivers.
 	users() *receiverList
-	// accounts is the pool's ledger.
+	// accounts returns the pool's ledger.
 	accounts() *ledger
 }
 
-func (p *Pool) discard(*uring.CQE) {} // only data completions hold a buffer
+func (p *Pool) discard(*uring.CQE) {} // only completions with data hold a buffer
 func (p *Pool) supplied() supply {
 	return supply{returns: p.seenReturns(), taken: atomic.LoadUint32(p.memory.refillQueue.khead)}
 }
@@ -44,12 +43,13 @@ func (p *Pool) abandonReceivers()        { p.receivers.abandon() }
 func (p *Pool) size() int                { return p.NumBuffers() }
 func (p *Pool) accounts() *ledger        { return &p.ledger }
 
-// window: what a socket queues lies in the pool's buffers, also while its receiver is
-// paused. It may be as many as the receiver has ahead of its consumer, and a quarter of
-// all. The kernel's own bound (net.ipv4.tcp_rmem) may be lower.
+// window bounds what a socket queues, because in ZeroCopy mode that lies in the pool's
+// buffers, also while its receiver is paused. The bound is as many buffers as the receiver
+// may be ahead of its consumer, and at most a quarter of the pool. The kernel's own bound
+// (net.ipv4.tcp_rmem) may be lower.
 func (p *Pool) window(readAhead int) int {
 	if p.mode != ZeroCopy {
-		return 0 // it lies in the kernel's memory
+		return 0 // what sockets queue lies in the kernel's memory
 	}
 	m := p.memory
 	buffers := min(int64(readAhead), m.numBuffers.Load()/4)
@@ -60,10 +60,10 @@ func (p *Pool) window(readAhead int) int {
 	return int(bytes)
 }
 
-// minWindow is the least that TCP works well with.
+// minWindow is the smallest receive window in bytes with which TCP works well.
 const minWindow = 16 << 10
 
-// maxReceive is the largest limit of a receive in bytes.
+// maxReceive is the largest limit of one receive in bytes.
 const maxReceive = 1 << 30
 
 func (p *Pool) prepRecv(s *uring.SQE, fd int, room uint64) (limit uint64) {
@@ -72,7 +72,8 @@ func (p *Pool) prepRecv(s *uring.SQE, fd int, room uint64) (limit uint64) {
 	return limit
 }
 
-// detach: the kernel has no call to unregister, and may still tell of events.
+// detach ends this member's part of the pool. The kernel has no call to unregister a pool,
+// and may still report events, which are ignored from now on.
 func (p *Pool) detach(*zcrxRing) {
 	if p.owner {
 		p.loop.ops.mute(p.events)
@@ -87,29 +88,30 @@ func (p *Pool) beforeTurn(l *Loop) {
 	p.resumePaused()
 	p.warnOfCrowd()
 	pending := p.memory.refillQueue.pending()
-	if epoch := p.memory.dryEpoch.Load(); epoch != p.dryEpoch {
-		p.dryEpoch, p.dry = epoch, true
+	if epoch := p.memory.exhaustions.Load(); epoch != p.exhaustionsSeen {
+		p.exhaustionsSeen, p.nudgeOnSupply = epoch, true
 	}
-	hungry := p.receivers.hungry() > 0 || p.dry
-	if pending > 0 && p.canFlush && (hungry || waiting > 0 || (p.mode == DeviceLess && pending >= p.flushAt)) {
+	needsBuffer := p.receivers.numWaiting() > 0 || p.nudgeOnSupply
+	if pending > 0 && p.canFlush && (needsBuffer || waiting > 0 || (p.mode == DeviceLess && pending >= p.flushAt)) {
 		l.requestFlush(p, newFlushRequest(p.id, p.memory.refillQueue.khead, p.memory.refillQueue.published()))
 	}
-	// What is pending is flushed before receives that are armed now run.
+	// Pending entries are flushed before the receives that are armed now run.
 	grown, coming := p.grown.Swap(false), p.canFlush && pending > 0
 	p.relieve(now, grown, coming, pending > 0)
-	if supplied := grown || coming; (p.dry && supplied) || p.stuck {
-		p.dry, p.stuck = p.dry && !supplied, false
+	if supplied := grown || coming; (p.nudgeOnSupply && supplied) || p.nudgeNow {
+		p.nudgeOnSupply, p.nudgeNow = p.nudgeOnSupply && !supplied, false
 		p.receivers.nudge()
 	}
-	if !p.setStarving(p.dry || p.receivers.hungry() > 0 || p.receivers.lacksRoom(), now.returns) {
+	if !p.setStarving(p.nudgeOnSupply || p.receivers.numWaiting() > 0 || p.receivers.lacksRoom(), now.returns) {
 		l.again = true
 	}
 }
 
-// queueWasFull: a receive may have fallen asleep, see sleepWatch.
-func (p *Pool) queueWasFull() { p.stuck = p.stopsAsleep }
+// queueWasFull makes the next turn nudge the receives, one of which may be asleep: see
+// sleepWatch.
+func (p *Pool) queueWasFull() { p.nudgeNow = p.leavesAsleep }
 
-// flushed takes the result of a flush that beforeTurn asked for.
+// flushed is called with the result of a flush that beforeTurn asked for.
 func (p *Pool) flushed(l *Loop, f *flushRequest) {
 	calls, errno := flushResult(f)
 	p.flushes.Add(uint64(calls))
@@ -120,7 +122,7 @@ func (p *Pool) flushed(l *Loop, f *flushRequest) {
 		l.report("flush refill queue", err)
 		return
 	}
-	// Room was made: what still waits goes in before the loop sleeps.
+	// There is room now: offsets that still wait go in before the loop sleeps.
 	if p.drain() > 0 {
 		l.again = true
 	}

@@ -10,28 +10,30 @@ import (
 	"github.com/zcrx-go/zcrx/nic"
 )
 
-// Queue names a hardware receive queue: a network interface of this network namespace,
-// and the number of one of its receive queues, from 0. The zero Queue is none.
+// Queue identifies a hardware receive queue: a network interface of this network namespace,
+// and the number of one of its receive queues, from 0. The zero Queue stands for no queue.
 type Queue struct {
 	Interface string `json:"interface"`
 	Number    int    `json:"number"`
 }
 
-// ProbeQueue tells, as far as that can be seen without touching it, whether a
-// hardware receive queue can be used for zero copy. It returns
+// ProbeQueue checks whether a hardware receive queue can be used for zero copy, as far as
+// that can be seen without registering it. It returns
 //
-//   - nil if its driver can, header split is on, and nobody uses the queue;
-//   - an error that matches ErrNotSupported if the driver cannot, header split is
-//     off or limited, or XDP is attached: the *UnsupportedError has the remedy;
-//   - a *KernelError if the queue is in use: by io_uring or a dma-buf
-//     (syscall.EEXIST), by AF_XDP, or leased to a virtual device (syscall.EBUSY);
-//   - an error that matches ErrInconclusive if only a registration could tell;
+//   - nil if its driver supports zero copy, header split is on, and the queue is free;
+//   - an error that matches ErrNotSupported if the driver does not support it, header split
+//     is off or limited, or XDP is attached: the *UnsupportedError has the remedy;
+//   - a *KernelError if the queue is in use: by io_uring or a dma-buf (syscall.EEXIST), by
+//     AF_XDP, or leased to a virtual device (syscall.EBUSY);
+//   - an error that matches ErrInconclusive if only a registration could show it;
 //   - another error if there is no such queue.
 //
-// Where a registration would be refused, its errno matches too. A nil is no
-// promise: that header split is on may be the driver's own choice, and the kernel
-// wants it set by somebody. ProbeQueue changes nothing and needs no privilege.
-// Package nic has the facts behind it.
+// Where a registration would be refused, its errno matches too. nil does not guarantee that
+// a registration succeeds: header split may be on by the driver's default, and the kernel
+// requires that it was set explicitly.
+//
+// ProbeQueue changes nothing, needs no privilege and is safe from any goroutine. Package
+// nic has the facts that it looks at.
 func ProbeQueue(q Queue) error {
 	if _, err := q.resolve(); err != nil {
 		return err
@@ -43,7 +45,7 @@ func ProbeQueue(q Queue) error {
 	return queueError(f)
 }
 
-// queueError returns what ProbeQueue says to the facts.
+// queueError returns the error of ProbeQueue for the facts.
 func queueError(f *nic.Facts) error {
 	feature := fmt.Sprintf("zero-copy receive on %q", f.Interface)
 	if faults := f.Faults(); len(faults) > 0 {
@@ -60,9 +62,9 @@ func queueError(f *nic.Facts) error {
 	return nil
 }
 
-// registerFault returns what is wrong with the device where a registration was
-// refused with errno; false if nothing is that explains it. It asks the kernel only
-// for errnos that can have several causes.
+// registerFault returns what is wrong with the device when a registration was refused with
+// errno, and false if nothing found explains the errno. It asks the kernel only for errnos
+// that can have several causes.
 func registerFault(req ifqRequest, errno syscall.Errno) (nic.Fault, bool) {
 	switch errno {
 	case syscall.EINVAL, syscall.EEXIST, syscall.EBUSY, syscall.EOPNOTSUPP:
@@ -73,7 +75,7 @@ func registerFault(req ifqRequest, errno syscall.Errno) (nic.Fault, bool) {
 		return nic.Fault{}, false
 	}
 	f := nic.ReadIndex(int(req.ifindex), int(req.queue))
-	if f.Interface == "" { // it has gone, or netlink is forbidden
+	if f.Interface == "" { // the interface has gone, or netlink is forbidden
 		return nic.Fault{}, false
 	}
 	return f.Cause(errno)
@@ -82,11 +84,11 @@ func registerFault(req ifqRequest, errno syscall.Errno) (nic.Fault, bool) {
 // maxQueue is the highest number that a receive queue can have.
 const maxQueue = 1<<16 - 1
 
-// resolve checks a hardware queue as far as that can be done without the kernel's word,
-// and returns the index of its interface.
+// resolve checks that the queue exists and returns the index of its interface. It does not
+// ask the kernel whether zero copy works there.
 func (q Queue) resolve() (ifindex int, err error) {
 	if q.Interface == "" {
-		return 0, errors.New("zcrx: Queue.Interface is empty: name an interface, or take NewDeviceLessPool")
+		return 0, errors.New("zcrx: Queue.Interface is empty: name an interface, or use NewDeviceLessPool")
 	}
 	ifi, err := net.InterfaceByName(q.Interface)
 	if err != nil {
@@ -131,9 +133,9 @@ func registerIfqError(op string, req ifqRequest, errno syscall.Errno) error {
 			break
 		}
 		if req.bufferSize != 0 {
-			return device("the driver cannot zcrx, or not with this buffer size", "use an interface whose driver can (bnxt, mlx5, gve, fbnic), or page-sized buffers")
+			return device("the driver does not support zcrx, or not this buffer size", "use an interface whose driver supports it (bnxt, mlx5, gve, fbnic), or page-sized buffers")
 		}
-		return device("the interface's driver has no queue management or no DMA device", "use an interface whose driver can zcrx (bnxt, mlx5, gve, fbnic), or a copying mode")
+		return device("the interface's driver has no queue management or no DMA device", "use an interface whose driver supports zcrx (bnxt, mlx5, gve, fbnic), or a copying mode")
 	case syscall.ERANGE:
 		if req.bufferSize != 0 {
 			return device(queue+" is out of range, or the area is not contiguous for the buffer size", "choose an existing receive queue, or page-sized buffers")
@@ -141,14 +143,14 @@ func registerIfqError(op string, req ifqRequest, errno syscall.Errno) error {
 		return device(queue+" is out of range", "choose an existing receive queue")
 	case syscall.EEXIST:
 		seen.Meaning = queue + " already has a memory provider, or XDP is attached"
-		seen.Remedy = "stop its other user; after one has ended, the kernel needs some seconds"
+		seen.Remedy = "stop its other user; the kernel frees the queue some seconds after that"
 		return seen
 	case syscall.EBUSY:
 		seen.Meaning = queue + " is used by AF_XDP or leased to a virtual device"
 		seen.Remedy = "stop its other user"
 		return seen
 	case syscall.EFAULT:
-		seen.Meaning = "buffer area or refill queue are not mapped, not writable or empty"
+		seen.Meaning = "the buffer area or the refill queue is not mapped, not writable or empty"
 		return seen
 	case syscall.EOVERFLOW, syscall.E2BIG:
 		seen.Meaning = fmt.Sprintf("an area of %d or a refill queue of %d bytes is too large", req.areaLen, req.regionSize)

@@ -22,7 +22,15 @@ import (
 	"github.com/zcrx-go/zcrx/nic"
 )
 
-// TestQueueError checks what ProbeQueue makes of the facts. Package nic tests all the
+// TestProbeQueueOfLoopback checks what ProbeQueue returns for the loopback interface, and
+// for queues that do not exist.
+func TestProbeQueueOfLoopback(t *testing.T) {
+	assertLayer(t, ProbeQueue(Queue{Interface: "lo", Number: 0}), LayerDevice)
+	assert.ErrorContains(t, ProbeQueue(Queue{Interface: "nosuch0", Number: 0}), "no such interface")
+	assert.ErrorContains(t, ProbeQueue(Queue{Interface: "lo", Number: 99999}), "out of range")
+}
+
+// TestQueueError checks the error that ProbeQueue makes of the facts. Package nic tests all
 // faults and doubts.
 func TestQueueError(t *testing.T) {
 	ready := func() *nic.Facts {
@@ -67,7 +75,7 @@ func TestQueueError(t *testing.T) {
 	}
 }
 
-// TestRegisterFault: nothing is looked for where nothing could be found.
+// TestRegisterFault checks that no cause is looked for where none could be found.
 func TestRegisterFault(t *testing.T) {
 	_, ok := registerFault(ifqRequest{ifindex: 1 << 30}, syscall.EINVAL)
 	assert.False(t, ok)
@@ -80,8 +88,8 @@ func TestRegisterFault(t *testing.T) {
 	assert.Contains(t, fault.What, "virtual")
 }
 
-// TestXDPIsNamed attaches XDP programs in a network namespace of its own and
-// looks whether that is seen, and whether the remedy is the right one.
+// TestXDPIsNamed attaches XDP programs in a network namespace of its own, and checks that
+// the error names them and that the remedy works.
 func TestXDPIsNamed(t *testing.T) {
 	inNewNetNS(t)
 	program, err := loadXDP()
@@ -93,10 +101,10 @@ func TestXDPIsNamed(t *testing.T) {
 		ifindex uint32
 		attach  uint32
 		remedy  string
-		detach  uint32 // what ip sends for the remedy
+		detach  uint32 // what ip sends for the command in the remedy
 	}
 	places := []place{{"lo", 1, unix.XDP_FLAGS_SKB_MODE, "xdpgeneric off", unix.XDP_FLAGS_SKB_MODE}}
-	if ifindex, err := addVeth("zv0", "zv1"); err == nil { // a kernel may have no veth
+	if ifindex, err := addVeth("zv0", "zv1"); err == nil { // the kernel may lack veth
 		places = append(places, place{"zv0", ifindex, unix.XDP_FLAGS_SKB_MODE, "xdpgeneric off", unix.XDP_FLAGS_SKB_MODE},
 			place{"zv0", ifindex, unix.XDP_FLAGS_DRV_MODE, "xdp off", 0})
 	}
@@ -115,7 +123,7 @@ func TestXDPIsNamed(t *testing.T) {
 		assert.ErrorContains(t, err, "an XDP program is attached")
 		assert.ErrorContains(t, err, "ip link set dev "+p.iface+" "+p.remedy)
 
-		// As if it were a network card.
+		// As if the interface were a network card.
 		f.Virtual, f.Driver, f.Down, f.DataSplit, f.RingsErr, f.QueueErr = false, "bnxt_en", false, nic.SplitOn, nil, nil
 		assert.ErrorContains(t, queueError(f), "an XDP program is attached")
 		require.NoError(t, setXDP(p.ifindex, -1, p.detach))

@@ -10,24 +10,22 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// ProvidedPool is the copying counterpart of a Pool: buffers in a
-// provided-buffer ring (Linux 5.19), into which the kernel copies received data.
-// It needs no privilege and no particular interface. Where the kernel does it right
-// (Linux 6.16, and 6.12 from 6.12.107 on), small messages share a buffer, which goes
-// back to the kernel once all of them are released, and large ones come as several
-// buffers at once.
+// ProvidedPool is the copying counterpart of a Pool: buffers in a provided-buffer ring
+// (Linux 5.19), into which the kernel copies received data. It needs no privilege and no
+// particular interface. On kernels that do it correctly (from 6.16 on, and 6.12 from
+// 6.12.107 on) small messages share a buffer, which returns to the kernel when all of them
+// are released, and large ones come as several buffers at once.
 //
 // All methods are safe from any goroutine.
 type ProvidedPool struct {
 	ledger
 	loop  *Loop
 	group uint16
-	area  area // unmapped with the last lease
+	area  area // unmapped after the last lease is released
 
 	numBuffers int
 	bufferSize uint64
-	// reason is why Auto took no better mode; set before anybody else has the
-	// pool.
+	// reason says why Auto chose no better mode; set before the pool is returned.
 	reason error
 
 	consumption   consumption
@@ -37,7 +35,7 @@ type ProvidedPool struct {
 	// Guarded by ledger.mu:
 	ring     providedRing
 	owed     []int32 // by buffer: see addOwed
-	supplies uint64  // buffers that came back into the ring
+	supplies uint64  // buffers that returned to the ring so far
 
 	receivers receiverList
 }
@@ -47,16 +45,17 @@ var _ BufferPool = (*ProvidedPool)(nil)
 // MaxProvidedBuffers is the largest number of buffers of a ProvidedPool.
 const MaxProvidedBuffers = 32768
 
-// NewProvidedPool makes a pool of cfg.NumBuffers (1 to 32768, by default 16384)
-// buffers of cfg.BufferSizeHint bytes (a power of two of at least a page, else a
-// page) on the loop's ring. The other fields of cfg do not matter. The caller
-// must Close it; closing the loop closes it too. Errors match ErrNotSupported
-// where the kernel or the process cannot do it.
+// NewProvidedPool makes a pool of cfg.NumBuffers buffers (1 to 32768, by default 16384) of
+// cfg.BufferSizeHint bytes (a power of two of at least a page, else a page) on the loop's
+// ring. It also uses cfg.Memory, which must not be MemoryDMABuf, and cfg.MaxLeases. The
+// caller must Close the pool; closing the loop closes it too. Errors match ErrNotSupported
+// where the kernel or the process does not support it.
 func NewProvidedPool(loop *Loop, cfg PoolConfig) (*ProvidedPool, error) {
 	return newProvidedPool(context.Background(), loop, cfg, bestConsumption())
 }
 
-// newProvidedPool waits for the loop as long as ctx allows.
+// newProvidedPool is NewProvidedPool that uses buffers up in the given way, and waits for
+// the loop as long as ctx allows.
 func newProvidedPool(ctx context.Context, loop *Loop, cfg PoolConfig, how consumption) (*ProvidedPool, error) {
 	cfg, err := cfg.withDefaults(MaxProvidedBuffers)
 	if err != nil {
@@ -80,7 +79,7 @@ func newProvidedPool(ctx context.Context, loop *Loop, cfg PoolConfig, how consum
 		p.put(uint16(id))
 	}
 	p.ring.publish()
-	err = charges.await(ctx, uint64(len(p.ring.mem)), func() error {
+	err = charges.retry(ctx, uint64(len(p.ring.mem)), func() error {
 		return loop.Do(ctx, func(*uring.Ring) error { return p.registerOn(loop.ring) })
 	})
 	if err != nil {
@@ -108,28 +107,27 @@ func (p *ProvidedPool) registerOn(r *zcrxRing) error {
 	return nil
 }
 
-// Mode is Provided.
+// Mode returns Provided.
 func (p *ProvidedPool) Mode() Mode { return Provided }
 
-// Reason says why Auto took no better mode; nil if Provided was asked for.
+// Reason says why Auto did not choose a better mode; nil if Provided was asked for.
 func (p *ProvidedPool) Reason() error { return p.reason }
 
-// Loop is the loop that owns the pool.
+// Loop returns the loop that owns the pool.
 func (p *ProvidedPool) Loop() *Loop { return p.loop }
 
-// NumBuffers is the number of buffers.
+// NumBuffers returns the number of buffers.
 func (p *ProvidedPool) NumBuffers() int { return p.numBuffers }
 
-// BufferSize is the size of a buffer in bytes.
+// BufferSize returns the size of a buffer in bytes.
 func (p *ProvidedPool) BufferSize() int { return int(p.bufferSize) }
 
-// Close ends the pool: receivers that use it end with ErrClosed, and no buffer
-// is leased any more. Leases that are out stay valid until they are released.
-// Close is idempotent.
+// Close closes the pool: its receivers end with ErrClosed, and no further buffer is leased.
+// Leases that are out stay valid until they are released. Close may be called repeatedly.
 func (p *ProvidedPool) Close() error { return p.loop.closeSource(p) }
 
-// Stats is a snapshot of the pool's counters. Every byte was copied by the
-// kernel.
+// Stats returns a snapshot of the pool's counters. CopiedBytes is Bytes, because the kernel
+// copies every byte.
 func (p *ProvidedPool) Stats() PoolStats {
 	s := p.ledger.stats()
 	p.receivers.addTo(&s)
@@ -178,7 +176,7 @@ func (p *ProvidedPool) beforeTurn(l *Loop) {
 	p.mu.Unlock()
 	p.resumePaused()
 	p.receivers.feed(now)
-	if !p.setStarving(p.receivers.hungry() > 0, now.returns) {
+	if !p.setStarving(p.receivers.numWaiting() > 0, now.returns) {
 		l.again = true
 	}
 }
@@ -191,12 +189,12 @@ func (p *ProvidedPool) detach(r *zcrxRing) {
 
 // consumption is how the kernel uses up provided buffers.
 type consumption struct {
-	incremental bool // a buffer is filled by any number of completions, one behind the other
-	bundles     bool // a completion may fill any number of buffers, one after the other
+	incremental bool // a buffer may be filled by several completions, one after the other
+	bundles     bool // a completion may fill several buffers, one after the other
 }
 
-// inOrder tells whether a completion leaves out where its bytes lie: behind those
-// of the completion before, of whichever connection.
+// inOrder reports whether completions do not say where their bytes lie. They lie behind
+// those of the completion before, of any connection.
 func (c consumption) inOrder() bool { return c.incremental || c.bundles }
 
 func (c consumption) String() string {
@@ -211,9 +209,10 @@ func (c consumption) String() string {
 	return "whole"
 }
 
-// bestConsumption is how pools use buffers up on this kernel: in both ways, where it
-// does them right. Large streams come faster in bundles, and small messages share
-// buffers that are filled incrementally (BenchmarkConsumptionStream and -Messages).
+// bestConsumption returns how pools use buffers up on this kernel: in both ways, where the
+// kernel does that correctly. Large streams are faster in bundles, and small messages share
+// buffers that are filled incrementally (BenchmarkConsumptionStream,
+// BenchmarkConsumptionMessages).
 func bestConsumption() consumption {
 	features, err := ProbeFeatures()
 	if err != nil || !completesInOrder(features.Kernel) {
@@ -225,17 +224,16 @@ func bestConsumption() consumption {
 	}
 }
 
-// limitsBundles tells whether a receive in bundles can be given the number of bytes
-// after which it ends (Linux 6.17). Without, a single completion may take every
-// buffer of the pool, whatever the receiver's share.
+// limitsBundles reports whether a receive in bundles can be given a number of bytes after
+// which it ends (Linux 6.17). Without that limit, a single completion may take every buffer
+// of the pool, whatever the receiver's share.
 func limitsBundles(release string) bool { return !olderKernel(release, 6, 17, 0) }
 
-// completesInOrder tells whether a kernel's completions come in the order in which
-// it used up the buffers, and each fills these without a gap. Seen to be so on 6.12.107
-// and on every series from 6.16 to 7.3. The kernels between and before were being
-// mended: the last completion of a receive could be overtaken by those of others
-// (until 6.15), and a bundle could go on behind a buffer that it had filled half, or
-// take too much of an incremental one (until 6.16).
+// completesInOrder reports whether a kernel's completions come in the order in which it
+// used up the buffers, and each fills its buffers without a gap. That was tested on
+// 6.12.107 and on every series from 6.16 to 7.3. On other kernels the last completion of a
+// receive could come after those of others (until 6.15), and a bundle could continue behind
+// a buffer that it had filled half, or take too much of an incremental one (until 6.16).
 func completesInOrder(release string) bool {
 	return !olderKernel(release, 6, 16, 0) ||
 		!olderKernel(release, 6, 12, 107) && olderKernel(release, 6, 13, 0)

@@ -9,13 +9,13 @@ import (
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
-// providedRing is the memory in which the kernel finds provided buffers: entries
-// that we write, and the tail, laid over the first entry. The kernel uses them up
-// in the order in which we wrote them. It may shorten the entry at its head and
-// move it on, but leaves the id as it is.
+// providedRing is the memory in which the kernel finds provided buffers: entries that the
+// pool writes, and the tail, which lies in the first entry. The kernel uses entries up in
+// the order in which they were written. It may shorten and move on the entry at its head,
+// but does not change the id.
 //
-// Who writes holds the pool's lock. The loop's thread alone reads, without it:
-// between the kernel's head and the published tail nobody writes.
+// Writers hold the pool's lock. Only the loop's thread reads, without the lock: between the
+// kernel's head and the published tail nothing is written.
 type providedRing struct {
 	mem     []byte
 	entries uint32 // a power of two
@@ -39,22 +39,22 @@ func (r *providedRing) entry(position uint16) *providedEntry {
 	return (*providedEntry)(unsafe.Pointer(&r.mem[uintptr(i)*providedEntrySize]))
 }
 
-// put writes the next entry. It never runs out of room: there are at least as many
-// entries as buffers.
+// put writes the next entry. There is always room: the ring has at least as many entries as
+// the pool has buffers.
 func (r *providedRing) put(id uint16, addr uintptr, length uint32) {
 	e := r.entry(r.tail)
 	e.addr, e.length = uint64(addr), length
 	if uint32(r.tail)&(r.entries-1) == 0 {
-		r.firstID = id // publish writes it, along with the tail
+		r.firstID = id // publish writes it together with the tail
 	} else {
 		e.id = id
 	}
 	r.tail++
 }
 
-// publish shows the kernel the new tail. Go has no atomic store of 16 bits, so
-// the aligned word of entry 0's id and the tail is stored as a whole; both are
-// ours to write.
+// publish makes the new tail visible to the kernel. Go has no atomic store of 16 bits, so
+// it stores the aligned word that consists of entry 0's id and the tail. The kernel writes
+// neither of them.
 func (r *providedRing) publish() {
 	var word [4]byte
 	binary.NativeEndian.PutUint16(word[0:], r.firstID)
@@ -66,13 +66,13 @@ func (r *providedRing) tailWord() *uint32 {
 	return (*uint32)(unsafe.Pointer(&r.mem[providedEntryTail]))
 }
 
-// published is the tail that the kernel sees.
+// published returns the tail that the kernel sees.
 func (r *providedRing) published() uint16 {
 	_, tail := r.loadTailWord()
 	return tail
 }
 
-// id is the buffer at a position that was published.
+// id returns the id of the buffer at a published position.
 func (r *providedRing) id(position uint16) uint16 {
 	if uint32(position)&(r.entries-1) == 0 {
 		id, _ := r.loadTailWord()

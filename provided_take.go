@@ -7,20 +7,20 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// progress is how far completions have used up the ring. The loop's thread alone
-// touches it.
+// progress says how far completions have used up the ring. It belongs to the loop's thread.
 type progress struct {
 	head   uint16 // the position of the buffer that the next bytes lie in
-	used   uint64 // bytes of that buffer
-	leases int32  // made of these
-	// lost says that a completion did not fit: where later ones have their bytes
-	// is not known.
+	used   uint64 // bytes used of that buffer
+	leases int32  // leases made of these bytes
+	// lost says that a completion did not fit, so that it is not known where the bytes of
+	// later ones lie.
 	lost bool
 }
 
-// A buffer's last lease carries in its token how many leases were made of it. The
-// others carry 0. Whichever comes back last, the sum of what they carry, less one
-// for each, is 0 then and not before: see addOwed.
+// The token of a buffer's last lease contains how many leases were made of the buffer, the
+// tokens of the others contain 0. Each returned lease adds its number less one to owed. In
+// whatever order leases are returned, the sum is 0 with the last of them and not before:
+// see addOwed.
 
 func leaseToken(id uint16, leases int32) uint64 { return uint64(leases)<<32 | uint64(id) }
 
@@ -28,9 +28,9 @@ func splitLeaseToken(token uint64) (id uint16, leases int32) {
 	return uint16(token), int32(token >> 32)
 }
 
-// giveBack puts the buffers into the ring that the kernel has used up and whose leases
-// are all back. A lease that brings no buffer back feeds no receive. It is called with
-// the ledger's lock held.
+// giveBack puts those buffers into the ring that the kernel has used up and whose leases
+// are all returned. It wakes the loop only for buffers, because a lease alone lets no
+// receive continue. Called with the ledger's lock held.
 func (p *ProvidedPool) giveBack(run *lease, _ int) {
 	before := p.supplies
 	for l := run; l != nil; l = l.next {
@@ -44,9 +44,9 @@ func (p *ProvidedPool) giveBack(run *lease, _ int) {
 	p.alertLocked(false)
 }
 
-// addOwed adds to what a buffer owes, and puts it into the ring if that is 0. A
-// buffer in the ring owes nothing; while the kernel fills it every lease that comes
-// back counts -1. Called with the lock held.
+// addOwed adds change to what a buffer owes, and puts the buffer into the ring if the sum
+// is 0. A buffer in the ring owes 0; while the kernel still fills it, every returned lease
+// adds -1. Called with the ledger's lock held.
 func (p *ProvidedPool) addOwed(id uint16, change int32) {
 	p.owed[id] += change
 	if p.owed[id] == 0 {
@@ -55,7 +55,8 @@ func (p *ProvidedPool) addOwed(id uint16, change int32) {
 	}
 }
 
-// put is called with the lock held.
+// put writes the buffer's entry into the ring. Called with the ledger's lock held, or
+// before the pool is registered.
 func (p *ProvidedPool) put(id uint16) {
 	p.ring.put(id, sliceAddr(p.area.mem[uint64(id)*p.bufferSize:]), uint32(p.bufferSize))
 }
@@ -75,7 +76,9 @@ func (p *ProvidedPool) take(c *uring.CQE, dst []Buffer) ([]Buffer, error) {
 	return append(dst, p.lease(data, n, leaseToken(id, 1))), nil
 }
 
-// locate finds n bytes in a buffer. Huge pages may hold more than the pool has.
+// locate returns the address of n bytes of a buffer, used bytes behind its beginning. It
+// checks the id itself, because an area of huge pages may hold more buffers than the pool
+// has.
 func (p *ProvidedPool) locate(id uint16, used, n uint64) (unsafe.Pointer, error) {
 	if int(id) >= p.numBuffers {
 		return nil, fmt.Errorf("%w: buffer %d of %d", errBadCompletion, id, p.numBuffers)
@@ -83,9 +86,9 @@ func (p *ProvidedPool) locate(id uint16, used, n uint64) (unsafe.Pointer, error)
 	return p.area.locate(uint64(id)*p.bufferSize+used, n)
 }
 
-// takeInOrder cuts a completion's bytes into leases, one for each buffer that they
-// lie in. A completion that does not follow the one before is the end: from then
-// on none is believed.
+// takeInOrder cuts a completion's bytes into leases, one for each buffer that they lie in.
+// After a completion that does not follow the one before, it returns an error for every
+// further one.
 func (p *ProvidedPool) takeInOrder(c *uring.CQE, dst []Buffer) ([]Buffer, error) {
 	had := len(dst)
 	at := p.progress
@@ -100,12 +103,12 @@ func (p *ProvidedPool) takeInOrder(c *uring.CQE, dst []Buffer) ([]Buffer, error)
 		return dst, nil
 	}
 	p.lost = true
-	_ = ReleaseAll(dst[had:]) // nobody had them
+	_ = ReleaseAll(dst[had:]) // cannot fail: the leases are new
 	return dst[:had], fmt.Errorf("%w: %d bytes from buffer %d on, flags %#x, do not follow byte %d of entry %d",
 		err, c.Res, c.BufferID(), uint32(c.Flags), at.used, at.head)
 }
 
-// follows tells whether a completion begins where the one before ended.
+// follows returns an error if a completion does not begin where the one before ended.
 func (p *ProvidedPool) follows(c *uring.CQE) error {
 	if p.lost || p.head == p.ring.published() || p.ring.id(p.head) != c.BufferID() {
 		return errBadCompletion
@@ -113,15 +116,15 @@ func (p *ProvidedPool) follows(c *uring.CQE) error {
 	return nil
 }
 
-// takePart leases what lies in one buffer of the left bytes of a completion.
+// takePart leases those of a completion's left bytes that lie in the buffer at the head.
 func (p *ProvidedPool) takePart(c *uring.CQE, dst []Buffer, left uint64) ([]Buffer, uint64, error) {
 	if p.head == p.ring.published() {
 		return dst, left, errBadCompletion
 	}
 	room := p.bufferSize - p.used
 	if !p.consumption.incremental {
-		// Some kernels shorten the last entry of a bundle before they know whether
-		// they come to fill it.
+		// Some kernels shorten the last entry of a bundle before they know whether they
+		// will fill it.
 		room = uint64(p.ring.entry(p.head).length)
 	}
 	id, n := p.ring.id(p.head), min(left, room)
@@ -139,10 +142,10 @@ func (p *ProvidedPool) takePart(c *uring.CQE, dst []Buffer, left uint64) ([]Buff
 	return append(dst, p.lease(data, uint32(n), token)), left - n, nil
 }
 
-// usedUp tells whether the kernel is done with the buffer at the head: it is full,
-// or the kernel says so. In an incremental bundle what it says does not count: before
-// Linux 6.12.94, 6.18.36 and 7.0.13 it may mean another of the bundle's buffers
-// (CVE-2026-53191; seen on 6.16.12 both ways).
+// usedUp reports whether the kernel has used up the buffer at the head: the buffer is full,
+// or the kernel says so. In an incremental bundle only full buffers count, because before
+// Linux 6.12.94, 6.18.36 and 7.0.13 the flag may be that of another buffer of the bundle
+// (CVE-2026-53191; both cases seen on 6.16.12).
 func (p *ProvidedPool) usedUp(c *uring.CQE) bool {
 	if !p.consumption.incremental || p.used == p.bufferSize {
 		return true
@@ -150,11 +153,11 @@ func (p *ProvidedPool) usedUp(c *uring.CQE) bool {
 	return !p.consumption.bundles && c.Flags&uring.CQEBufMore == 0
 }
 
-// advance goes on to the next buffer.
+// advance moves to the next buffer.
 func (p *ProvidedPool) advance() { p.progress = progress{head: p.head + 1, lost: p.lost} }
 
-// discard puts a buffer that was taken for no data back, unless leases of it are
-// out.
+// discard puts the buffer of a completion without data back into the ring, unless leases of
+// it are out.
 func (p *ProvidedPool) discard(c *uring.CQE) {
 	id := c.BufferID()
 	if c.Flags&uring.CQEBuffer == 0 || int(id) >= p.numBuffers {

@@ -12,11 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"unsafe"
+
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// ringKernel is the kernel's side of a copying pool: it takes buffers from the head
-// of the ring, as the ring's memory says, and fills them.
+// ringKernel plays the kernel's side of a copying pool: it takes buffers from the head of
+// the ring, as the ring's memory says, and fills them.
 type ringKernel struct {
 	pool  *ProvidedPool
 	head  uint16
@@ -53,8 +55,8 @@ func (k *ringKernel) startAt(position uint16) {
 
 func (k *ringKernel) free() int { return int(k.pool.ring.published() - k.head) }
 
-// receive puts up to n bytes into the ring, all with the same new stamp, and makes
-// the completion of them. It returns false where there is no buffer.
+// receive puts up to n bytes into the ring, all with the same new stamp, and makes their
+// completion. It returns false if there is no buffer.
 func (k *ringKernel) receive(n int) (c uring.CQE, ok bool) {
 	if k.free() == 0 {
 		return uring.CQE{Res: -int32(syscall.ENOBUFS)}, false
@@ -90,7 +92,7 @@ func (k *ringKernel) receive(n int) (c uring.CQE, ok bool) {
 	return c, true
 }
 
-// take is receive and the pool's part.
+// take is receive followed by the pool's take.
 func (k *ringKernel) take(t require.TestingT, n int) []Buffer {
 	c, ok := k.receive(n)
 	require.True(t, ok, "the ring is empty")
@@ -125,8 +127,8 @@ func TestBufferReturnsWithItsLastLease(t *testing.T) {
 	}
 }
 
-// TestBufferReturnsWhenTheKernelIsDoneWithIt has leases come back while the kernel
-// goes on in their buffer.
+// TestBufferReturnsWhenTheKernelIsDoneWithIt releases leases while the kernel still fills
+// their buffer.
 func TestBufferReturnsWhenTheKernelIsDoneWithIt(t *testing.T) {
 	page := int(pageSize())
 	k := newRingKernel(t, consumption{incremental: true}, 1)
@@ -184,8 +186,8 @@ func TestBundleAroundTheRing(t *testing.T) {
 	}
 }
 
-// TestBundleEndsWhereTheKernelShortenedIt: older kernels shorten the last entry
-// of a bundle that they then do not fill.
+// TestBundleEndsWhereTheKernelShortenedIt imitates older kernels, which shorten the last
+// entry of a bundle and then do not fill it.
 func TestBundleEndsWhereTheKernelShortenedIt(t *testing.T) {
 	k := newRingKernel(t, consumption{bundles: true}, 3)
 	k.pool.ring.entry(1).length = 100
@@ -251,8 +253,8 @@ func TestCompletionsOutOfOrderAreRefused(t *testing.T) {
 	require.ErrorIs(t, err, errBadCompletion, "a buffer went out of turn")
 }
 
-// TestProvidedModel draws what kernel and holders do, and holds the pool against a
-// list of where every buffer must be.
+// TestProvidedModel draws what the kernel and the holders of leases do, and compares the
+// pool with a list of where every buffer must be.
 func TestProvidedModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		how := consumption{incremental: rapid.Bool().Draw(rt, "incremental"), bundles: rapid.Bool().Draw(rt, "bundles")}
@@ -355,8 +357,8 @@ func TestProvidedModel(t *testing.T) {
 	})
 }
 
-// TestAnyProvidedCompletion takes completions that no kernel sends: each is refused,
-// or leads to bytes that lie one behind the other in the pool's memory.
+// TestAnyProvidedCompletion takes completions that no kernel sends: each is refused, or
+// becomes bytes that follow each other in the pool's memory.
 func TestAnyProvidedCompletion(t *testing.T) {
 	taken, refused := 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
@@ -402,4 +404,48 @@ func TestAnyProvidedCompletion(t *testing.T) {
 	})
 	assert.Positive(t, taken)
 	assert.Positive(t, refused)
+}
+
+// TestAnyCompletionStaysInsideProvidedBuffers is TestAnyCompletionStaysInsideTheArea for
+// the copying pool, whose completions name a buffer.
+func TestAnyCompletionStaysInsideProvidedBuffers(t *testing.T) {
+	const buffers = 200
+	page := pageSize()
+	entries := uint32(page / providedEntrySize) // they end with their page
+	p := &ProvidedPool{
+		numBuffers: buffers, bufferSize: uint64(page), owed: make([]int32, buffers),
+		ring: providedRing{mem: guarded(t, page), entries: entries},
+		area: area{mem: guarded(t, (buffers+1)*page), bufferSize: uint64(page), dmabuf: -1}, // one more than the pool's
+	}
+	mem, ring := p.area.mem, p.ring.mem
+	p.ledger.init(new(sync.Mutex), p, func() {})
+	for id := range uint16(buffers) {
+		p.put(id)
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		for range 20 {
+			id := rapid.OneOf(rapid.Uint16Max(buffers+2), rapid.Uint16()).Draw(rt, "id")
+			c := uring.CQE{Res: int32(near(rt, uint64(page), 2, "length") & (1<<31 - 1)), Flags: uring.CQEBuffer | uring.CQEFlags(id)<<16}
+			if rapid.IntRange(0, 7).Draw(rt, "without a buffer if 7") == 7 {
+				c.Flags &^= uring.CQEBuffer
+			}
+			named := c.Flags&uring.CQEBuffer != 0
+			tail := p.ring.tail
+			p.discard(&c)
+			require.Equal(rt, named && id < buffers, p.ring.tail != tail, "only a buffer of the pool is put back")
+			b, err := takeOne(p, &c)
+			p.count()
+			require.Equal(rt, named && id < buffers && c.Res > 0 && int(c.Res) <= int(page), err == nil, "buffer %d, %d bytes", id, c.Res)
+			if err != nil {
+				require.ErrorIs(rt, err, errBadCompletion)
+				continue
+			}
+			require.Same(rt, &p.area.mem[int(id)*int(page)], unsafe.SliceData(b.Bytes()))
+			sum(b.Bytes())
+			require.NoError(rt, b.Release())
+		}
+	})
+	p.dropUser()
+	assert.Zero(t, mappedBytes(t, sliceAddr(mem), len(mem)))
+	assert.Zero(t, mappedBytes(t, sliceAddr(ring), len(ring)))
 }

@@ -15,12 +15,17 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"unsafe"
+
+	"github.com/zcrx-go/zcrx/internal/cprep"
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring"
 )
 
-// The copying pool against real kernels, in each way in which these use buffers up.
+// Tests of the copying pool on the running kernel, in each way in which that uses buffers
+// up.
 
-// everyConsumption lists those that this kernel does right, whole buffers first.
+// everyConsumption returns the ways that this kernel does correctly, whole buffers first.
 func everyConsumption() []consumption {
 	if !bestConsumption().incremental {
 		return []consumption{{}}
@@ -55,8 +60,8 @@ func newTestProvidedPool(t testing.TB, l *Loop, how consumption, buffers int) *P
 	return p
 }
 
-// checkAllBack makes sure that every buffer is in the ring once nobody holds a
-// lease and no data comes.
+// checkAllBack checks that every buffer is in the ring when no lease is out and no data
+// comes.
 func checkAllBack(t testing.TB, p *ProvidedPool) {
 	t.Helper()
 	require.NoError(t, p.loop.do(func() error {
@@ -79,8 +84,7 @@ func checkAllBack(t testing.TB, p *ProvidedPool) {
 	assert.Zero(t, p.Stats().DoubleReleases)
 }
 
-// parking keeps up to limit leases for a while, and gives them back in random
-// order.
+// parking keeps up to limit leases for a while, and releases them in random order.
 type parking struct {
 	t     testing.TB
 	limit int
@@ -155,7 +159,7 @@ func TestConsumptionOfOneStream(t *testing.T) {
 	})
 }
 
-// TestConsumptionOfManyStreams lets connections take turns at the same buffers.
+// TestConsumptionOfManyStreams has connections take turns at the same buffers.
 func TestConsumptionOfManyStreams(t *testing.T) {
 	inEveryConsumption(t, func(t *testing.T, how consumption) {
 		for _, buffers := range []int{1, 2, 8, 64} {
@@ -184,8 +188,8 @@ func TestConsumptionOfManyStreams(t *testing.T) {
 	})
 }
 
-// TestConsumptionAcrossEnds has connections come, end in every way, and be reset,
-// while others go on.
+// TestConsumptionAcrossEnds opens connections, ends them in every way, and resets some,
+// while others continue.
 func TestConsumptionAcrossEnds(t *testing.T) {
 	inEveryConsumption(t, func(t *testing.T, how consumption) {
 		for _, buffers := range []int{2, 32} {
@@ -249,8 +253,9 @@ func TestConsumptionAcrossEnds(t *testing.T) {
 	})
 }
 
-// TestOrderLostEndsReceivers: bytes of unknown place are nobody's.
-func TestOrderLostEndsReceivers(t *testing.T) {
+// TestCompletionOutOfOrderEndsReceivers checks that receivers end, rather than deliver
+// bytes of unknown place.
+func TestCompletionOutOfOrderEndsReceivers(t *testing.T) {
 	for _, how := range everyConsumption() {
 		if !how.inOrder() {
 			continue
@@ -271,4 +276,12 @@ func TestOrderLostEndsReceivers(t *testing.T) {
 		require.NoError(t, b.Release())
 		assert.Zero(t, p.Stats().Outstanding)
 	}
+}
+
+// TestRecvBundleMatchesLiburing compares the entry that a provided pool prepares with
+// liburing's.
+func TestRecvBundleMatchesLiburing(t *testing.T) {
+	var s uring.SQE
+	(&ProvidedPool{group: 9, consumption: consumption{bundles: true}}).prepRecv(&s, 7, 1)
+	assert.Equal(t, *(*[64]byte)(unsafe.Pointer(&s)), cprep.Prep(cprep.RecvBundle))
 }

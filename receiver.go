@@ -11,60 +11,62 @@ import (
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
-// Receiver takes in the bytes of one TCP connection, in order, as leased
-// Buffers. One receive in the kernel serves the connection for its life: it is
-// armed again, and nothing is lost, when the kernel ends it because no buffer
-// was free or the completion queue was full.
+// Receiver receives the bytes of one TCP connection, in order, as leased Buffers. One
+// receive in the kernel serves the connection all its life. When the kernel ends it,
+// because no buffer was free or the completion queue was full, it is armed again and
+// nothing is lost.
 //
-// A receiver has at most PoolConfig.MaxLeases leases out, those included that
-// nobody has taken yet. Then its receive is paused until half of them are back:
-// the data stays in the socket, and TCP's window closes. While its consumer takes
-// nothing it is paused much earlier, and goes on once that has taken half.
+// A receiver has at most PoolConfig.MaxLeases leases out, including those that its consumer
+// has not taken yet. Then its receive is paused until half of them are released: the data
+// stays in the socket, and TCP's window closes. While its consumer takes nothing it is
+// paused much earlier, and continues when half of what waits is taken.
 //
-// A copying pool that is empty leaves the data in the socket as well. A hardware
-// queue without buffers drops packets, and goes on with the sender's next
-// retransmission after buffers came back.
+// A copying pool without a free buffer also leaves the data in the socket. A hardware queue
+// without a free buffer drops packets, and the stream continues with the sender's next
+// retransmission after buffers were returned.
+//
+// All methods are safe from any goroutine, except that only one goroutine at a time may be
+// in Recv, RecvBatch or TryRecv, and one in WaitWritable or SendZeroCopy.
 type Receiver struct {
 	socket socketFD
-	home   atomic.Pointer[home] // stored by the loop that it leaves
+	home   atomic.Pointer[home] // stored on the loop that the receiver leaves
 	closed chan struct{}        // closed with the socket
-	// isPaused says that the share was used up, or nobody took what came. Of a share it
-	// is set before the data is handed over that did that.
+	// isPaused is set while the receive is paused. If the share is used up, it is set
+	// before the Buffers are handed over that used it up.
 	isPaused atomic.Bool
 
-	loopSide // of the loop's thread
+	loopSide // belongs to the loop's thread
 
 	notify chan struct{} // holds one wake-up
 
 	mu sync.Mutex
 	// Guarded by mu:
-	incoming bufferQueue // handed over by the loop, for the consumer to take
-	err      error       // what follows the last buffer
-	unwanted bool        // nobody will consume
-	ahead    bool        // the receive is paused until no more than enough are left of incoming
-	enough   int
+	incoming    bufferQueue // handed over by the loop, for the consumer to take
+	err         error       // the error after the last buffer
+	unwanted    bool        // the receiver was closed: nothing more is taken
+	tooFarAhead bool        // the receive is paused until incoming has at most resumeLen Buffers
+	resumeLen   int
 }
 
-// home is where a receiver is, for other goroutines than its loop's.
+// home is the place of a receiver, for goroutines other than its loop's.
 type home struct {
 	pool  BufferPool
 	loop  *Loop
-	share *share // of the pool's leases
+	share *share // its share of the pool's leases
 }
 
 func newHome(pool BufferPool, r *Receiver) *home {
 	return &home{pool: pool, loop: pool.Loop(), share: &share{limit: pool.accounts().maxLeases, receiver: r}}
 }
 
-// NewReceiver takes over conn and starts to receive from it into the pool's
-// buffers, on the pool's loop. conn is closed for its caller; the connection
-// itself lives until the Receiver's Close, also after the peer has ended its
-// side. For a zero-copy pool the connection
-// must arrive on the pool's hardware queue.
+// NewReceiver takes over conn and starts to receive from it into the pool's buffers, on the
+// pool's loop. conn is closed for its caller; the connection itself lives until the
+// Receiver's Close, also after the peer has ended its side. For a zero-copy pool the
+// connection must arrive on the pool's hardware queue.
 //
-// On an error conn is still the caller's. The zero-copy interface is for plain TCP:
-// a *Pool refuses sockets of kernel TLS and of Multipath TCP with an
-// *UnsupportedError.
+// If NewReceiver returns an error, conn still belongs to the caller. Zero copy is for plain
+// TCP only: with a *Pool, NewReceiver returns an *UnsupportedError for sockets of kernel
+// TLS and of Multipath TCP.
 func NewReceiver(pool BufferPool, conn *net.TCPConn) (*Receiver, error) {
 	fd, err := sys.DetachConn(conn)
 	if err != nil {
@@ -84,15 +86,17 @@ func NewReceiver(pool BufferPool, conn *net.TCPConn) (*Receiver, error) {
 	if err != nil {
 		return nil, errors.Join(err, sys.SetNonblock(fd, true), sys.Close(fd))
 	}
-	_ = conn.Close() // the socket lives on in fd
+	_ = conn.Close() // fd keeps the socket open
 	return r, nil
 }
 
-// NewReceiverFD is NewReceiver for a socket that package net does not know, such as
-// accept4(2) returns: it does not wait for the pool's loop, and returns no error. What
-// goes wrong Recv returns. fd is a connected, blocking TCP socket (a receive on a
-// non-blocking one would end instead of waiting) and the Receiver's from now on. The
-// caller sees to it that a socket for a zero-copy pool is plain TCP.
+// NewReceiverFD is NewReceiver for an fd that package net does not know, for instance from
+// accept4(2). fd must be a connected, blocking TCP socket (a receive on a non-blocking one
+// ends instead of waiting), and belongs to the Receiver from now on. For a zero-copy pool
+// the caller must make sure that it is plain TCP.
+//
+// NewReceiverFD does not wait for the pool's loop and returns no error: Recv returns what
+// went wrong.
 func NewReceiverFD(pool BufferPool, fd int) *Receiver {
 	r := newReceiver(pool, fd)
 	err := r.loop.Post(func() {
@@ -106,8 +110,8 @@ func NewReceiverFD(pool BufferPool, fd int) *Receiver {
 	return r
 }
 
-// checkPlainTCP refuses sockets with a protocol above TCP. The kernel would refuse to
-// receive from them, with EPROTONOSUPPORT, only once there is a receive.
+// checkPlainTCP returns an error for sockets with a protocol above TCP. The kernel refuses
+// them with EPROTONOSUPPORT, but only when a receive is armed.
 func checkPlainTCP(fd int) error {
 	above := sys.UpperProtocol(fd)
 	if above == "" {
@@ -123,8 +127,8 @@ func checkPlainTCP(fd int) error {
 	return &UnsupportedError{Feature: "zero-copy receive from a socket of " + above, Layer: LayerKernel, Remedy: remedy}
 }
 
-// newReceiver makes a receiver of a blocking socket, which it owns. It receives
-// once it is attached.
+// newReceiver makes a receiver that owns the blocking socket fd. It receives once attach
+// has run.
 func newReceiver(pool BufferPool, fd int) *Receiver {
 	r := &Receiver{closed: make(chan struct{}), notify: make(chan struct{}, 1)}
 	r.socket.fd = fd
@@ -133,13 +137,13 @@ func newReceiver(pool BufferPool, fd int) *Receiver {
 	return r
 }
 
-// setHome makes h the receiver's home. From then on it belongs to h's loop.
+// setHome moves the receiver to h. From then on it belongs to the thread of h's loop.
 func (r *Receiver) setHome(h *home) {
 	r.pool, r.loop, r.share = h.pool, h.loop, h.share
 	r.home.Store(h)
 }
 
-// do runs fn on the loop that the receiver is on, wherever that moves meanwhile.
+// do runs fn on the receiver's loop, also if the receiver moves to another loop meanwhile.
 func (r *Receiver) do(fn func() error) error {
 	for {
 		here := r.home.Load()
@@ -157,23 +161,23 @@ func (r *Receiver) do(fn func() error) error {
 	}
 }
 
-// Pool returns the pool that the receiver takes its buffers from, which MoveTo
-// changes.
+// Pool returns the pool that the receiver takes its buffers from. MoveTo changes it.
 func (r *Receiver) Pool() BufferPool { return r.home.Load().pool }
 
-// Recv returns the next buffer, which the caller must release, waiting for it
-// as long as ctx allows. After the last one it returns io.EOF when the peer ended
-// the stream, ErrClosed after Close of receiver, pool or loop, or what went
-// wrong. An ended ctx loses nothing: Recv may be called again. Only one goroutine
-// may be in Recv, RecvBatch or TryRecv at a time.
+// Recv returns the next buffer, which the caller must release. It waits for one as long as
+// ctx allows. After the last buffer it returns io.EOF if the peer ended the stream,
+// ErrClosed after Close of receiver, pool or loop, and other errors if receiving failed. If
+// ctx ends nothing is lost, and Recv may be called again. Only one goroutine at a time may
+// be in Recv, RecvBatch or TryRecv.
 func (r *Receiver) Recv(ctx context.Context) (Buffer, error) {
 	var one [1]Buffer
 	_, err := r.RecvBatch(ctx, one[:])
 	return one[0], err
 }
 
-// RecvBatch is Recv for as many buffers as are there, up to len(dst). It returns
-// at least one, or an error.
+// RecvBatch is Recv for several buffers: it fills dst with those that have come, and waits
+// only for the first. It returns their number, which is at least 1 unless there is an error
+// or dst is empty.
 func (r *Receiver) RecvBatch(ctx context.Context, dst []Buffer) (int, error) {
 	for {
 		n, err := r.TryRecv(dst)
@@ -188,9 +192,9 @@ func (r *Receiver) RecvBatch(ctx context.Context, dst []Buffer) (int, error) {
 	}
 }
 
-// TryRecv is RecvBatch that does not wait: it returns 0 and no error if nothing is
-// there. The caller is then taken to wait for Readable: a receiver that is paused goes
-// on with the first release that makes room, instead of with half of its share.
+// TryRecv is RecvBatch without waiting: it returns 0 and no error if no buffer has come.
+// Then the receiver, if it is paused because its share is used up, continues with the first
+// release that makes room, instead of waiting for half of its share.
 func (r *Receiver) TryRecv(dst []Buffer) (int, error) {
 	if len(dst) == 0 {
 		return 0, nil
@@ -198,7 +202,7 @@ func (r *Receiver) TryRecv(dst []Buffer) (int, error) {
 	var err error
 	r.mu.Lock()
 	n := r.incoming.take(dst)
-	caughtUp := r.ahead && r.caughtUp()
+	caughtUp := r.tooFarAhead && r.caughtUp()
 	if n == 0 {
 		err = r.err
 	}
@@ -212,9 +216,9 @@ func (r *Receiver) TryRecv(dst []Buffer) (int, error) {
 	return n, err
 }
 
-// Readable returns a channel from which a value can be received once there may be
-// something for TryRecv, which had nothing before: buffers, or an error. For those who
-// wait for more than one thing at a time:
+// Readable returns a channel that receives a value when TryRecv, which returned nothing
+// before, may return buffers or an error. It is for callers that wait for several things at
+// a time:
 //
 //	n, err := r.TryRecv(dst)
 //	for ; n == 0 && err == nil; n, err = r.TryRecv(dst) {
@@ -225,36 +229,36 @@ func (r *Receiver) TryRecv(dst []Buffer) (int, error) {
 //		}
 //	}
 //
-// It is always the same channel. It is never closed.
+// It always returns the same channel, which is never closed.
 func (r *Receiver) Readable() <-chan struct{} { return r.notify }
 
-// Control runs fn with the socket's fd, which stays open and valid meanwhile: for
-// socket options. fn must neither close it nor make it non-blocking. Control returns
-// ErrClosed, and does not run fn, after Close. Unlike most of a Receiver's work, fn runs
-// on the caller's goroutine.
+// Control runs fn with the socket's fd, for socket options. The fd stays open while fn
+// runs; fn must neither close it nor make it non-blocking. fn runs on the caller's
+// goroutine. After Close, Control returns ErrClosed and does not run fn.
 func (r *Receiver) Control(fn func(fd uintptr)) error {
 	return r.socket.use(func(fd int) error { fn(uintptr(fd)); return nil })
 }
 
 // Shutdown ends a direction of the connection: how is syscall.SHUT_RD, SHUT_WR or
-// SHUT_RDWR. The socket stays open.
+// SHUT_RDWR. The socket stays open. After Close it returns ErrClosed.
 func (r *Receiver) Shutdown(how int) error {
 	return r.socket.use(func(fd int) error { return sys.Shutdown(fd, how) })
 }
 
-// SetReadBuffer sets the size of the socket's receive buffer (SO_RCVBUF) in bytes,
-// which the kernel doubles. A Receiver on a zero-copy pool changes that size while it
-// is read, up to what fits the pool; from SetReadBuffer on it does not.
+// SetReadBuffer sets the size of the socket's receive buffer (SO_RCVBUF) in bytes, which
+// the kernel doubles. On a zero-copy pool the Receiver by itself adapts that size to the
+// pool and to its consumer; after SetReadBuffer it no longer does.
 func (r *Receiver) SetReadBuffer(bytes int) error { return r.setReceiveBuffer(bytes) }
 
-// Handle has fn take what the receiver receives from now on: first, what nobody has
-// taken yet, and every turn's buffers, which fn must release some time; then, once and
-// last, the error that follows them. The slice is valid during the call only. first is
-// what its consumer has taken and gives back; it may be empty.
+// Handle makes fn the consumer of everything that the receiver receives from now on. fn is
+// called with first, with Buffers that were received and not taken, and then with each
+// turn's Buffers; finally, once, with the error after them. fn must release the Buffers at
+// some time; the slice is valid only during the call. first is for Buffers that the earlier
+// consumer has taken and gives back; it may be empty.
 //
-// fn runs on the receiver's loop, one call at a time, and must not wait. Handle waits
-// for that loop, unless it is called there; it must not be called on another one. From
-// then on nobody may be in Recv, RecvBatch or TryRecv.
+// fn runs on the receiver's loop, one call at a time, and must not wait. Handle waits for
+// that loop, unless it is called there; it must not be called on another loop. After Handle
+// no goroutine may be in Recv, RecvBatch or TryRecv. After Close it returns ErrClosed.
 func (r *Receiver) Handle(first []Buffer, fn func(buffers []Buffer, err error)) error {
 	return r.do(func() error {
 		if r.closeWanted {
@@ -267,23 +271,25 @@ func (r *Receiver) Handle(first []Buffer, fn func(buffers []Buffer, err error)) 
 	})
 }
 
-// untaken takes away what the consumer has not got yet. It is for the loop's thread.
+// untaken removes and returns the Buffers that the consumer has not taken. It runs on the
+// loop's thread.
 func (r *Receiver) untaken() []Buffer {
 	r.mu.Lock()
 	left := r.incoming.takeAll()
-	caughtUp := r.ahead && r.caughtUp()
+	caughtUp := r.tooFarAhead && r.caughtUp()
 	r.mu.Unlock()
 	if caughtUp {
-		// By way of the share, which r gives up if it leaves the loop before that.
+		// Through the share, because r may leave the loop before that, and then no longer
+		// has this share.
 		r.pool.accounts().resumeSoon(r.share)
 	}
 	return left
 }
 
-// Close ends the connection: the receive is cancelled, what it still delivers
-// and what nobody took is released, and the fd is closed. It waits for that,
-// unless it is called on the loop. It is idempotent and safe from any goroutine;
-// buffers that Recv returned stay valid.
+// Close closes the connection: the receive is cancelled, Buffers that it still delivers or
+// that were not taken are released, and the socket is closed. Close waits for that, unless
+// it is called on the loop. It may be called repeatedly, from any goroutine. Buffers that
+// Recv has returned stay valid.
 func (r *Receiver) Close() error {
 	err := r.do(func() error {
 		r.closeWanted = true
@@ -307,19 +313,19 @@ func (r *Receiver) Close() error {
 	r.unwanted, r.err = true, ErrClosed
 	r.mu.Unlock()
 	wakeUp(r.notify)
-	_ = ReleaseAll(left) // they were never given out: no double release can be
+	_ = ReleaseAll(left) // cannot fail: no other goroutine has them
 	return nil
 }
 
-// closeSocket gives up the fd. Nothing is in flight on it: a request would keep
-// the socket open.
+// closeSocket closes the fd. No request is in flight on it; one would keep the socket open.
 func (r *Receiver) closeSocket() {
 	if r.socket.close() {
 		close(r.closed)
 	}
 }
 
-// fail has the consumer end with err behind what is there.
+// fail makes err the error after the last buffer, unless there is one, and wakes the
+// consumer.
 func (r *Receiver) fail(err error) {
 	r.mu.Lock()
 	if r.err == nil {

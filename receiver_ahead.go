@@ -6,22 +6,24 @@ import (
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
-// readAhead bounds how far a receiver may be ahead of its consumer: how much it hands
-// over that nobody takes, and how much its socket may queue, which in ZeroCopy mode lies
-// in the pool as well. A connection begins with little, so that any number of them that
-// nobody reads leave the pool to the others; whose consumer keeps up may be twice as far
-// ahead each time, up to its share. What no lock guards belongs to the loop's thread.
+// readAhead bounds how far a receiver may be ahead of its consumer: how many Buffers it
+// hands over that are not taken, and how many bytes its socket may queue, which in ZeroCopy
+// mode lie in the pool as well. A connection begins with a small bound, so that many
+// connections that are not read leave buffers to the others. The bound doubles each time
+// the consumer has kept up, up to the receiver's share. Fields that no lock guards belong
+// to the loop's thread.
 type readAhead struct {
 	mayBeAhead int  // in Buffers
-	handedOver bool // some were, since mayBeAhead was set
-	behind     bool // the consumer is: r is paused until he has taken half of what is there
+	handedOver bool // Buffers were handed over since mayBeAhead was set
+	// pausedAhead: the receive is paused until the consumer has taken half of what was there.
+	pausedAhead bool
 
 	windowMu  sync.Mutex
-	bounded   bool // guarded by windowMu: we set the size of the socket's receive buffer
-	ownWindow bool // guarded by windowMu: the program has set it, and it stays
+	bounded   bool // guarded by windowMu: the receiver has set the size of the socket's receive buffer
+	ownWindow bool // guarded by windowMu: the program has set that size, and it is left alone
 }
 
-// startAhead begins on the receiver's pool.
+// startAhead sets the bound when the receiver is attached to a pool.
 func (r *Receiver) startAhead() {
 	first := firstReadAhead(r.pool.size(), len(r.pool.users().all))
 	r.mayBeAhead = min(max(r.mayBeAhead, first), int(r.pool.accounts().maxLeases))
@@ -31,18 +33,18 @@ func (r *Receiver) startAhead() {
 	r.fitWindow()
 }
 
-// caughtUp tells the consumer of a receiver that is ahead, who has just taken some, whether
-// r is to be resumed. It is called with mu held, by any goroutine.
+// caughtUp reports whether the consumer of a receiver that is too far ahead has taken
+// enough, so that the caller must resume it. Called with mu held; safe from any goroutine.
 func (r *Receiver) caughtUp() bool {
-	if r.incoming.len() > r.enough {
+	if r.incoming.len() > r.resumeLen {
 		return false
 	}
-	r.ahead = false
+	r.tooFarAhead = false
 	return true
 }
 
-// keepUp lets r be further ahead if its consumer has taken all that was handed over. That
-// there was nothing to take yet shows nothing.
+// keepUp raises the bound if the consumer has taken everything that was handed over. If
+// nothing was handed over, it changes nothing.
 func (r *Receiver) keepUp() {
 	if !r.handedOver {
 		return
@@ -55,6 +57,7 @@ func (r *Receiver) keepUp() {
 	}
 }
 
+// goFurtherAhead doubles the bound, up to the share.
 func (r *Receiver) goFurtherAhead() {
 	most := int(r.pool.accounts().maxLeases)
 	if r.mayBeAhead == most {
@@ -64,8 +67,8 @@ func (r *Receiver) goFurtherAhead() {
 	r.fitWindow()
 }
 
-// fitWindow sets the size of the socket's receive buffer, or leaves it to the kernel
-// where its own bound is below ours.
+// fitWindow sets the size of the socket's receive buffer, or leaves it to the kernel where
+// the kernel's own bound is smaller.
 func (r *Receiver) fitWindow() {
 	bytes := r.pool.window(r.mayBeAhead)
 	r.windowMu.Lock()
@@ -75,12 +78,12 @@ func (r *Receiver) fitWindow() {
 	}
 	r.bounded = bytes > 0
 	if err := sys.BoundReceiveBuffer(r.socket.fd, bytes); err != nil {
-		r.loop.report("bound receive window", err) // it works, less fairly
+		r.loop.report("bound receive window", err) // receiving works without it, but less fairly
 	}
 }
 
-// setReceiveBuffer sets the size for the program, in bytes. From then on it stays. Any
-// goroutine may call it.
+// setReceiveBuffer sets the size in bytes for the program. From then on fitWindow leaves it
+// alone. It is safe from any goroutine.
 func (r *Receiver) setReceiveBuffer(bytes int) error {
 	r.windowMu.Lock()
 	defer r.windowMu.Unlock()

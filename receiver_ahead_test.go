@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"os"
+
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
@@ -23,8 +25,8 @@ func TestFirstReadAhead(t *testing.T) {
 	}
 }
 
-// TestReadAhead: a receiver that nobody reads stops early; the more its consumer takes the
-// further it goes, up to its share.
+// TestReadAhead checks that a receiver that is not read is paused early, and that it may be
+// further ahead the more its consumer takes, up to its share.
 func TestReadAhead(t *testing.T) {
 	const most, size = 256, 16 << 20
 	inEveryMode(t, func(t *testing.T, mode Mode) {
@@ -49,8 +51,8 @@ func TestReadAhead(t *testing.T) {
 	})
 }
 
-// TestReadAheadAcrossHandle: a handler that takes over from a consumer who never read has
-// the receive go on.
+// TestReadAheadAcrossHandle checks that a receive that is paused because nothing was taken
+// continues when a handler takes over.
 func TestReadAheadAcrossHandle(t *testing.T) {
 	const size = 8 << 20
 	inEveryMode(t, func(t *testing.T, mode Mode) {
@@ -75,7 +77,8 @@ func TestReadAheadAcrossHandle(t *testing.T) {
 	})
 }
 
-// TestReceiveWindow: what a socket may queue fits the pool, and grows with the read-ahead.
+// TestReceiveWindow checks that what a socket may queue fits the pool, and grows with the
+// read-ahead.
 func TestReceiveWindow(t *testing.T) {
 	p := newRescuePool(t, 1024)
 	p.memory.tcpWindow = 1 << 20
@@ -110,8 +113,9 @@ func TestReceiveWindow(t *testing.T) {
 	assert.False(t, sys.ReceiveBufferIsSet(r.socket.fd))
 }
 
-// TestOwnWindow: the size that a program sets stays, whenever it does.
-func TestOwnWindow(t *testing.T) {
+// TestReadBufferSetByTheProgramStays checks that the receiver leaves a size alone that the
+// program has set, before or after it begins.
+func TestReadBufferSetByTheProgramStays(t *testing.T) {
 	p := newRescuePool(t, 1024)
 	p.memory.tcpWindow = 6 << 20
 	size := func(r *Receiver) int {
@@ -137,8 +141,8 @@ func TestOwnWindow(t *testing.T) {
 	assert.Equal(t, 100_000, size(after))
 }
 
-// TestReadAheadOfSteadyConsumer: whose consumer is never behind may be far ahead as well,
-// and its receive is not ended again and again.
+// TestReadAheadOfSteadyConsumer checks that a receiver whose consumer is never behind may
+// also be far ahead, and that its receive is not ended again and again.
 func TestReadAheadOfSteadyConsumer(t *testing.T) {
 	const most, size, chunk = 256, 16 << 20, 32 << 10
 	inEveryMode(t, func(t *testing.T, mode Mode) {
@@ -163,9 +167,9 @@ func TestReadAheadOfSteadyConsumer(t *testing.T) {
 	})
 }
 
-// TestHandleBehindMove: a Handler that takes over when the connection is about to leave its
-// loop has that do nothing to it afterwards.
-func TestHandleBehindMove(t *testing.T) {
+// TestHandleDuringMove calls Handle when the connection is about to leave its loop: that
+// loop must not touch the receiver afterwards.
+func TestHandleDuringMove(t *testing.T) {
 	here, there := newTestLoop(t, LoopConfig{}), newTestLoop(t, LoopConfig{})
 	p := openTestPool(t, here, Provided, PoolConfig{NumBuffers: 256})
 	q := openTestPool(t, there, Provided, PoolConfig{NumBuffers: 2048, MaxLeases: 2048})
@@ -182,8 +186,8 @@ func TestHandleBehindMove(t *testing.T) {
 	moved := &move{to: q, done: make(chan error, 1)}
 	require.NoError(t, here.do(func() error {
 		r.moving = moved
-		r.endIfQuiet()
-		here.retry(func() { // it has arrived, and uses its share up
+		r.finishIfCompleted()
+		here.retry(func() { // the receiver has arrived, and uses its share up
 			_ = there.do(func() error { r.paused = true; return nil })
 		})
 		return r.Handle(nil, func(buffers []Buffer, _ error) { _ = ReleaseAll(buffers) })
@@ -196,7 +200,8 @@ func TestHandleBehindMove(t *testing.T) {
 	}))
 }
 
-// TestWriteBufferStays: letting the receive buffer go leaves the send buffer as it is.
+// TestWriteBufferStays checks that releasing the size of the receive buffer leaves the send
+// buffer as it is.
 func TestWriteBufferStays(t *testing.T) {
 	p := newRescuePool(t, 1024)
 	p.memory.tcpWindow = 6 << 20
@@ -214,4 +219,44 @@ func TestWriteBufferStays(t *testing.T) {
 	locked, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK)
 	require.NoError(t, err)
 	assert.NotZero(t, locked&unix.SOCK_SNDBUF_LOCK)
+}
+
+// TestUnreadReceiverHoldsUpItsSenderAlone checks that a receiver that is not read holds up
+// only its own sender, and has lost nothing when it is read.
+func TestUnreadReceiverHoldsUpItsSenderAlone(t *testing.T) {
+	inEveryMode(t, func(t *testing.T, mode Mode) {
+		const size, other = 64 << 20, 4 << 20
+		l := newTestLoop(t, LoopConfig{})
+		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 64, MaxLeases: 1 << 20})
+		sender, r := newTestReceiver(t, p)
+		s := newStream(7)
+		// The sender is blocked once nothing was written for a while.
+		sent := 0
+		for before := -1; sent != before; {
+			before = sent
+			require.NoError(t, sender.SetWriteDeadline(time.Now().Add(100*time.Millisecond)))
+			var err error
+			sent, err = s.Write(sender, sent, size)
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded, "%d bytes written", sent)
+		}
+		held := p.Stats().Outstanding
+		assert.Positive(t, held)
+		assert.Less(t, held, 64, "it is paused before the pool is used up")
+		assert.Positive(t, p.Stats().Paused)
+
+		q := openTestPool(t, l, mode, PoolConfig{NumBuffers: 64})
+		sender2, r2 := newTestReceiver(t, q)
+		s.Send(t, sender2, other)
+		s.receiveExactly(t, r2, other)
+		assert.Equal(t, held, p.Stats().Outstanding, "the other pool's buffers are its own")
+
+		require.NoError(t, sender.SetWriteDeadline(time.Time{}))
+		go func() {
+			_, err := s.Write(sender, sent, size)
+			assert.NoError(t, err)
+			assert.NoError(t, sender.CloseWrite())
+		}()
+		s.receiveExactly(t, r, size)
+		assert.Zero(t, p.Stats().Outstanding)
+	})
 }

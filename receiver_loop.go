@@ -15,45 +15,45 @@ const (
 	pollHup = 0x10 // POLLHUP
 )
 
-// loopSide is the part of a Receiver that belongs to its loop's thread: the
-// requests that it has in the kernel, and what they completed in this turn.
+// loopSide is the part of a Receiver that belongs to its loop's thread: its requests in the
+// kernel, and what they completed in this turn.
 type loopSide struct {
 	pool BufferPool
 	loop *Loop
 
-	attached bool   // it is one of the pool's users
-	share    *share // of the pool's leases
-	paused   bool   // by pause, until resume
+	attached bool   // the receiver is one of the pool's users
+	share    *share // its share of the pool's leases
+	paused   bool   // from pause to resume
 	readAhead
 
 	request    uint64 // user data of the receive in flight
 	armed      bool   // it is in flight
-	nudged     bool   // it was cancelled only to be armed again
-	limited    bool   // it ends after left more bytes
+	nudged     bool   // it was cancelled, to be armed again
+	limited    bool   // it ends by itself after left more bytes
 	left       uint64
-	supplySeen supply // of buffers, when it was armed
+	supplySeen supply // the pool's supply when it was armed
 	shortage   shortage
 
-	sleep slumber // what the pool's sleepWatch notes
+	sleep slumber // the pool's sleepWatch keeps it
 
 	watch    uint64 // user data of the poll for a hang-up
 	watching bool   // it is in flight
-	hungUp   bool   // the connection is closed; data may be left
+	hungUp   bool   // the connection has hung up; data may be left
 
 	sending sending
 
-	ended       bool  // endErr is decided, no further data is taken
-	endErr      error // what follows the last buffer
-	finished    bool  // the pool was given up
-	closeWanted bool  // the socket is closed once nothing is in flight on it
-	moving      *move // it leaves for another pool once nothing is in flight
+	ended       bool  // endErr is set, and no further data is accepted
+	endErr      error // the error after the last buffer
+	finished    bool  // the receiver has left the pool
+	closeWanted bool  // Close was called: close the socket once nothing is in flight on it
+	moving      *move // the move to another pool that starts once nothing is in flight; nil if none
 
-	batch       []Buffer // of this turn, not yet handed over
+	batch       []Buffer // received in this turn, not yet handed over
 	unpublished bool     // batch or endErr wait for publish
 	handler     func(buffers []Buffer, err error)
 }
 
-// attach makes r one of the pool's receivers.
+// attach makes r one of the pool's receivers and arms its requests.
 func (r *Receiver) attach(pool BufferPool) error {
 	if r.ended {
 		return r.endErr // it was closed on this loop before it came to be attached
@@ -64,8 +64,8 @@ func (r *Receiver) attach(pool BufferPool) error {
 	r.attached = true
 	if pool.Mode() == ZeroCopy {
 		// A packet with the URG flag whose payload lies in a pool makes the kernel panic
-		// (7.3.4; tcp_urg in net/ipv4/tcp_input.c copies from it and takes a failure for
-		// a bug), and any peer can send one.
+		// (7.3.4; tcp_urg in net/ipv4/tcp_input.c copies from the payload and treats a
+		// failure as a bug), and any peer can send one.
 		if err := sys.DropUrgent(r.socket.fd); err != nil {
 			r.loop.report("drop urgent packets", err)
 		}
@@ -77,7 +77,7 @@ func (r *Receiver) attach(pool BufferPool) error {
 	return nil
 }
 
-// arm puts the receive into the kernel.
+// arm starts the receive.
 func (r *Receiver) arm() {
 	if r.ended || r.paused || r.moving != nil {
 		return
@@ -97,13 +97,13 @@ func (r *Receiver) arm() {
 	r.limited = r.left > 0
 	r.request, r.armed, r.nudged = s.UserData, true, false
 	if r.hungUp {
-		// It reads what is there as it is submitted; if it then slept, the
-		// cancellation ends it, and it is armed again until it meets the end.
+		// It reads what is there when it is submitted. If it sleeps after that, the
+		// cancellation ends it, and it is armed again until it reaches the end.
 		r.nudge()
 	}
 }
 
-// complete takes a completion of the receive.
+// complete handles a completion of the receive.
 func (r *Receiver) complete(c *uring.CQE) {
 	if !c.More() {
 		r.armed = false
@@ -111,7 +111,7 @@ func (r *Receiver) complete(c *uring.CQE) {
 	if c.Res <= 0 {
 		r.pool.discard(c)
 		r.noData(c)
-		r.endIfQuiet()
+		r.finishIfCompleted()
 		return
 	}
 	had := len(r.batch)
@@ -121,7 +121,7 @@ func (r *Receiver) complete(c *uring.CQE) {
 	case err != nil:
 		r.end(err)
 	case r.ended:
-		_ = ReleaseAll(batch[had:]) // nobody reads them; the leases are new
+		_ = ReleaseAll(batch[had:]) // cannot fail: the leases are new
 	default:
 		if r.shortage.ends > 0 {
 			r.shortage = shortage{}
@@ -130,14 +130,14 @@ func (r *Receiver) complete(c *uring.CQE) {
 	}
 	if !r.armed {
 		r.receiveOn()
-		r.endIfQuiet()
+		r.finishIfCompleted()
 	}
 }
 
-// watchForReset polls for the connection's hang-up. A receive that takes the last
-// data goes to sleep past a reset that came along with it: it looks at the number
-// of bytes left, not at the socket's error (seen on Linux 6.18 and 7.3). Once the
-// connection hung up, a receive is therefore never left asleep: see arm.
+// watchForReset polls for the connection's hang-up. A receive that reads the last data does
+// not see a reset that came with it, and sleeps: it looks at the number of bytes left, not
+// at the socket's error (seen on Linux 6.18 and 7.3). Once the connection has hung up, arm
+// therefore never leaves a receive asleep.
 func (r *Receiver) watchForReset() {
 	if r.ended || r.hungUp || r.moving != nil {
 		return
@@ -148,7 +148,7 @@ func (r *Receiver) watchForReset() {
 			r.hungUp = true
 			r.nudge()
 		}
-		r.endIfQuiet()
+		r.finishIfCompleted()
 	}))
 	if errors.Is(err, ErrQueueFull) {
 		r.loop.retry(r.watchForReset)
@@ -162,18 +162,19 @@ func (r *Receiver) watchForReset() {
 	r.watch, r.watching = s.UserData, true
 }
 
-// receiveOn arms the receive that the kernel ended behind data.
+// receiveOn arms again a receive that the kernel ended together with data.
 func (r *Receiver) receiveOn() {
 	if r.ended {
 		return
 	}
 	if r.limited && r.left == 0 {
-		r.keepUp() // a bundle tells the limit along with its last data
+		r.keepUp() // a bundle reaches the limit with its last data
 	}
 	r.rearm(&r.pool.users().rearmedOther)
 }
 
-// deliver takes a batch that has grown from had Buffers on, for the turn to hand over.
+// deliver charges the Buffers batch[had:] to the share and hands over the batch at the end
+// of the turn.
 func (r *Receiver) deliver(batch []Buffer, had int) {
 	for i := had; i < len(batch); i++ {
 		batch[i].lease.share = r.share
@@ -183,20 +184,21 @@ func (r *Receiver) deliver(batch []Buffer, had int) {
 	r.touch()
 	users := r.pool.users()
 	if users.sleeps.on {
-		users.sleeps.note(r, r.loop)
+		users.sleeps.add(r, r.loop)
 	}
 	if !r.paused && r.share.usedUp() && r.pool.accounts().pauseIfExhausted(r.share) {
 		r.pause()
 	}
 }
 
+// noData handles a completion without data: the end, or an error.
 func (r *Receiver) noData(c *uring.CQE) {
 	users := r.pool.users()
 	switch errno := c.Errno(); {
 	case r.ended:
 	case errno == 0 && r.limited && r.left == 0:
 		r.keepUp()
-		r.arm() // the limit was reached: the kernel tells it like the end
+		r.arm() // the limit was reached: the kernel reports that like the end of the stream
 	case errno == 0:
 		r.meetEnd()
 	case errno == syscall.ENOMEM || errno == syscall.ENOBUFS:
@@ -204,10 +206,10 @@ func (r *Receiver) noData(c *uring.CQE) {
 		r.awaitBuffer()
 	case errno == syscall.EFAULT && r.pool.Mode() == ZeroCopy:
 		r.shortage.refused = true
-		r.shortage.ends++ // nothing that comes back would help
+		r.shortage.ends++ // no returned buffer would help
 		r.awaitBuffer()
 	case errno == syscall.ENOSPC:
-		r.rearm(&users.rearmedQueueFull) // the completion queue is being emptied right now
+		r.rearm(&users.rearmedQueueFull) // the completion queue is being emptied
 	case errno == syscall.EINTR || errno == syscall.EAGAIN || (errno == syscall.ECANCELED && (r.nudged || r.moving != nil)):
 		r.nudged = false
 		r.rearm(&users.rearmedOther)
@@ -216,22 +218,22 @@ func (r *Receiver) noData(c *uring.CQE) {
 	}
 }
 
-// meetEnd takes a 0 of the kernel for the end of the stream if there is nothing more.
-// RECV_ZC stops in front of an urgent byte (MSG_OOB), and returns 0 there if the peer has
-// ended the stream, as if nothing followed; recv(2) goes on behind it.
+// meetEnd handles a completion of 0 bytes, which is the end of the stream unless the socket
+// has more. RECV_ZC stops in front of an urgent byte (MSG_OOB), and there returns 0 if the
+// peer has ended the stream, as if nothing followed; recv(2) continues behind that byte.
 func (r *Receiver) meetEnd() {
 	p, ok := r.pool.(*Pool)
 	if !ok || !sys.Readable(r.socket.fd) {
 		r.end(r.sending.endOfStream())
 		return
 	}
-	if !r.paused && r.moving == nil { // else the receive that follows meets it again
+	if !r.paused && r.moving == nil { // otherwise the next receive comes here again
 		p.rescue(r)
 	}
 }
 
-// rearm arms the receive that the kernel ended, and counts that, unless it is to
-// stay ended.
+// rearm arms again a receive that the kernel ended, and counts it, unless the receiver is
+// paused or moves.
 func (r *Receiver) rearm(counter *atomic.Uint64) {
 	if r.paused || r.moving != nil {
 		return
@@ -248,8 +250,8 @@ func (r *Receiver) nudge() {
 	}
 }
 
-// pause cancels the receive, which resume arms again: the share is used up, or nobody
-// takes what came.
+// pause cancels the receive, which resume arms again: the share is used up, or the consumer
+// is behind.
 func (r *Receiver) pause() {
 	r.paused = true
 	r.isPaused.Store(true)
@@ -258,14 +260,15 @@ func (r *Receiver) pause() {
 	r.nudge()
 }
 
+// resume ends a pause.
 func (r *Receiver) resume() {
 	if !r.paused {
-		return // it has gone on for another reason
+		return // it was resumed for another reason
 	}
 	r.paused = false
 	r.isPaused.Store(false)
-	if r.behind {
-		r.behind = false
+	if r.pausedAhead {
+		r.pausedAhead = false
 		r.goFurtherAhead()
 	}
 	if !r.armed {
@@ -276,7 +279,8 @@ func (r *Receiver) resume() {
 // cancel asks the kernel to end a request in flight.
 func (r *Receiver) cancel(userData uint64) { r.loop.cancel(userData) }
 
-// cancel is the loop's, not the receiver's, who may have moved when it is tried again.
+// cancel asks the kernel to end a request in flight. It is the loop's, because a receiver
+// may have moved when it is tried again.
 func (l *Loop) cancel(userData uint64) {
 	s, err := l.newRequest(completerFunc(func(*uring.CQE) {}))
 	if errors.Is(err, ErrQueueFull) {
@@ -284,13 +288,13 @@ func (l *Loop) cancel(userData uint64) {
 		return
 	}
 	if err != nil {
-		l.report("cancel request", err) // the end of the loop will
+		l.report("cancel request", err) // closing the loop cancels it
 		return
 	}
 	s.PrepCancel(userData, 0)
 }
 
-// touch has the turn hand over what is new.
+// touch makes the loop hand over the receiver's Buffers and error at the end of the turn.
 func (r *Receiver) touch() {
 	if !r.unpublished {
 		r.unpublished = true
@@ -298,7 +302,7 @@ func (r *Receiver) touch() {
 	}
 }
 
-// publish hands over this turn's buffers, and the end.
+// publish hands over this turn's buffers, and the error after the last one.
 func (r *Receiver) publish() {
 	r.unpublished = false
 	batch := r.batch
@@ -317,7 +321,7 @@ func (r *Receiver) publish() {
 	}
 	tooFar := waiting >= r.mayBeAhead && !r.ended && !r.paused
 	if tooFar {
-		r.ahead, r.enough = true, waiting/2
+		r.tooFarAhead, r.resumeLen = true, waiting/2
 	}
 	if r.ended && r.err == nil {
 		r.err = r.endErr
@@ -328,8 +332,9 @@ func (r *Receiver) publish() {
 		_ = ReleaseAll(batch)
 	}
 	if tooFar {
-		// Who takes half of it, perhaps right now, has the loop resume r in a turn to come.
-		r.behind = true
+		// The consumer that takes half of it, perhaps already now, makes the loop resume r
+		// in a later turn.
+		r.pausedAhead = true
 		r.pause()
 	}
 	r.reuse(batch)
@@ -344,7 +349,7 @@ func (r *Receiver) reuse(batch []Buffer) {
 	}
 }
 
-// handle has the handler run.
+// handle calls the handler.
 func (r *Receiver) handle(batch []Buffer) {
 	if len(batch) > 0 {
 		r.handler(batch, nil)
@@ -354,7 +359,7 @@ func (r *Receiver) handle(batch []Buffer) {
 	}
 	if r.ended {
 		handler := r.handler
-		r.handler = nil // the end is told once
+		r.handler = nil // it gets the error once
 		if handler != nil {
 			handler(nil, r.endErr)
 		}
@@ -362,8 +367,7 @@ func (r *Receiver) handle(batch []Buffer) {
 	}
 }
 
-// end decides what follows the last buffer, and cancels what is in flight for
-// receiving.
+// end sets the error after the last buffer, and cancels the requests for receiving.
 func (r *Receiver) end(err error) {
 	if r.ended {
 		return
@@ -372,9 +376,10 @@ func (r *Receiver) end(err error) {
 	r.pool.users().forget(r)
 	r.touch()
 	r.cancelReceiving()
-	r.endIfQuiet()
+	r.finishIfCompleted()
 }
 
+// cancelReceiving cancels the receive and the poll for a hang-up.
 func (r *Receiver) cancelReceiving() {
 	if r.armed {
 		r.cancel(r.request)
@@ -384,18 +389,20 @@ func (r *Receiver) cancelReceiving() {
 	}
 }
 
-// endIfQuiet goes on once no completion of the receive will come: the pool is given
-// up at the end, or for another one.
-func (r *Receiver) endIfQuiet() {
+// finishIfCompleted continues once no completion of the receive can come any more: at the
+// end of the stream the receiver leaves the pool, and in a move it is handed to the other
+// pool.
+func (r *Receiver) finishIfCompleted() {
 	switch {
 	case r.armed || r.watching:
 	case r.ended:
 		r.finish()
-	case r.moving != nil && r.sending.quiet():
+	case r.moving != nil && r.sending.allCompleted():
 		r.scheduleHandOff()
 	}
 }
 
+// finish makes the receiver leave its pool for good.
 func (r *Receiver) finish() {
 	if r.finished {
 		return
@@ -410,7 +417,7 @@ func (r *Receiver) finish() {
 	r.closeIfIdle()
 }
 
-// detach ends the use of the pool.
+// detach ends the receiver's use of the pool.
 func (r *Receiver) detach() {
 	if !r.attached {
 		return
@@ -418,22 +425,21 @@ func (r *Receiver) detach() {
 	r.attached = false
 	r.pool.users().remove(r)
 	r.pool.accounts().endShare(r.share)
-	// A receive that could not be cancelled may still write into the memory:
-	// that stays mapped then.
+	// A receive that could not be cancelled may still write into the memory, which then
+	// stays mapped.
 	if !r.armed {
 		r.pool.accounts().dropUser()
 	}
 }
 
-// closeIfIdle closes the socket, if that is wanted, once nothing is in flight on
-// it.
+// closeIfIdle closes the socket, if Close was called, once no request is in flight on it.
 func (r *Receiver) closeIfIdle() {
 	if r.closeWanted && r.finished && r.sending.idle() {
 		r.closeSocket()
 	}
 }
 
-// What the pool sees of a receiver: see consumer.
+// The methods of consumer.
 
 func (r *Receiver) sawSupply() supply { return r.supplySeen }
 func (r *Receiver) allowance() *share { return r.share }
@@ -449,12 +455,13 @@ func (r *Receiver) take(buffers []Buffer) {
 	r.deliver(append(r.batch, buffers...), len(r.batch))
 }
 
-// awaitBuffer is called when a receive has ended for want of a buffer.
+// awaitBuffer makes the receiver, whose receive has ended for want of a buffer, wait for
+// one.
 func (r *Receiver) awaitBuffer() {
 	if r.paused || r.moving != nil {
 		return
 	}
 	r.shortage.ends++
 	r.shortage.since = time.Now()
-	r.pool.users().await(r)
+	r.pool.users().addWaiting(r)
 }

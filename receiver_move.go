@@ -5,21 +5,23 @@ import (
 	"errors"
 )
 
+// errMoving is returned for a receiver that already moves.
 var errMoving = errors.New("zcrx: the connection is moving already")
 
-// move is a receiver's way to another pool.
+// move is a move of a receiver to another pool.
 type move struct {
 	to   BufferPool
-	done chan error // takes one answer
+	done chan error // receives one result
 }
 
-// MoveTo takes the receiver to another pool, of any loop: what the old one still
-// receives comes first, then what the new one does, and no byte is lost. Whoever
-// receives or waits for room to write goes on; the move waits for a SendZeroCopy under
-// way. If ctx ends, the move goes on. It must not be called on a loop, and returns
-// the stream's end if that has come.
+// MoveTo moves the receiver to another pool, of any loop. Buffers that the old pool still
+// receives come first, then those of the new one; no byte is lost. Goroutines that receive
+// or wait for room to write continue; the move waits for a SendZeroCopy that is under way.
+// If ctx ends, MoveTo returns its error and the move continues. MoveTo must not be called
+// on a loop. If the stream has ended, it returns the stream's end.
 //
-// To a zero-copy pool goes only what arrives on that pool's hardware queue.
+// Only a connection that arrives on a zero-copy pool's hardware queue may be moved to that
+// pool.
 func (r *Receiver) MoveTo(ctx context.Context, to BufferPool) error {
 	m := &move{to: to, done: make(chan error, 1)}
 	err := r.do(func() error {
@@ -38,7 +40,7 @@ func (r *Receiver) MoveTo(ctx context.Context, to BufferPool) error {
 		if r.sending.polling {
 			r.cancel(r.sending.poll)
 		}
-		r.endIfQuiet()
+		r.finishIfCompleted()
 		return nil
 	})
 	if err != nil {
@@ -52,20 +54,22 @@ func (r *Receiver) MoveTo(ctx context.Context, to BufferPool) error {
 	}
 }
 
-// scheduleHandOff is the last thing on the old loop, in its next turn: what this one has
-// received is handed over first.
+// scheduleHandOff runs handOff in the old loop's next turn, so that Buffers received in
+// this turn are handed over first.
 func (r *Receiver) scheduleHandOff() { r.loop.retry(r.handOff) }
 
+// handOff takes the receiver off the old loop and passes it to the new one. It runs on the
+// old loop's thread.
 func (r *Receiver) handOff() {
 	if r.finished {
-		return // it ended meanwhile
+		return // it has ended meanwhile
 	}
 	m := r.moving
 	r.detach()
-	r.moving, r.paused, r.behind, r.nudged, r.shortage = nil, false, false, false, shortage{}
+	r.moving, r.paused, r.pausedAhead, r.nudged, r.shortage = nil, false, false, false, shortage{}
 	r.isPaused.Store(false)
 	r.setHome(newHome(m.to, r))
-	// From here on r is the other loop's, unless that is none any more.
+	// From here on r belongs to the other loop, unless that is closed.
 	err := m.to.Loop().Post(func() {
 		err := r.arrive()
 		r.sending.wake()
@@ -79,15 +83,16 @@ func (r *Receiver) handOff() {
 	}
 }
 
+// arrive attaches the receiver to its new pool. It runs on the new loop's thread.
 func (r *Receiver) arrive() error {
 	if r.ended {
-		return r.endErr // it was closed on the way
+		return r.endErr // it was closed during the move
 	}
 	r.mu.Lock()
-	behind := r.ahead // the consumer who catches up from now on finds this loop
+	behind := r.tooFarAhead // a consumer that catches up from now on wakes this loop
 	r.mu.Unlock()
 	if behind {
-		r.behind, r.paused = true, true
+		r.pausedAhead, r.paused = true, true
 		r.isPaused.Store(true)
 	}
 	err := r.attach(r.pool)

@@ -12,10 +12,10 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// TrySend sends some of v, in order, without waiting: from the caller's own system
-// call, whichever goroutine that is. It returns how many bytes the socket took, and
-// an error that matches syscall.EAGAIN if it takes none: see WaitWritable. Whoever
-// has several goroutines send keeps their bytes apart himself.
+// TrySend sends some of the bytes of v, in order, without waiting, in the caller's own
+// system call. It returns how many bytes the socket took, and an error that matches
+// syscall.EAGAIN if it takes none now: see WaitWritable. It is safe from any goroutine, but
+// the bytes of concurrent calls may be interleaved.
 func (r *Receiver) TrySend(v [][]byte) (n int, err error) {
 	err = r.socket.use(func(fd int) error {
 		n, err = sys.SendNow(fd, v)
@@ -27,10 +27,9 @@ func (r *Receiver) TrySend(v [][]byte) (n int, err error) {
 	return n, err
 }
 
-// WaitWritable returns nil once TrySend may be tried again, perhaps in vain. It
-// returns os.ErrDeadlineExceeded when expired is closed first, which is never for
-// nil, and ErrClosed after Close of receiver or loop. One goroutine may wait at a
-// time, and none on a loop, which would wait for itself.
+// WaitWritable waits until TrySend may be tried again, which may still return EAGAIN. It
+// returns os.ErrDeadlineExceeded if expired is closed first (nil never is), and ErrClosed
+// after Close of receiver or loop. One goroutine may wait at a time, and none on a loop.
 func (r *Receiver) WaitWritable(expired <-chan struct{}) error {
 	if err := r.do(r.pollWritable); err != nil {
 		return err
@@ -43,49 +42,48 @@ func (r *Receiver) WaitWritable(expired <-chan struct{}) error {
 		return os.ErrDeadlineExceeded
 	case <-here.loop.done:
 		if r.home.Load() != here {
-			return nil // it moved before
+			return nil // the receiver had moved before
 		}
 		return ErrClosed
 	}
 }
 
-// ErrNotZeroCopy is what SendZeroCopy returns when nothing was sent, because it
-// cannot be sent without a copy, now or ever: send it with TrySend.
+// ErrNotZeroCopy is what SendZeroCopy returns when nothing was sent, because it cannot be
+// sent without a copy now, or at all. Send it with TrySend.
 var ErrNotZeroCopy = errors.New("zcrx: not sent: it cannot be sent without a copy")
 
 // maxZeroCopySend bounds the memory that one send pins, in bytes.
 const maxZeroCopySend = 1 << 20
 
-// SendZeroCopy sends p, or its first MiB, from p's own memory (Linux 6.0). It returns
-// when the kernel needs that no more, which is when the peer has acknowledged it, or
-// the connection is over. p is not empty.
+// SendZeroCopy sends p, or its first MiB, from p's own memory (Linux 6.0). p must not be
+// empty. It returns when the kernel no longer needs p: when the peer has acknowledged the
+// bytes, or the connection is over.
 //
-// It returns how many bytes were sent. copied says that the kernel copied them all
-// the same, as over loopback, or refuses to send without a copy: TrySend then costs
-// less for the whole connection. ErrNotZeroCopy means that nothing was sent.
+// n is the number of bytes sent. copied says that the kernel copied them nevertheless, as
+// over loopback, or does not send without a copy: then TrySend costs less for this
+// connection from now on. ErrNotZeroCopy means that nothing was sent.
 //
-// When expired is closed, the kernel takes no more of p; what it took must be
-// acknowledged still. If nothing was sent by then, the error is
-// os.ErrDeadlineExceeded. Close meanwhile resets the connection, to get the memory
-// back at once. As for WaitWritable, one goroutine sends at a time, and none on a
-// loop.
+// When expired is closed, the kernel takes no more of p, and SendZeroCopy waits until what
+// it took is acknowledged. If it took nothing, the error is os.ErrDeadlineExceeded. A Close
+// meanwhile resets the connection, so that p is free at once. One goroutine may send at a
+// time, and none on a loop.
 func (r *Receiver) SendZeroCopy(p []byte, expired <-chan struct{}) (n int, copied bool, err error) {
-	err = r.socket.use(func(fd int) error { // open until the end, so that it can be aborted
+	err = r.socket.use(func(fd int) error { // keeps the fd open until the end, so that the send can be aborted
 		n, copied, err = r.zeroCopy(fd, p[:min(len(p), maxZeroCopySend)], expired)
 		return err
 	})
 	return n, copied, err
 }
 
-// sending is what the connection's writer has in the kernel. It belongs to the
-// loop's thread, but for the channel and broken.
+// sending is what the connection's writer has in the kernel. Except for writable and broken
+// it belongs to the loop's thread.
 type sending struct {
 	poll     uint64 // user data of the poll for room to write
 	polling  bool   // it is in flight
 	request  uint64 // user data of a zero-copy send
 	inFlight bool   // its first completion has not come
 	pinned   bool   // its last completion has not come: the kernel uses the writer's memory
-	aborted  bool   // the connection was reset because of that
+	aborted  bool   // the connection was reset to free that memory
 	writable chan struct{}
 
 	// broken is the errno of a connection that is broken, 0 else, if a send met it first:
@@ -110,35 +108,34 @@ func (s *sending) endOfStream() error {
 	return io.EOF
 }
 
-// idle tells that no request holds the socket.
+// idle reports whether no request holds the socket.
 func (s *sending) idle() bool { return !s.polling && !s.inFlight }
 
-// quiet tells that no completion will come.
-func (s *sending) quiet() bool { return s.idle() && !s.pinned }
+// allCompleted reports whether no completion can come any more.
+func (s *sending) allCompleted() bool { return s.idle() && !s.pinned }
 
-// pollWritable has the next wake-up of sending.writable tell that writing may be
-// tried again.
+// pollWritable makes sending.writable receive a value when writing may be tried again.
 func (r *Receiver) pollWritable() error {
 	if r.closeWanted {
 		return ErrClosed
 	}
-	if r.sending.polling || r.moving != nil { // the end of the move wakes the writer, too
+	if r.sending.polling || r.moving != nil { // the end of a move wakes the writer too
 		return nil
 	}
 	s, err := r.loop.newRequest(completerFunc(func(*uring.CQE) {
 		r.sending.polling = false
 		r.sending.wake()
-		r.endIfQuiet()
+		r.finishIfCompleted()
 		r.closeIfIdle()
 	}))
 	if errors.Is(err, ErrQueueFull) {
-		r.sending.polling = true // as good as in flight
+		r.sending.polling = true // it is treated as in flight
 		r.loop.retry(func() {
 			r.sending.polling = false
 			if r.pollWritable() != nil {
 				r.sending.wake()
 			}
-			r.endIfQuiet()
+			r.finishIfCompleted()
 			r.closeIfIdle()
 		})
 		return nil
@@ -153,7 +150,7 @@ func (r *Receiver) pollWritable() error {
 
 func (s *sending) wake() { wakeUp(s.writable) }
 
-// endSending ends what the writer has in flight.
+// endSending ends the writer's requests.
 func (r *Receiver) endSending() {
 	if r.sending.polling {
 		r.cancel(r.sending.poll)
@@ -162,7 +159,7 @@ func (r *Receiver) endSending() {
 		r.cancel(r.sending.request)
 	}
 	if r.sending.pinned {
-		// Bytes that the writer gets back must not be sent any more.
+		// The memory is the writer's again: the kernel must not send from it any more.
 		r.sending.aborted = true
 		sys.ResetConn(r.socket.fd)
 	}
@@ -170,15 +167,15 @@ func (r *Receiver) endSending() {
 
 // zeroCopySend is a send whose bytes the kernel uses until the second completion.
 type zeroCopySend struct {
-	loop     *Loop             // on which it is
+	loop     *Loop             // the loop that it was started on
 	request  uint64            // its user data
 	sent     chan int32        // the first completion's result
-	finished chan sendFinished // the kernel needs the bytes no more
+	finished chan sendFinished // receives a value when the kernel no longer needs the bytes
 }
 
 type sendFinished struct {
-	copied  bool // by the kernel, after all
-	aborted bool // the connection was reset to get the bytes back: not all may have been sent
+	copied  bool // the kernel copied the bytes
+	aborted bool // the connection was reset to free the bytes: not all may have been sent
 }
 
 func (r *Receiver) zeroCopy(fd int, p []byte, expired <-chan struct{}) (n int, copied bool, err error) {
@@ -208,8 +205,8 @@ func (r *Receiver) zeroCopy(fd int, p []byte, expired <-chan struct{}) (n int, c
 	return int(res), finished.copied, nil
 }
 
-// zeroCopyError judges a failed send. refused means that the next one would fail the
-// same way.
+// zeroCopyError turns the errno of a failed send into SendZeroCopy's error. refused means
+// that the next send would fail in the same way.
 func zeroCopyError(errno syscall.Errno, timedOut bool) (refused bool, err error) {
 	switch {
 	case errno == syscall.ECANCELED && timedOut:
@@ -224,8 +221,8 @@ func zeroCopyError(errno syscall.Errno, timedOut bool) (refused bool, err error)
 	return false, os.NewSyscallError("send", errno)
 }
 
-// awaitZeroCopy returns once the kernel needs the bytes no more. When expired is
-// closed it has the kernel take no more of them.
+// awaitZeroCopy returns once the kernel no longer needs the bytes. When expired is closed,
+// it makes the kernel take no more of them.
 func (r *Receiver) awaitZeroCopy(fd int, z *zeroCopySend, expired <-chan struct{}) (f sendFinished, timedOut bool, err error) {
 	for {
 		select {
@@ -233,16 +230,18 @@ func (r *Receiver) awaitZeroCopy(fd int, z *zeroCopySend, expired <-chan struct{
 			return f, timedOut, nil
 		case <-expired:
 			expired, timedOut = nil, true
-			_ = r.do(func() error { r.stopZeroCopy(z); return nil }) // a loop that is closed ends it
+			_ = r.do(func() error { r.stopZeroCopy(z); return nil }) // a closed loop ends the send by itself
 		case <-z.loop.done:
-			// The ring went with the send in it. The kernel may use the bytes still.
+			// The ring was closed with the send in flight. The kernel may still use the
+			// bytes.
 			sys.ResetConn(fd)
 			return f, timedOut, ErrClosed
 		}
 	}
 }
 
-// zeroCopyRefused tells errors of sending without a copy from those of sending.
+// zeroCopyRefused reports whether errno is about sending without a copy, not about sending
+// at all.
 func zeroCopyRefused(errno syscall.Errno) bool {
 	switch errno {
 	case syscall.ENOMEM, syscall.EINVAL, syscall.EOPNOTSUPP, syscall.ENOBUFS:
@@ -251,7 +250,7 @@ func zeroCopyRefused(errno syscall.Errno) bool {
 	return false
 }
 
-// startZeroCopy runs on the loop.
+// startZeroCopy starts the send. It runs on the loop's thread.
 func (r *Receiver) startZeroCopy(z *zeroCopySend, p []byte) error {
 	if r.closeWanted {
 		return ErrClosed
@@ -269,8 +268,8 @@ func (r *Receiver) startZeroCopy(z *zeroCopySend, p []byte) error {
 	return nil
 }
 
-// zeroCopyCompleted takes the two completions: what was sent, and, behind it, that
-// the kernel needs the bytes no more. A send that failed at once has the first alone.
+// zeroCopyCompleted handles the two completions: the result, and then the notification that
+// the kernel no longer needs the bytes. A send that failed at once has only the first.
 func (r *Receiver) zeroCopyCompleted(z *zeroCopySend, c *uring.CQE) {
 	sending := &r.sending
 	isNotification := c.Flags&uring.CQENotif != 0
@@ -283,11 +282,11 @@ func (r *Receiver) zeroCopyCompleted(z *zeroCopySend, c *uring.CQE) {
 		z.finished <- sendFinished{copied: isNotification && c.Res&uring.NotifZCCopied != 0, aborted: sending.aborted}
 		sending.pinned = false
 	}
-	r.endIfQuiet()
+	r.finishIfCompleted()
 	r.closeIfIdle()
 }
 
-// stopZeroCopy runs on the loop.
+// stopZeroCopy cancels the send if it is in flight. It runs on the loop's thread.
 func (r *Receiver) stopZeroCopy(z *zeroCopySend) {
 	if r.sending.inFlight && r.sending.request == z.request {
 		r.cancel(z.request)

@@ -14,71 +14,12 @@ import (
 	"os"
 	"runtime"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/zcrx-go/zcrx/internal/skip"
-	"github.com/zcrx-go/zcrx/internal/sys"
-	"github.com/zcrx-go/zcrx/uring"
 )
-
-// inEveryMode runs the test with a pool of every mode that needs no interface.
-func inEveryMode(t *testing.T, test func(t *testing.T, mode Mode)) {
-	for _, mode := range []Mode{Provided, DeviceLess} {
-		t.Run(mode.String(), func(t *testing.T) {
-			if mode == DeviceLess {
-				needDeviceLess(t)
-			}
-			test(t, mode)
-		})
-	}
-}
-
-func needDeviceLess(t testing.TB) {
-	t.Helper()
-	needFeature(t, FeatureDeviceLess)
-}
-
-// needFeature skips the test where the kernel or the process lacks it.
-func needFeature(t testing.TB, f Feature) {
-	t.Helper()
-	skip.Unless(t, f.String(), f.MinKernel(), Have(f))
-}
-
-func openTestPool(t testing.TB, l *Loop, mode Mode, cfg PoolConfig) BufferPool {
-	t.Helper()
-	p, err := OpenPool(t.Context(), l, mode, Queue{}, cfg)
-	require.NoError(t, err)
-	return p
-}
-
-func newTestReceiver(t testing.TB, p BufferPool) (*net.TCPConn, *Receiver) {
-	t.Helper()
-	sender, conn := tcpPair(t)
-	r, err := NewReceiver(p, conn)
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, r.Close()) })
-	return sender, r
-}
-
-// receiveAll reads to the end of the stream and releases everything.
-func receiveAll(t testing.TB, r *Receiver) []byte {
-	t.Helper()
-	var all []byte
-	for {
-		b, err := r.Recv(t.Context())
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		require.NoError(t, err)
-		all = append(all, b.Bytes()...)
-		require.NoError(t, b.Release())
-	}
-}
 
 func TestReceiveExactly(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
@@ -104,8 +45,8 @@ func TestReceiveExactly(t *testing.T) {
 	})
 }
 
-// TestFewBuffersAndSlowConsumer holds all the buffers again and again: the
-// kernel runs dry, and nothing is lost.
+// TestFewBuffersAndSlowConsumer repeatedly holds every buffer: the kernel has none, and
+// nothing is lost.
 func TestFewBuffersAndSlowConsumer(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		l := newTestLoop(t, LoopConfig{})
@@ -141,99 +82,6 @@ func TestFewBuffersAndSlowConsumer(t *testing.T) {
 		if mode == DeviceLess {
 			assert.Positive(t, s.Flushes)
 		}
-	})
-}
-
-// TestSmallCompletionQueue makes bursts overflow the completion queue.
-func TestSmallCompletionQueue(t *testing.T) {
-	for _, size := range []CompletionSize{Completion32, CompletionAuto} {
-		testSmallCompletionQueue(t, size)
-	}
-}
-
-func testSmallCompletionQueue(t *testing.T, size CompletionSize) {
-	inEveryMode(t, func(t *testing.T, mode Mode) {
-		l := newTestLoop(t, LoopConfig{Entries: 4, CQEntries: 4, CompletionSize: size})
-		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 512})
-		if mode == Provided {
-			p = newTestProvidedPool(t, l, consumption{}, 512) // bundles would be few completions
-		}
-		sender, r := newTestReceiver(t, p)
-		want := pattern(2, 1<<20)
-		// The loop is held while the data piles up, so that more than two
-		// completions come at once.
-		hold := make(chan struct{})
-		require.NoError(t, l.Post(func() { <-hold }))
-		go func() {
-			n, err := sender.Write(want[:1<<18])
-			assert.NoError(t, err)
-			close(hold)
-			_, err = sender.Write(want[n:])
-			assert.NoError(t, err)
-			assert.NoError(t, sender.CloseWrite())
-		}()
-		require.True(t, bytes.Equal(want, receiveAll(t, r)))
-		if mode == DeviceLess {
-			// Before 7.2.10 the receive may just pause.
-			if !olderKernel(sys.KernelRelease(), 7, 2, 10) {
-				assert.Positive(t, p.Stats().RearmedQueueFull, "%+v", p.Stats())
-			}
-		} else {
-			assert.Positive(t, p.Stats().RearmedOther+p.Stats().RearmedQueueFull+l.Stats().Overflows, "%+v", p.Stats())
-		}
-	})
-}
-
-func TestPeerResets(t *testing.T) {
-	inEveryMode(t, func(t *testing.T, mode Mode) {
-		l := newTestLoop(t, LoopConfig{})
-		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 64})
-		sender, r := newTestReceiver(t, p)
-		_, err := sender.Write(pattern(4, 10_000))
-		require.NoError(t, err)
-		b, err := r.Recv(t.Context())
-		require.NoError(t, err)
-		require.NoError(t, b.Release())
-		require.NoError(t, sender.SetLinger(0))
-		require.NoError(t, sender.Close())
-		for err == nil {
-			if b, err = r.Recv(t.Context()); err == nil {
-				require.NoError(t, b.Release())
-			}
-		}
-		assert.ErrorIs(t, err, syscall.ECONNRESET)
-		assert.ErrorContains(t, err, "the peer reset the connection")
-		assert.Zero(t, p.Stats().Outstanding)
-	})
-}
-
-// TestResetBehindMuchData resets with data in flight, again and again: the reset
-// often comes together with the last data.
-func TestResetBehindMuchData(t *testing.T) {
-	inEveryMode(t, func(t *testing.T, mode Mode) {
-		l := newTestLoop(t, LoopConfig{})
-		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 1024})
-		data := pattern(9, 3<<20)
-		for round := range 10 {
-			sender, r := newTestReceiver(t, p)
-			go func() {
-				_, _ = sender.Write(data[:len(data)-round*1000])
-				_ = sender.SetLinger(0)
-				_ = sender.Close()
-			}()
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-			for {
-				b, err := r.Recv(ctx)
-				if err != nil {
-					require.ErrorIs(t, err, syscall.ECONNRESET, "%+v", p.Stats())
-					break
-				}
-				require.NoError(t, b.Release())
-			}
-			cancel()
-			require.NoError(t, r.Close())
-		}
-		assert.Zero(t, p.Stats().Outstanding)
 	})
 }
 
@@ -361,7 +209,7 @@ func TestRecvHonoursItsContext(t *testing.T) {
 	})
 }
 
-// TestManyConnectionsShareOnePool lets more connections than buffers compete.
+// TestManyConnectionsShareOnePool receives from more connections than there are buffers.
 func TestManyConnectionsShareOnePool(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		l := newTestLoop(t, LoopConfig{})
@@ -401,63 +249,46 @@ func TestReceiverRefusesWhatCannotBeReceived(t *testing.T) {
 	require.NoError(t, conn.Close())
 }
 
-// TestSubmissionQueueFullForAWhile lets the kernel take no requests for some
-// turns: receives, polls and cancellations are begun later, and nothing is lost.
-func TestSubmissionQueueFullForAWhile(t *testing.T) {
+// TestTryRecvWithReadable receives a stream as another connection type would: it waits for
+// Readable and for something else.
+func TestTryRecvWithReadable(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		l := newTestLoop(t, LoopConfig{})
-		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 64})
-		blocked := func(fn func()) {
-			t.Helper()
-			var restore func()
-			require.NoError(t, l.do(func() error { restore = takeNoRequests(l.ring.Ring); return nil }))
-			fn()
-			require.NoError(t, l.do(func() error {
-				assert.ErrorIs(t, l.Start(func(*uring.SQE) {}, func(*uring.CQE) {}), ErrQueueFull)
-				return nil
-			}))
-			require.NoError(t, l.do(func() error { restore(); return nil }))
-		}
-		var sender *net.TCPConn
-		var r *Receiver
-		blocked(func() { sender, r = newTestReceiver(t, p) })
-		_, err := sender.Write([]byte("begun late"))
-		require.NoError(t, err)
-		b, err := r.Recv(t.Context())
-		require.NoError(t, err)
-		assert.Equal(t, "begun late", string(b.Bytes()))
-		require.NoError(t, b.Release())
-		closed := make(chan error)
-		blocked(func() { go func() { closed <- r.Close() }() })
-		require.NoError(t, <-closed)
-		require.NoError(t, l.do(func() error {
-			assert.LessOrEqual(t, l.ops.live, 1, "at most the wake-up is in flight")
-			return nil
-		}))
-	})
-}
-
-// TestOneCallPerTurn counts entries into C over a transfer: one a turn, and none
-// beside.
-func TestOneCallPerTurn(t *testing.T) {
-	inEveryMode(t, func(t *testing.T, mode Mode) {
-		l := newTestLoop(t, LoopConfig{})
-		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 1024})
+		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 64, MaxLeases: 8})
+		assert.Equal(t, 8, p.MaxLeases())
 		sender, r := newTestReceiver(t, p)
-		snapshot := func() (s LoopStats) {
-			require.NoError(t, l.do(func() error { s = l.Stats(); return nil }))
-			return s
+		assert.Same(t, p, r.Pool())
+		n, err := r.TryRecv(nil)
+		assert.NoError(t, err)
+		assert.Zero(t, n)
+		n, err = r.TryRecv(make([]Buffer, 1))
+		assert.NoError(t, err)
+		assert.Zero(t, n, "nothing is there")
+		select {
+		case <-r.Readable():
+			t.Fatal("nothing has come")
+		default:
 		}
-		before := snapshot()
-		send(t, sender, pattern(8, 8<<20))
-		receiveAll(t, r)
-		after := snapshot()
-		turns, calls := after.Turns-before.Turns, after.Calls-before.Calls
-		assert.InDelta(t, turns, calls, 1, "a snapshot is taken inside a turn") // Turns is counted at its start
-		assert.Greater(t, after.Completions-before.Completions, turns/4)
-		assert.Positive(t, turns)
-		if mode == DeviceLess {
-			assert.Positive(t, p.Stats().Flushes, "flushes are part of the turn's call")
+
+		want := pattern(90, 1<<20)
+		send(t, sender, want)
+		var got []byte
+		dst := make([]Buffer, 3)
+		for err == nil {
+			n, err = r.TryRecv(dst)
+			for _, b := range dst[:n] {
+				got = append(got, b.Bytes()...)
+			}
+			require.NoError(t, ReleaseAll(dst[:n]))
+			if n == 0 && err == nil {
+				select {
+				case <-r.Readable():
+				case <-t.Context().Done():
+					t.Fatal("it does not come")
+				}
+			}
 		}
+		assert.ErrorIs(t, err, io.EOF)
+		assert.True(t, bytes.Equal(want, got), "%d bytes", len(got))
 	})
 }

@@ -6,17 +6,16 @@ import (
 	"unsafe"
 )
 
-// refillEntry mirrors struct io_uring_zcrx_rqe. The kernel looks at offset
-// alone.
+// refillEntry mirrors struct io_uring_zcrx_rqe. The kernel reads only the offset.
 type refillEntry struct {
 	offset uint64
 	length uint32
 	_      uint32
 }
 
-// refillQueue is the ring through which buffers go back to the kernel: a region
-// of shared memory with a head that the kernel moves, a tail that we move, and
-// the entries. Producers hold the pool's lock; the kernel serialises itself.
+// refillQueue is the ring through which buffers are returned to the kernel: shared memory
+// with a head that the kernel moves, a tail that this package moves, and the entries.
+// Producers hold the pool's lock; the kernel serialises its own side.
 type refillQueue struct {
 	khead   *uint32
 	ktail   *uint32
@@ -25,8 +24,8 @@ type refillQueue struct {
 	tail    uint32 // entries written; published by publish
 }
 
-// newRefillQueue lays the queue of n entries (a power of two) over region, at
-// the offsets that the kernel answered.
+// newRefillQueue lays the queue of n entries (a power of two) over region, at the offsets
+// that the kernel returned.
 func newRefillQueue(region []byte, off refillOffsets, n uint32) (refillQueue, error) {
 	size := uint64(len(region))
 	end := uint64(off.entries) + uint64(n)*uint64(unsafe.Sizeof(refillEntry{}))
@@ -44,36 +43,36 @@ func newRefillQueue(region []byte, off refillOffsets, n uint32) (refillQueue, er
 	return q, nil
 }
 
-// refillRegionSize is the memory for a queue of n entries and the statistics
-// behind it, in whole pages.
+// refillRegionSize returns the bytes for a queue of n entries and the copy statistics after
+// them, in whole pages.
 func refillRegionSize(n uint32, pageSize uintptr) uintptr {
 	size := refillHeaderRoom + uintptr(n)*unsafe.Sizeof(refillEntry{}) + copyStatsSize
 	return (size + pageSize - 1) &^ (pageSize - 1)
 }
 
-// room is the number of entries that can be written.
+// room returns the number of entries that can be written.
 func (q *refillQueue) room() int {
-	// The acquire pairs with the kernel's release of the head: it is done with
-	// the entries before it. A head beyond the tail is nonsense, and no room.
+	// The acquire load pairs with the kernel's release of the head: the kernel has finished
+	// with the entries before it. A head beyond the tail is invalid and counts as no room.
 	return max(0, int(q.mask)+1-int(q.tail-atomic.LoadUint32(q.khead)))
 }
 
-// write puts an offset into the next entry, for which there must be room. The
-// kernel sees it after publish.
+// write puts an offset into the next entry. There must be room. The kernel sees it after
+// publish.
 func (q *refillQueue) write(offset uint64) {
 	e := (*refillEntry)(unsafe.Add(q.entries, uintptr(q.tail&q.mask)*unsafe.Sizeof(refillEntry{})))
 	*e = refillEntry{offset: offset}
 	q.tail++
 }
 
-// publish hands the entries written so far to the kernel.
+// publish makes the entries written so far visible to the kernel.
 func (q *refillQueue) publish() { atomic.StoreUint32(q.ktail, q.tail) }
 
-// published is the tail that the kernel sees. Any goroutine may ask.
+// published returns the tail that the kernel sees. It is safe from any goroutine.
 func (q *refillQueue) published() uint32 { return atomic.LoadUint32(q.ktail) }
 
-// pending is the number of entries that the kernel has not taken. Any goroutine
-// may ask.
+// pending returns the number of published entries that the kernel has not taken. It is safe
+// from any goroutine.
 func (q *refillQueue) pending() uint32 {
 	return q.published() - atomic.LoadUint32(q.khead)
 }

@@ -8,65 +8,67 @@ import (
 	"unsafe"
 )
 
-// A hardware queue's pool cannot always take what a socket holds. A packet that the
-// device did not split, that came through another queue or from this machine lies in
-// ordinary memory, and the kernel copies it into a buffer of the area's free list.
-// Buffers that are posted to the device, that its page pool keeps, or that lie behind
-// that very packet in the socket do not come back to that list, so neither a return nor
-// a flush has to help (Linux 6.15 to 7.3, io_uring/zcrx.c, io_alloc_fallback_niov); a
-// dma-buf is never copied into. The receive ends with ENOMEM, or EFAULT for a dma-buf
-// before Linux 7.0, and would end so for ever.
+// The pool of a hardware queue cannot always take what a socket holds. A packet lies in
+// ordinary memory if the device did not split it, or if it came through another queue or
+// from this machine. The kernel copies such a packet into a buffer of the area's free list.
+// Some buffers never return to that list: those that are posted to the device, kept by its
+// page pool, or queued in the socket behind that packet. So neither a return nor a flush
+// need help (Linux 6.15 to 7.3, io_uring/zcrx.c, io_alloc_fallback_niov). The kernel never
+// copies into a dma-buf. The receive ends with ENOMEM (EFAULT for a dma-buf before Linux
+// 7.0), and would do so each time.
 //
-// What the kernel cannot copy, recv(2) can: TCP hands out readable packets and stops at
-// those that lie in the area, so the order of bytes holds. Such bytes become leases in
-// memory of their own.
+// What the kernel cannot copy, recv(2) can: it returns the bytes of readable packets and
+// stops at packets that lie in the area, so the order of bytes is kept. These bytes are
+// copied to the Go heap and leased from there.
 
 const (
-	// rescueAfter is how long a receive waits for a buffer to come back, if there is
-	// nothing to flush, before its socket is read.
+	// rescueAfter is how long a receiver waits for a buffer, if there is nothing to flush,
+	// before its socket is read.
 	rescueAfter = time.Millisecond
 
 	// rescueChunk is how many bytes are read at a time.
 	rescueChunk = 64 << 10
 
-	// A packet that is readable in part is beyond both ways. It is tried again after
-	// the shortest of these times, then twice that and so on up to the longest.
+	// A packet that is readable only in part can neither be copied nor read. The receiver
+	// is tried again after shortestStall, then after twice that and so on up to
+	// longestStall.
 	shortestStall = 10 * time.Millisecond
 	longestStall  = time.Second
 )
 
-// rescuedToken stands in a lease whose bytes lie outside the area: there is nothing to
-// refill. No offset has all bits set: there are at most 1024 areas.
+// rescuedToken is the token of a lease whose bytes lie outside the area, for which no
+// refill entry is written. No offset has all bits set: there are at most 1024 areas.
 const rescuedToken = ^uint64(0)
 
-// errStalled is reported once for a pool; PoolStats.Stalls counts on.
+// errStalled is logged once for a pool; PoolStats.Stalls counts further cases.
 var errStalled = errors.New("a packet can be neither copied by the kernel, which has no free buffer, nor read: " +
 	"it is tried again; let the pool grow (PoolConfig.MaxBuffers) or give it more buffers than the device's ring posts")
 
 // shortage is what a receiver remembers of receives that ended for want of a buffer. It
 // belongs to the loop's thread.
 type shortage struct {
-	ends    int       // receives that ended so, in a row
-	since   time.Time // the last of them ended
-	refused bool      // it ended with EFAULT: either way is shut if recv(2) says so too
-	stalls  int       // times that it was put off, in a row
-	noRoom  bool      // the last of them for want of room: see rescueRoom
-	retry   time.Time // not before that
+	ends    int       // receives in a row that ended so
+	since   time.Time // when the last of them ended
+	refused bool      // it ended with EFAULT: if recv(2) fails with EFAULT too, the data cannot be received
+	stalls  int       // retries in a row that were delayed
+	noRoom  bool      // the last of them because rescueRoom was 0
+	retry   time.Time // time of the next try
 }
 
-// rescueDue tells whether r, which waits for a buffer, waits in vain: the receive ended
-// once more after a flush or a return, nothing is on its way back, or it took too long.
+// rescueDue reports whether r, which waits for a buffer, should be rescued: its receive
+// ended again after a flush or a return, no buffer is going to be returned (idle), or it
+// has waited for rescueAfter.
 func (p *Pool) rescueDue(r consumer, now time.Time, idle bool) bool {
 	return p.rescues && (idle || r.need().ends > 1 || now.Sub(r.need().since) >= rescueAfter)
 }
 
-// rescue reads the head of r's socket into memory of its own, and arms the receive
-// again. It is for the loop's thread; no receive of r is in flight.
+// rescue reads from r's socket, leases the bytes to r, and arms the receive again. It runs
+// on the loop's thread while no receive of r is in flight.
 func (p *Pool) rescue(r consumer) {
 	room := p.rescueRoom(r.allowance())
 	r.need().noRoom = room == 0
 	if room == 0 {
-		p.putOff(r) // a return is on its way, and goes on with it
+		p.retryLater(r) // the next return continues with it
 		return
 	}
 	if p.rescueMemory == nil {
@@ -76,8 +78,8 @@ func (p *Pool) rescue(r consumer) {
 	switch {
 	case n > 0:
 		p.deliverRescued(r, p.rescueMemory[:n])
-		// The next receive that finds no buffer is rescued at once: this one showed that
-		// waiting is in vain. Data that comes otherwise starts anew.
+		// The next receive that finds no buffer is rescued at once, because waiting did not
+		// help this time. Data that arrives through a receive resets this.
 		*r.need() = shortage{ends: 1}
 		r.arm()
 	case errno == 0:
@@ -87,13 +89,14 @@ func (p *Pool) rescue(r consumer) {
 	case errno == syscall.EFAULT || errno == syscall.EAGAIN || errno == syscall.ENOMEM || errno == syscall.ENOBUFS:
 		p.stall(r)
 	default:
-		r.end(receiveError(errno)) // recv(2) has taken the socket's error
+		r.end(receiveError(errno)) // recv(2) has consumed the socket's error
 	}
 }
 
-// rescueRoom is how many leases may be made of rescued bytes: what is left of the share,
-// and of as much memory again as the pool has. A receiver that has none out may always
-// have one, else all could wait for each other.
+// rescueRoom returns how many leases may be made of rescued bytes: what is left of the
+// share, at least 1, but no more than make the pool's rescued leases as many as its
+// buffers. A receiver with no lease out may always have one; otherwise all receivers could
+// wait for each other.
 func (p *Pool) rescueRoom(s *share) uint64 {
 	m := p.memory
 	m.mu.Lock()
@@ -106,7 +109,7 @@ func (p *Pool) rescueRoom(s *share) uint64 {
 	return min(left, max(1, s.room()))
 }
 
-// deliverRescued leases a copy of b to r's consumer, in pieces of at most a buffer.
+// deliverRescued leases a copy of b to r's consumer, in pieces of at most a buffer's size.
 func (p *Pool) deliverRescued(r consumer, b []byte) {
 	var buffers []Buffer
 	for piece := range slices.Chunk(b, int(p.memory.bufferSize)) {
@@ -116,7 +119,7 @@ func (p *Pool) deliverRescued(r consumer, b []byte) {
 	r.take(buffers)
 }
 
-// leaseRescued leases bytes that lie in memory of their own, which the Buffer holds.
+// leaseRescued leases b, which lies outside the area. The Buffer keeps b alive.
 func (p *Pool) leaseRescued(b []byte) Buffer {
 	p.memory.mu.Lock()
 	p.memory.rescuedOut++
@@ -126,8 +129,8 @@ func (p *Pool) leaseRescued(b []byte) Buffer {
 	return p.lease(unsafe.Pointer(unsafe.SliceData(b)), uint32(len(b)), rescuedToken)
 }
 
-// stall puts r off: neither the kernel nor recv(2) can take what its socket holds.
-// Growing the pool, if it may, ends that.
+// stall delays r, because neither the kernel nor recv(2) can take what its socket holds. It
+// makes the pool grow, if it may, which ends the stall.
 func (p *Pool) stall(r consumer) {
 	if p.stalls.Add(1) == 1 {
 		p.loop.report("receive", errStalled)
@@ -136,21 +139,21 @@ func (p *Pool) stall(r consumer) {
 	if !p.owner {
 		p.memory.wantMore()
 	}
-	p.putOff(r)
+	p.retryLater(r)
 }
 
-// putOff has r tried again later, and later each time.
-func (p *Pool) putOff(r consumer) {
+// retryLater tries r again after a time that doubles with each retry.
+func (p *Pool) retryLater(r consumer) {
 	s := r.need()
 	s.retry = time.Now().Add(min(shortestStall<<min(s.stalls, 10), longestStall))
 	s.stalls++
-	p.receivers.stall(r)
+	p.receivers.addStalled(r)
 }
 
-// relieve arms or rescues the receivers that wait for a buffer, as far as that is of
-// use, and sees to it that the others are looked at in time. grown says that there are
-// new buffers, coming that the kernel is about to get some back, pending that it has not
-// taken all.
+// relieve arms or rescues the receivers that wait for a buffer where that can help, and
+// sets a timer for the others. grown says that buffers were added, coming that the kernel
+// is about to get some back, pending that the kernel has not taken all entries of the
+// refill queue.
 func (p *Pool) relieve(now supply, grown, coming, pending bool) {
 	rl := &p.receivers
 	if len(rl.waiting) == 0 && len(rl.stalled) == 0 {
@@ -169,7 +172,7 @@ func (p *Pool) relieve(now supply, grown, coming, pending bool) {
 		case coming || r.sawSupply() != now:
 			r.arm()
 		default:
-			rl.await(r)
+			rl.addWaiting(r)
 		}
 	}
 	for _, r := range rl.takeStalled() {
@@ -179,13 +182,13 @@ func (p *Pool) relieve(now supply, grown, coming, pending bool) {
 		case r.need().noRoom && p.rescueRoom(r.allowance()) > 0:
 			p.rescue(r)
 		default:
-			rl.stall(r)
+			rl.addStalled(r)
 		}
 	}
 	p.lookAgain(moment)
 }
 
-// lookAgain gives the loop a turn when the first of the receivers that wait is due.
+// lookAgain makes the loop run a turn when the first of the waiting receivers is due.
 func (p *Pool) lookAgain(now time.Time) {
 	var first time.Time
 	due := func(at time.Time) {

@@ -20,12 +20,12 @@ import (
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
-// newRescuePool makes a pool whose kernel is the test, on a real loop. Nothing is armed
-// on it: see newRescueReceiver.
+// newRescuePool makes a pool on a real loop for which the test plays the kernel. No receive
+// is armed on it: see newRescueReceiver.
 func newRescuePool(t *testing.T, buffers int) *Pool {
 	t.Helper()
 	p := newMember(newTestLoop(t, LoopConfig{}), ZeroCopy, &Features{})
-	p.use(newFakeMemory(t, buffers, 4, refillLayouts["7.3"]))
+	p.setMemory(newFakeMemory(t, buffers, 4, refillLayouts["7.3"]))
 	p.maxLeases = 1 << 10
 	p.memory.hold()
 	p.memory.join(p)
@@ -36,8 +36,8 @@ func newRescuePool(t *testing.T, buffers int) *Pool {
 	return p
 }
 
-// newRescueReceiver makes a receiver of one end of a connection, paused so that no
-// receive is armed: this machine may have none.
+// newRescueReceiver makes a receiver of one end of a connection. It is paused, so that no
+// receive is armed: the running kernel may not support one.
 func newRescueReceiver(t *testing.T, p *Pool) (*net.TCPConn, *Receiver) {
 	t.Helper()
 	peer, conn := tcpPair(t)
@@ -51,7 +51,7 @@ func newRescueReceiver(t *testing.T, p *Pool) (*net.TCPConn, *Receiver) {
 	return peer, r
 }
 
-// rescueNow has the pool rescue r on its loop, and returns what it got.
+// rescueNow makes the pool rescue r on its loop, and returns the Buffers.
 func rescueNow(t *testing.T, p *Pool, r *Receiver) []Buffer {
 	t.Helper()
 	var got []Buffer
@@ -66,7 +66,7 @@ func rescueNow(t *testing.T, p *Pool, r *Receiver) []Buffer {
 	return got
 }
 
-// awaitQueued waits until r's socket holds something, or its end.
+// awaitQueued waits until r's socket has data, or its end.
 func awaitQueued(t *testing.T, r *Receiver) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -118,8 +118,8 @@ func TestRescueLeasesWhatItReads(t *testing.T) {
 	assert.Zero(t, p.Stats().Outstanding)
 }
 
-// TestRescueIsBounded: rescued bytes take no more memory than the pool's own, but for one
-// lease of each connection that has none.
+// TestRescueIsBounded checks that rescued bytes take no more memory than the pool's own,
+// except for one lease of each connection that has none.
 func TestRescueIsBounded(t *testing.T) {
 	p := newRescuePool(t, 2)
 	peer, r := newRescueReceiver(t, p)
@@ -160,9 +160,9 @@ func TestRescueMeetsTheEnd(t *testing.T) {
 	}, 10*time.Second, time.Millisecond)
 }
 
-// TestStall: what can be neither copied nor read is tried again after longer and longer
-// times, told once, and counted.
-func TestStall(t *testing.T) {
+// TestStalledReceiverIsTriedAgain checks that what can be neither copied nor read is tried
+// again after longer and longer times, logged once, and counted.
+func TestStalledReceiverIsTriedAgain(t *testing.T) {
 	var log bytes.Buffer
 	p := newRescuePool(t, 4)
 	p.loop.logger = slog.New(slog.NewTextHandler(&log, nil))
@@ -185,11 +185,12 @@ func TestStall(t *testing.T) {
 	assert.True(t, p.growth.allocFailed, "growing would help")
 }
 
-// TestHandlerClosesPoolBeforeFlush has a Handler close the pool in the very turn that is
-// about to flush it: with the end that a rescue met. The pool's memory goes at once.
+// TestHandlerClosesPoolBeforeFlush has a handler close the pool in the very turn that is
+// about to flush it, when it gets the end of the stream from a rescue. The pool's memory is
+// unmapped at once.
 func TestHandlerClosesPoolBeforeFlush(t *testing.T) {
 	p := newMember(newTestLoop(t, LoopConfig{}), ZeroCopy, &Features{})
-	p.use(newFakeMemory(t, 4, 4, refillLayouts["7.3"]))
+	p.setMemory(newFakeMemory(t, 4, 4, refillLayouts["7.3"]))
 	p.maxLeases = 1
 	p.memory.hold()
 	p.memory.join(p)
@@ -215,10 +216,10 @@ func TestHandlerClosesPoolBeforeFlush(t *testing.T) {
 		require.True(t, p.addUser())
 		r.attached, r.hungUp = true, true
 		p.receivers.add(r)
-		b := p.lease(nil, 0, 0) // goes back: there is something to flush
+		b := p.lease(nil, 0, 0) // is returned, so that there is something to flush
 		p.count()
 		require.NoError(t, b.Release())
-		p.receivers.await(r)
+		p.receivers.addWaiting(r)
 		r.shortage.ends = 2
 		return nil
 	}))
@@ -228,8 +229,8 @@ func TestHandlerClosesPoolBeforeFlush(t *testing.T) {
 	require.NoError(t, r.Close())
 }
 
-// TestRescueGoesOnWithRoom: a receiver whose bytes find no room in what the pool may
-// rescue goes on with the lease that comes back, not some time after.
+// TestRescueGoesOnWithRoom checks that a receiver for which rescueRoom is 0 continues with
+// the next return, not some time later.
 func TestRescueGoesOnWithRoom(t *testing.T) {
 	p := newRescuePool(t, 2)
 	peer, r := newRescueReceiver(t, p)
@@ -263,11 +264,12 @@ func TestRescueGoesOnWithRoom(t *testing.T) {
 	require.NoError(t, ReleaseAll(held))
 }
 
-// TestShortageStaysBehind: what a receiver met in one pool says nothing of the next.
-func TestShortageStaysBehind(t *testing.T) {
+// TestMoveForgetsTheShortage checks that a receiver's shortage in one pool does not count
+// in the next.
+func TestMoveForgetsTheShortage(t *testing.T) {
 	p, next := newRescuePool(t, 2), newRescuePool(t, 2)
 	_, r := newRescueReceiver(t, p)
-	require.NoError(t, next.loop.Close()) // the move comes no further
+	require.NoError(t, next.loop.Close()) // the move cannot go on
 	require.NoError(t, p.loop.do(func() error {
 		r.shortage = shortage{ends: 3, refused: true, stalls: 4}
 		r.moving = &move{to: next, done: make(chan error, 1)}

@@ -95,7 +95,7 @@ func TestReviewMoveBehindFullQueue(t *testing.T) {
 		if r.sending.polling {
 			r.cancel(r.sending.poll)
 		}
-		r.endIfQuiet()
+		r.finishIfCompleted()
 		return err
 	}))
 	select {
@@ -104,7 +104,7 @@ func TestReviewMoveBehindFullQueue(t *testing.T) {
 	case <-time.After(3 * time.Second):
 		state := ""
 		require.NoError(t, here.do(func() error {
-			if !r.armed && !r.watching && r.sending.quiet() && r.moving != nil {
+			if !r.armed && !r.watching && r.sending.allCompleted() && r.moving != nil {
 				state = "nothing is in flight, and nobody hands it off"
 			}
 			return nil

@@ -2,12 +2,12 @@ package zcrx
 
 import "unsafe"
 
-// What crosses into C and into memory that is shared with the kernel, as plain values.
+// Plain values that are passed to C or lie in memory shared with the kernel.
 
-// ZCRXID names a zcrx instance on one ring: what RECV_ZC requests refer to.
+// ZCRXID identifies a zcrx instance on one ring. RECV_ZC requests carry it.
 type ZCRXID uint32
 
-// eventType is a kind of event that a zcrx instance tells of (Linux 7.2).
+// eventType is a kind of event that the kernel reports for a zcrx instance (Linux 7.2).
 type eventType uint32
 
 // The events.
@@ -38,7 +38,7 @@ const (
 	refillHeaderRoom = 256
 )
 
-// ifqRequest is a registration of an interface queue, or of none.
+// ifqRequest is the registration of an interface queue, or of a device-less instance.
 type ifqRequest struct {
 	ifindex, queue uint32
 	refillEntries  uint32 // 1..32768, the kernel rounds up to a power of two
@@ -52,10 +52,10 @@ type ifqRequest struct {
 	regionSize     uint64
 	eventMask      uint32 // 1 << eventType
 	eventUserData  uint64
-	statsOffset    uint64 // in the region, behind the entries, multiple of 8
+	statsOffset    uint64 // in the region, after the entries, a multiple of 8
 }
 
-// ifqAnswer is what the kernel filled in.
+// ifqAnswer is what the kernel fills in for an ifqRequest.
 type ifqAnswer struct {
 	id            ZCRXID
 	refillEntries uint32
@@ -64,8 +64,8 @@ type ifqAnswer struct {
 	offsets       refillOffsets
 }
 
-// refillOffsets say where in the region the refill queue lies. They differ by
-// kernel and are never assumed.
+// refillOffsets are the places of the refill queue's parts in its region, in bytes. The
+// kernel returns them, and they differ between kernels.
 type refillOffsets struct{ head, tail, entries uint32 }
 
 // copyStats mirrors struct zcrx_stats (Linux 7.2), written by the kernel.
@@ -76,8 +76,8 @@ type copyStats struct {
 
 const copyStatsSize = unsafe.Sizeof(copyStats{})
 
-// pinned is how many bytes the registration has the kernel pin. A dma-buf's are its
-// exporter's.
+// pinned returns how many bytes the kernel pins for the registration. A dma-buf's pages are
+// pinned by its exporter.
 func (req *ifqRequest) pinned() uint64 {
 	if req.areaFlags&areaDMABuf != 0 {
 		return req.regionSize
@@ -85,8 +85,8 @@ func (req *ifqRequest) pinned() uint64 {
 	return req.areaLen + req.regionSize
 }
 
-// providedEntry mirrors struct io_uring_buf. Its last two bytes are the ring's
-// tail in entry 0, else reserved.
+// providedEntry mirrors struct io_uring_buf. Its last two bytes hold the ring's tail in
+// entry 0 and are reserved in the others.
 type providedEntry struct {
 	addr   uint64
 	length uint32

@@ -1,28 +1,27 @@
 package zcrx
 
-// share bounds the leases that one receiver may have out of its pool. When it has
-// that many, its receive is paused: the data stays in the socket, TCP's window
-// closes, and the pool's other receivers go on.
+// share bounds the leases that one receiver may have out of its pool. With that many out
+// its receive is paused: the data stays in the socket, TCP's window closes, and the pool's
+// other receivers continue.
 type share struct {
 	limit uint64
 
-	// Of the loop's thread:
+	// These belong to the loop's thread:
 	taken uint64 // leases made
-	seen  uint64 // of them returned, as last looked up
+	seen  uint64 // how many of them were returned, as last read by refreshReturned
 
-	// Guarded by the ledger's lock. receiver is written by the loop's thread alone,
-	// which may therefore read it without.
+	// Guarded by the ledger's lock. Only the loop's thread writes receiver, and may read it
+	// without the lock.
 	returned uint64
-	resumeAt uint64  // the return that ends the pause; 0 if there is none
-	earliest uint64  // the return that would leave room for one
-	receiver resumer // nil once it takes nothing more from this pool
+	resumeAt uint64  // the number of returns that ends the pause; 0 if not paused
+	earliest uint64  // the number of returns that leaves room for one lease
+	receiver resumer // nil once it takes no more from this pool
 }
 
-// resumer is paused while its share is used up.
+// resumer is a receiver that can be resumed after a pause.
 type resumer interface{ resume() }
 
-// endPause has the loop resume the receiver of s. It is called with the ledger's lock
-// held.
+// endPause makes the loop resume the receiver of s. Called with the ledger's lock held.
 func (g *ledger) endPause(s *share) {
 	s.resumeAt = 0
 	if s.receiver != nil {
@@ -30,8 +29,8 @@ func (g *ledger) endPause(s *share) {
 	}
 }
 
-// room is how many leases may still be made, as far as returns were looked up. It
-// is for the loop's thread.
+// room returns how many leases may still be made, by the returns last read. It runs on the
+// loop's thread.
 func (s *share) room() uint64 {
 	if s.usedUp() {
 		return 0
@@ -39,11 +38,11 @@ func (s *share) room() uint64 {
 	return s.limit - (s.taken - s.seen)
 }
 
-// usedUp tells whether no more may be made, as far as returns were looked up. It is for
+// usedUp reports whether no more leases may be made, by the returns last read. It runs on
 // the loop's thread.
 func (s *share) usedUp() bool { return s.taken-s.seen >= s.limit }
 
-// refreshReturned brings s.room up to date. It is for the loop's thread.
+// refreshReturned brings s.seen up to date. It runs on the loop's thread.
 func (g *ledger) refreshReturned(s *share) {
 	g.mu.Lock()
 	s.seen = s.returned
@@ -54,9 +53,9 @@ func (g *ledger) refreshReturned(s *share) {
 // PoolConfig.MaxLeases.
 func (g *ledger) MaxLeases() int { return int(g.maxLeases) }
 
-// pauseIfExhausted tells whether the share has no room left. If so, the return that leaves
-// half of it will have its receiver resumed, or the first that makes room if there is
-// nothing that the consumer could still take: see resumeEarly. It is for the loop's thread.
+// pauseIfExhausted reports whether the share is used up. If so, the return that leaves half
+// of it out resumes its receiver; after resumeEarly, the first return that makes room does.
+// It runs on the loop's thread.
 func (g *ledger) pauseIfExhausted(s *share) bool {
 	if !s.usedUp() {
 		return false
@@ -72,8 +71,8 @@ func (g *ledger) pauseIfExhausted(s *share) bool {
 	return true
 }
 
-// resumeEarly has a paused receiver resumed by the first return that makes room: its
-// consumer took all there is, and waits. Any goroutine may call it.
+// resumeEarly lets the first return that makes room resume a paused receiver, because its
+// consumer has taken everything and waits. It is safe from any goroutine.
 func (g *ledger) resumeEarly(s *share) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -87,8 +86,8 @@ func (g *ledger) resumeEarly(s *share) {
 	}
 }
 
-// resumeSoon has the loop resume a paused receiver, whatever its share. Any goroutine
-// may call it.
+// resumeSoon makes the loop resume a paused receiver, whatever is left of its share. It is
+// safe from any goroutine.
 func (g *ledger) resumeSoon(s *share) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -98,16 +97,16 @@ func (g *ledger) resumeSoon(s *share) {
 	}
 }
 
-// endShare: nothing more is taken from this pool. It is for the loop's thread.
+// endShare detaches a receiver that takes no more from this pool. It runs on the loop's
+// thread.
 func (g *ledger) endShare(s *share) {
 	g.mu.Lock()
 	s.receiver = nil
 	g.mu.Unlock()
 }
 
-// resumePaused resumes the receivers whose pause has ended. It is for the loop's
-// thread, in a turn that cleared woken before: a return that comes after the look
-// asks for another turn.
+// resumePaused resumes the receivers whose pause has ended. It runs on the loop's thread,
+// after the turn has cleared woken: a return that comes later asks for another turn.
 func (g *ledger) resumePaused() {
 	g.mu.Lock()
 	resumable := g.resumable
@@ -120,21 +119,22 @@ func (g *ledger) resumePaused() {
 	}
 }
 
-// A connection that has just begun may be this far ahead: enough not to stop and go, but
-// of all that there are on the pool about an eighth together.
+// The number of Buffers that a new connection may be ahead of its consumer: an eighth of
+// the pool's buffers divided by its connections, within these bounds.
 const (
 	mostReadAhead  = 64
 	leastReadAhead = 8
 )
 
+// firstReadAhead returns how many Buffers a new connection may be ahead of its consumer.
 func firstReadAhead(buffers, receivers int) int {
 	return min(max(buffers/(8*max(1, receivers)), leastReadAhead), mostReadAhead)
 }
 
-// wakeUp puts a value into a channel that holds one.
+// wakeUp puts a value into a channel with room for one, unless it is full.
 func wakeUp(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
-	default: // one wake-up is there already
+	default:
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// TestMaxLeases has one consumer that releases nothing, and others that go on.
+// TestMaxLeases has one consumer that releases nothing, while others continue.
 func TestMaxLeases(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		const limit, size = 8, 4 << 20
@@ -41,7 +41,8 @@ func TestMaxLeases(t *testing.T) {
 		}
 		for take() {
 		}
-		// What one turn brings comes on top; the rest of the stream stays in the socket.
+		// What one turn brings is leased in addition; the rest of the stream stays in the
+		// socket.
 		require.GreaterOrEqual(t, len(held), limit)
 		require.Less(t, len(held), 256, "it holds what it may, and what came in the last turn")
 		t.Logf("%d leases, %d may be out", len(held), limit)
@@ -51,7 +52,7 @@ func TestMaxLeases(t *testing.T) {
 		send(t, other, want)
 		require.True(t, bytes.Equal(want, receiveAll(t, r)), "the others go on")
 
-		// One lease too few is given back: it stays paused.
+		// One lease too few is released: the receiver stays paused.
 		first := len(held) - limit/2
 		require.NoError(t, ReleaseAll(held[:first-1]))
 		held = held[first-1:]
@@ -69,7 +70,7 @@ func TestMaxLeases(t *testing.T) {
 	})
 }
 
-// TestSmallestShare has at most one lease out at a time.
+// TestSmallestShare receives with at most one lease out at a time.
 func TestSmallestShare(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		l := newTestLoop(t, LoopConfig{})
@@ -91,9 +92,9 @@ func TestMaxLeasesOutOfRange(t *testing.T) {
 	}
 }
 
-// TestMove takes a connection round and round between pools on three loops while
+// TestMoveToLosesNothing moves a connection repeatedly between pools on three loops while
 // data comes in.
-func TestMove(t *testing.T) {
+func TestMoveToLosesNothing(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		var pools []BufferPool
 		for range 3 {
@@ -120,8 +121,8 @@ func TestMove(t *testing.T) {
 	})
 }
 
-// TestConsumerThatHoldsAllButOne may do so: it is resumed for every lease that it
-// gives back.
+// TestConsumerThatHoldsAllButOne checks that a consumer that holds all leases of its share
+// but one receives a buffer for every lease that it releases.
 func TestConsumerThatHoldsAllButOne(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		const limit = 32
@@ -151,9 +152,10 @@ func TestConsumerThatHoldsAllButOne(t *testing.T) {
 	})
 }
 
-// TestPauseEndsInTheTurn returns a lease while the loop resumes receivers, in the
-// turn that it was woken for: the pause which that return ends is not forgotten.
-func TestPauseEndsInTheTurn(t *testing.T) {
+// TestReturnDuringResumeIsNotForgotten releases a lease while the loop resumes receivers,
+// in the turn that it was woken for. The receiver whose pause that return ends must be
+// resumed too.
+func TestReturnDuringResumeIsNotForgotten(t *testing.T) {
 	k := newFakePool(t, 8, 8, refillLayouts["7.3"])
 	wakes := 0
 	k.pool.wake = func() { wakes++ }
@@ -178,7 +180,7 @@ func TestPauseEndsInTheTurn(t *testing.T) {
 	require.Equal(t, 1, resumed)
 }
 
-// resumeFunc makes a function a resumer.
+// resumeFunc is a function that implements resumer.
 type resumeFunc func()
 
 func (f resumeFunc) resume() { f() }

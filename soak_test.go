@@ -31,9 +31,9 @@ func soakBytes(t *testing.T) int64 {
 	return n
 }
 
-// TestSoak receives through a pool of 64 buffers; four goroutines hold each lease
-// for a random time before they give it back, so that the pool runs dry all the
-// time. The receiving goroutine hashes before it passes a lease on.
+// TestSoak receives through a pool of 64 buffers; four goroutines hold each lease for a
+// random time before they give it back, so that the pool often has no free buffer. The
+// receiving goroutine hashes before it passes a lease on.
 func TestSoak(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		const buffers, holders = 64, 4

@@ -6,18 +6,18 @@ import (
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
-// socketFD is a socket's fd, which nobody uses once it is closed: its number may
-// be another file's then.
+// socketFD is the fd of a socket. It is never used after it was closed, when its number may
+// belong to another file. Its methods are safe from any goroutine.
 type socketFD struct {
 	fd int
 
 	mu     sync.Mutex
-	users  int  // guarded by mu: in use
+	users  int  // guarded by mu: calls of use that run
 	closed bool // guarded by mu: the last user closes the fd
 }
 
-// use runs fn with the fd, which stays open meanwhile. It returns ErrClosed, and
-// does not run fn, after close.
+// use runs fn with the fd, which stays open meanwhile. After close it returns ErrClosed and
+// does not run fn.
 func (s *socketFD) use(fn func(fd int) error) error {
 	s.mu.Lock()
 	if s.closed {
@@ -40,8 +40,8 @@ func (s *socketFD) endUse() {
 	}
 }
 
-// close returns false if that was done before. It does not wait: while somebody
-// uses the fd, that stays open.
+// close closes the fd, or makes the last user close it. It does not wait. It returns false
+// if close was called before.
 func (s *socketFD) close() bool {
 	s.mu.Lock()
 	if s.closed {
@@ -52,7 +52,7 @@ func (s *socketFD) close() bool {
 	last := s.users == 0
 	s.mu.Unlock()
 	if last {
-		_ = sys.Close(s.fd) // nothing to do about an error: the fd is gone in any case
+		_ = sys.Close(s.fd) // the fd is closed even if this returns an error
 	}
 	return true
 }

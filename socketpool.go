@@ -6,33 +6,33 @@ import (
 	"unsafe"
 )
 
-// SocketPool is the buffers of Socket mode: ordinary memory, read into by
-// SocketReceivers on their consumers' goroutines. It is on no loop, and needs neither
-// Linux nor cgo. There is nothing to close: it goes when nobody uses it any more.
+// SocketPool is the buffers of Socket mode: ordinary memory that SocketReceivers read into,
+// on the goroutines of their consumers. It belongs to no loop, and needs neither Linux nor
+// cgo. It need not be closed: the garbage collector frees it.
 //
 // All methods are safe from any goroutine.
 type SocketPool struct {
 	ledger
 	bufferSize int
-	paused     atomic.Uint64 // times that a connection had its whole share out
-	room       chan struct{} // holds one wake-up: for one of those that wait
+	paused     atomic.Uint64 // times that a connection's share was used up
+	room       chan struct{} // holds one wake-up, for one connection that waits
 
 	// Guarded by ledger.mu:
-	idle    []uint32 // numbers of the buffers that nobody has; the last was used last
-	waiting int      // connections that wait for one
+	idle    []uint32 // numbers of the free buffers; the last one was used most recently
+	waiting int      // connections that wait for a buffer
 
-	// leaseMu: ledger.lease expects one caller at a time, which for other pools is the
-	// loop's thread. It guards memory too.
+	// leaseMu serialises calls of ledger.lease, which for other pools come from the loop's
+	// thread only. It also guards memory.
 	leaseMu sync.Mutex
-	memory  [][]byte // by number; made when first used
+	memory  [][]byte // by number; each is allocated when first used
 }
 
-// socketBufferSize is the size of a buffer in Socket mode, if no other is asked for:
-// each read fills one.
+// socketBufferSize is the default size of a buffer in Socket mode, in bytes. Each read
+// fills one buffer.
 const socketBufferSize = 16 << 10
 
-// NewSocketPool makes a pool. Of cfg it looks at NumBuffers, at BufferSizeHint, which
-// is 16 KiB by default, and at MaxLeases.
+// NewSocketPool makes a pool. It uses cfg.NumBuffers, cfg.BufferSizeHint (by default 16
+// KiB) and cfg.MaxLeases. Memory is allocated as buffers are first used.
 func NewSocketPool(cfg PoolConfig) (*SocketPool, error) {
 	cfg, err := cfg.withDefaults(MaxNumBuffers)
 	if err != nil {
@@ -61,7 +61,8 @@ func (p *SocketPool) NumBuffers() int { return len(p.memory) }
 // BufferSize returns the size of a buffer in bytes.
 func (p *SocketPool) BufferSize() int { return p.bufferSize }
 
-// Stats is a snapshot of the pool's counters. Every byte was copied by the kernel.
+// Stats returns a snapshot of the pool's counters. CopiedBytes is Bytes, because the kernel
+// copies every byte.
 func (p *SocketPool) Stats() PoolStats {
 	s := p.ledger.stats()
 	s.Paused = p.paused.Load()
@@ -69,15 +70,14 @@ func (p *SocketPool) Stats() PoolStats {
 	return s
 }
 
-// socketBuffer is a buffer that is borrowed to be read into. It is none while mem is
-// nil.
+// socketBuffer is a buffer that is borrowed to be read into. While mem is nil it is none.
 type socketBuffer struct {
 	pool *SocketPool
 	id   uint32
 	mem  []byte
 }
 
-// Get borrows the buffer, unless that was done before.
+// Get borrows a buffer, unless b already is one. It returns nil if none is free.
 func (b *socketBuffer) Get() []byte {
 	if b.mem == nil {
 		b.pool.tryBorrow(b)
@@ -85,11 +85,11 @@ func (b *socketBuffer) Get() []byte {
 	return b.mem
 }
 
-// Put ends the borrowing.
+// Put returns the borrowed buffer, unused.
 func (b *socketBuffer) Put() { b.pool.returnUnused(b) }
 
-// borrow waits for a buffer that nobody has: await returns when room has a value, or
-// an error if it is not to be waited for any longer.
+// borrow waits for a free buffer. await must return nil when it receives a value from room,
+// or an error that ends the wait.
 func (p *SocketPool) borrow(b *socketBuffer, await func(room <-chan struct{}) error) error {
 	p.addWaiting(1)
 	defer p.addWaiting(-1)
@@ -101,7 +101,9 @@ func (p *SocketPool) borrow(b *socketBuffer, await func(room <-chan struct{}) er
 	return nil
 }
 
-// addWaiting has whoever stops waiting pass on the wake-up that he may have taken.
+// addWaiting changes the number of waiting connections. It also wakes one of them if a
+// buffer is free, because a connection that stops waiting may have taken the wake-up of
+// another.
 func (p *SocketPool) addWaiting(n int) {
 	p.mu.Lock()
 	p.waiting += n
@@ -109,7 +111,7 @@ func (p *SocketPool) addWaiting(n int) {
 	p.mu.Unlock()
 }
 
-// tellWaiting is called with mu held.
+// tellWaiting wakes a waiting connection if a buffer is free. Called with mu held.
 func (p *SocketPool) tellWaiting() {
 	if p.waiting == 0 || len(p.idle) == 0 {
 		return
@@ -117,8 +119,8 @@ func (p *SocketPool) tellWaiting() {
 	wakeUp(p.room)
 }
 
-// tryBorrow returns false if somebody has every buffer. It takes the one that was used
-// last: its memory is warm, and as few as possible are ever made.
+// tryBorrow returns false if no buffer is free. It takes the buffer that was used most
+// recently: its memory is in the cache, and few buffers are ever allocated.
 func (p *SocketPool) tryBorrow(b *socketBuffer) bool {
 	p.mu.Lock()
 	last := len(p.idle) - 1
@@ -134,6 +136,7 @@ func (p *SocketPool) tryBorrow(b *socketBuffer) bool {
 	return true
 }
 
+// lend makes b the buffer with that number.
 func (p *SocketPool) lend(b *socketBuffer, id uint32) {
 	p.leaseMu.Lock()
 	defer p.leaseMu.Unlock()
@@ -143,7 +146,7 @@ func (p *SocketPool) lend(b *socketBuffer, id uint32) {
 	b.id, b.mem = id, p.memory[id]
 }
 
-// returnUnused ends a borrowing that came to nothing.
+// returnUnused returns a borrowed buffer that was not filled.
 func (p *SocketPool) returnUnused(b *socketBuffer) {
 	if b.mem == nil {
 		return
@@ -155,7 +158,7 @@ func (p *SocketPool) returnUnused(b *socketBuffer) {
 	b.mem = nil
 }
 
-// leaseTo makes the first n bytes of a borrowed buffer a lease out of s.
+// leaseTo makes the first n bytes of a borrowed buffer a lease that counts for s.
 func (p *SocketPool) leaseTo(s *share, b socketBuffer, n int) Buffer {
 	p.leaseMu.Lock()
 	defer p.leaseMu.Unlock()
@@ -166,7 +169,7 @@ func (p *SocketPool) leaseTo(s *share, b socketBuffer, n int) Buffer {
 	return buffer
 }
 
-// The refiller's part, called with the ledger's lock held.
+// The methods of refiller. Called with the ledger's lock held.
 
 func (p *SocketPool) giveBack(run *lease, _ int) {
 	for l := run; l != nil; l = l.next {
@@ -179,7 +182,8 @@ func (p *SocketPool) returnCount() uint64  { return p.returns }
 func (p *SocketPool) starvingChanged(bool) {}
 func (p *SocketPool) free()                {}
 
-// resumeNow is the ledger's wake: whose pause has ended may go on at once.
+// resumeNow is the ledger's wake. It resumes receivers at once, because there is no loop to
+// do it.
 func (p *SocketPool) resumeNow() {
 	p.woken = false
 	for _, s := range p.resumable {

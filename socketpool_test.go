@@ -39,7 +39,7 @@ func TestSocketPool(t *testing.T) {
 	assert.ErrorIs(t, p.borrow(&c, until(ended)), context.Canceled)
 
 	p.returnUnused(&a)
-	p.returnUnused(&a) // it is none any more
+	p.returnUnused(&a) // no longer borrowed
 	p.returnUnused(&c)
 	require.Len(t, p.idle, 1)
 	lease := p.leaseTo(&share{limit: 2}, b, 3)
@@ -57,9 +57,9 @@ func TestSocketPool(t *testing.T) {
 	assert.Len(t, p.idle, 2)
 }
 
-// TestSocketPoolWakesEverybody: more wait than there are buffers, some give up, and
-// nobody sleeps past one.
-func TestSocketPoolWakesEverybody(t *testing.T) {
+// TestSocketPoolWakesEveryWaiter has more goroutines wait than there are buffers, some of
+// which stop waiting: none may miss a buffer.
+func TestSocketPoolWakesEveryWaiter(t *testing.T) {
 	p, err := NewSocketPool(PoolConfig{NumBuffers: 3, MaxLeases: 3})
 	require.NoError(t, err)
 	var all sync.WaitGroup

@@ -12,34 +12,34 @@ import (
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
-// SocketReceiver is a Receiver's counterpart in Socket mode: it reads a TCP
-// connection through Go's poller, on any system, when its consumer asks, into Buffers
-// of a SocketPool. It has at most PoolConfig.MaxLeases of them out; then it waits
-// until one of them is back.
+// SocketReceiver is the counterpart of a Receiver in Socket mode: when its consumer asks,
+// it reads a TCP connection through Go's poller into Buffers of a SocketPool. It works on
+// any system. It has at most PoolConfig.MaxLeases leases out; then it waits until one of
+// them is released.
 //
-// All methods are safe from any goroutine, but only one may be in Recv or RecvBatch at
-// a time.
+// All methods are safe from any goroutine, but only one goroutine at a time may be in Recv
+// or RecvBatch.
 type SocketReceiver struct {
 	conn    *net.TCPConn
 	raw     syscall.RawConn
 	pool    *SocketPool
-	share   *share        // of the pool's leases; taken by the one reader
+	share   *share        // its share of the pool's leases; taken is the reader's own
 	resumed chan struct{} // holds one wake-up: the share has room again
 	broken  error         // what ended the connection; of the one reader
 	closing sync.Once
 	closed  chan struct{} // closed by Close
 
-	// A context that ends moves the socket's own read deadline, for a while, and a
-	// handler has none.
+	// A context that ends sets the socket's own read deadline for a while, and a handler
+	// removes it.
 	mu                 sync.Mutex
-	deadline           time.Time     // guarded by mu: what SetReadDeadline said
-	deadlineOverridden bool          // guarded by mu: the socket has another one
+	deadline           time.Time     // guarded by mu: set by SetReadDeadline
+	deadlineOverridden bool          // guarded by mu: the socket's own deadline is another one
 	deadlineMoved      chan struct{} // holds one wake-up
 }
 
-// NewSocketReceiver takes over conn for receiving: the caller may write to it, and set
-// its options but for the read deadline, which is the SocketReceiver's. Close closes
-// it.
+// NewSocketReceiver makes a SocketReceiver that receives from conn and closes it. The
+// caller may write to conn and set its options, except for the read deadline, which is set
+// with SetReadDeadline.
 func NewSocketReceiver(pool *SocketPool, conn *net.TCPConn) (*SocketReceiver, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -53,24 +53,24 @@ func NewSocketReceiver(pool *SocketPool, conn *net.TCPConn) (*SocketReceiver, er
 	return r, nil
 }
 
-// resume is called with the ledger's lock held.
+// resume wakes awaitShare. Called with the ledger's lock held.
 func (r *SocketReceiver) resume() { wakeUp(r.resumed) }
 
 // Pool returns the pool that the receiver takes its buffers from.
 func (r *SocketReceiver) Pool() *SocketPool { return r.pool }
 
-// Recv returns the next buffer, which the caller must release, waiting for it as long
-// as ctx and the read deadline allow. After the last one it returns io.EOF when the
-// peer ended the stream, an error that matches net.ErrClosed after Close, or what went
-// wrong. An ended ctx loses nothing.
+// Recv returns the next buffer, which the caller must release. It waits for one as long as
+// ctx and the read deadline allow. After the last buffer it returns io.EOF if the peer
+// ended the stream, an error that matches net.ErrClosed after Close, and other errors if
+// receiving failed. If ctx ends nothing is lost, and Recv may be called again.
 func (r *SocketReceiver) Recv(ctx context.Context) (Buffer, error) {
 	var one [1]Buffer
 	_, err := r.RecvBatch(ctx, one[:])
 	return one[0], err
 }
 
-// RecvBatch is Recv into dst. It fills one place of it: for a second buffer it could
-// only wait.
+// RecvBatch is Recv into dst. It fills only dst[0] and returns 1, or 0 if dst is empty or
+// with an error.
 func (r *SocketReceiver) RecvBatch(ctx context.Context, dst []Buffer) (int, error) {
 	if len(dst) == 0 {
 		return 0, nil
@@ -84,7 +84,7 @@ func (r *SocketReceiver) RecvBatch(ctx context.Context, dst []Buffer) (int, erro
 	b := socketBuffer{pool: r.pool}
 	for {
 		n, err := r.readUntil(ctx, &b)
-		if n > 0 { // an error that came along comes again
+		if n > 0 { // an error that came with the bytes comes again
 			dst[0] = r.pool.leaseTo(r.share, b, n)
 			return 1, nil
 		}
@@ -108,13 +108,13 @@ func (r *SocketReceiver) noteError(err error) {
 	}
 }
 
-// readInto waits for data without a buffer: a connection that is idle holds none. If
-// there is data, but the pool has no buffer, it returns neither bytes nor an error.
+// readInto waits for data without holding a buffer, so that an idle connection holds none.
+// If there is data but the pool has no free buffer, it returns 0 and no error.
 func (r *SocketReceiver) readInto(b *socketBuffer) (n int, err error) {
 	return sys.ReadConn(r.conn, r.raw, b)
 }
 
-// awaitShare waits while the connection has as many leases out as it may.
+// awaitShare waits while the connection's share is used up.
 func (r *SocketReceiver) awaitShare(ctx context.Context) error {
 	for counted := false; r.pool.pauseIfExhausted(r.share); counted = true {
 		if !counted {
@@ -128,8 +128,8 @@ func (r *SocketReceiver) awaitShare(ctx context.Context) error {
 	return nil
 }
 
-// await waits for a wake-up as long as ctx and the read deadline allow. That the
-// deadline was moved is a wake-up too: the caller looks, and waits again.
+// await waits for a wake-up as long as ctx and the read deadline allow. It also returns nil
+// when the deadline was changed: the caller checks again and calls await again.
 func (r *SocketReceiver) await(ctx context.Context, wakeUp <-chan struct{}) error {
 	r.mu.Lock()
 	deadline, has := r.deadline, !r.deadline.IsZero() && !r.deadlineOverridden
@@ -157,7 +157,7 @@ func (r *SocketReceiver) await(ctx context.Context, wakeUp <-chan struct{}) erro
 // longAgo is a deadline that has passed.
 var longAgo = time.Unix(1, 0)
 
-// readUntil is readInto that ends with ctx.
+// readUntil is readInto that also ends when ctx ends.
 func (r *SocketReceiver) readUntil(ctx context.Context, b *socketBuffer) (int, error) {
 	if ctx.Done() == nil {
 		return r.readInto(b)
@@ -179,22 +179,22 @@ func (r *SocketReceiver) readUntil(ctx context.Context, b *socketBuffer) (int, e
 	return n, err
 }
 
-// SetReadDeadline sets the moment from which on nothing is received:
-// os.ErrDeadlineExceeded. The zero time means none. It concerns calls that wait
-// already, too, and does not matter once there is a handler.
+// SetReadDeadline sets the time after which Recv and RecvBatch return
+// os.ErrDeadlineExceeded, also for calls that already wait. The zero time means no
+// deadline. A handler ignores it.
 func (r *SocketReceiver) SetReadDeadline(t time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.deadline = t
 	wakeUp(r.deadlineMoved)
 	if r.deadlineOverridden {
-		return r.raw.Control(func(uintptr) {}) // which tells whether the socket is closed
+		return r.raw.Control(func(uintptr) {}) // returns an error if the socket is closed
 	}
 	return r.conn.SetReadDeadline(t)
 }
 
-// overrideDeadline and restoreDeadline fail for a closed socket, whose reads end
-// anyway.
+// overrideDeadline sets the socket's own deadline to t until restoreDeadline. Both ignore
+// the error for a closed socket, whose reads end anyway.
 func (r *SocketReceiver) overrideDeadline(t time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -209,11 +209,11 @@ func (r *SocketReceiver) restoreDeadline() {
 	_ = r.conn.SetReadDeadline(r.deadline)
 }
 
-// Handle has fn take what the connection receives from now on, on a goroutine of its
-// own: first, which may be empty, then every buffer, which fn must release some time;
-// then, once and last, the error that follows them. The slice is valid during the call
-// only. From then on nobody may be in Recv or RecvBatch, and the read deadline does not
-// matter.
+// Handle makes fn the consumer of everything that the connection receives from now on. fn
+// runs on a goroutine of its own. It is called with first, which may be empty, then with
+// every Buffer, and finally, once, with the error after them. fn must release the Buffers
+// at some time; the slice is valid only during the call. After Handle no goroutine may be
+// in Recv or RecvBatch, and the read deadline is ignored.
 func (r *SocketReceiver) Handle(first []Buffer, fn func(buffers []Buffer, err error)) {
 	r.overrideDeadline(time.Time{})
 	go func() {
@@ -232,8 +232,8 @@ func (r *SocketReceiver) Handle(first []Buffer, fn func(buffers []Buffer, err er
 	}()
 }
 
-// Close ends the connection. Whoever receives gets an error that matches net.ErrClosed.
-// Buffers that are out stay valid. A second Close returns net.ErrClosed.
+// Close closes the connection. A goroutine that receives gets an error that matches
+// net.ErrClosed. Buffers that are out stay valid. A second Close returns net.ErrClosed.
 func (r *SocketReceiver) Close() error {
 	r.closing.Do(func() {
 		close(r.closed)

@@ -48,8 +48,8 @@ func TestSocketReceiver(t *testing.T) {
 	assert.Zero(t, p.Stats().Outstanding)
 }
 
-// TestSocketReceiverWaits has each wait of it end in each way: for data, for its share,
-// and for a buffer that another one has.
+// TestSocketReceiverWaits ends each wait of a SocketReceiver in each way: the wait for
+// data, for its share, and for a buffer.
 func TestSocketReceiverWaits(t *testing.T) {
 	for name, out := range map[string]struct{ own, others int }{"data": {0, 0}, "share": {2, 0}, "buffer": {0, 4}} {
 		t.Run(name, func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestSocketReceiverWaits(t *testing.T) {
 					_, err := r.Recv(context.Background())
 					recv <- err
 				}()
-				time.Sleep(time.Millisecond) // it waits already, or not yet
+				time.Sleep(time.Millisecond) // it may or may not wait already
 				require.NoError(t, r.SetReadDeadline(time.Now().Add(time.Hour)))
 				require.NoError(t, r.SetReadDeadline(time.Now().Add(time.Millisecond)))
 				assert.ErrorIs(t, <-recv, os.ErrDeadlineExceeded)

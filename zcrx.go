@@ -11,18 +11,18 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// The kernel's zcrx interface (uapi linux/io_uring/zcrx.h), typed. All calls
-// belong on the thread that owns the ring.
+// The kernel's zcrx interface (uapi linux/io_uring/zcrx.h), typed. All calls must be made
+// on the thread that owns the ring.
 
-// zcrxRing is a ring with the kernel's zcrx interface on it. Its own methods return
-// this package's errors; what it passes on of uring.Ring returns uring's.
+// zcrxRing is a ring with the kernel's zcrx interface. Its own methods return this
+// package's errors; methods of the embedded uring.Ring return package uring's.
 type zcrxRing struct {
 	*uring.Ring
 	calls ringCalls
 	turns uint64 // calls of turn
 }
 
-// ringCalls are the calls into C that tests make fail, ring by ring.
+// ringCalls are the calls into C that tests can make fail, for each ring separately.
 type ringCalls struct {
 	registerIfq     func(ring unsafe.Pointer, req ifqRequest) (ifqAnswer, syscall.Errno)
 	importIfq       func(ring unsafe.Pointer, fd int) (ifqAnswer, syscall.Errno)
@@ -30,9 +30,9 @@ type ringCalls struct {
 	registerBufRing func(ring *uring.Ring, addr unsafe.Pointer, entries uint32, group uint16, flags uring.BufRingFlags) error
 }
 
-// newRing makes a ring for the calling thread, as uring.New does. It waits up to 2
-// seconds for a memlock limit that rings closed just before still fill. Errors:
-// *UnsupportedError where there is no io_uring, *KernelError else.
+// newRing makes a ring for the calling thread, as uring.New does. It waits up to 2 seconds
+// for memlock charges of rings that were closed shortly before. It returns an
+// *UnsupportedError where io_uring is not available, and a *KernelError for other failures.
 func newRing(cfg uring.Config) (*zcrxRing, error) {
 	if !haveLiburing {
 		return nil, unsupportedBuild("io_uring")
@@ -42,7 +42,7 @@ func newRing(cfg uring.Config) (*zcrxRing, error) {
 		registerBufRing: (*uring.Ring).RegisterBufRing,
 	}}
 	need := ringCharge(cfg)
-	err := charges.await(context.Background(), need, func() (err error) {
+	err := charges.retry(context.Background(), need, func() (err error) {
 		r.Ring, err = uring.New(cfg)
 		if errno, ok := errors.AsType[syscall.Errno](err); ok {
 			return setupError(errno, need)
@@ -58,27 +58,26 @@ func newRing(cfg uring.Config) (*zcrxRing, error) {
 // Enable starts a ring that was made with SetupDisabled.
 func (r *zcrxRing) Enable() error { return ringError("enable ring", r.Ring.Enable()) }
 
-// Close is idempotent.
+// Close closes the ring. Closing it again does nothing.
 func (r *zcrxRing) Close() error {
 	open := r.Pointer() != nil
 	if err := r.Ring.Close(); err != nil {
 		return ringError("close ring", err)
 	}
 	if open {
-		charges.givenUp()
+		charges.released()
 	}
 	return nil
 }
 
-// check refuses a call on a closed ring or off its thread, before the kernel is
-// asked.
+// check refuses a call on a closed ring or off its thread, before the kernel is called.
 func (r *zcrxRing) check(op string) error { return ringError(op, r.Check(op)) }
 
-// entries is the number of calls into C on behalf of this ring.
+// entries returns the number of calls into C for this ring.
 func (r *zcrxRing) entries() uint64 { return r.Calls() + r.turns }
 
-// turn is the one call into C that a turn of a loop makes: flush, submit, wait. Only
-// the ring's thread may call it. A time-out and a signal are no errors.
+// turn makes the one call into C of a loop's turn: flush, submit, wait. Only the ring's
+// thread may call it. A time-out or a signal is not an error.
 func (r *zcrxRing) turn(waitFor uint32, timeout time.Duration, flushes []flushRequest) (int, error) {
 	ring := r.Pointer()
 	if ring == nil {
@@ -95,7 +94,7 @@ func (r *zcrxRing) turn(waitFor uint32, timeout time.Duration, flushes []flushRe
 	return 0, kernelError("submit", errno)
 }
 
-// features lists what a registration needs of the kernel.
+// features returns the features that a registration needs.
 func (req *ifqRequest) features() []Feature {
 	need := []Feature{FeatureZeroCopy}
 	if req.flags&regDeviceLess != 0 {
@@ -113,8 +112,8 @@ func (req *ifqRequest) features() []Feature {
 	return need
 }
 
-// gate is check, and then refuses what kernel or process cannot do, before it is
-// tried.
+// gate does what check does, and then refuses features that the kernel or the process
+// lacks.
 func (r *zcrxRing) gate(op string, need ...Feature) error {
 	if err := r.check(op); err != nil {
 		return err
@@ -140,9 +139,9 @@ func (r *zcrxRing) registerIfq(req ifqRequest) (ifqAnswer, error) {
 	return a, nil
 }
 
-// importIfq makes the instance behind an exported fd usable on this ring (Linux
-// 6.19). The kernel returns id and offsets only; entries and buffer size must be
-// known from the exporter. The fd stays the caller's and may be closed.
+// importIfq makes the instance of an exported fd usable on this ring (Linux 6.19). The
+// kernel returns only its id and offsets; the exporter must pass on the number of entries
+// and the buffer size. The fd remains the caller's and may be closed afterwards.
 func (r *zcrxRing) importIfq(fd int) (ifqAnswer, error) {
 	const op = "import zcrx instance"
 	if err := r.gate(op, FeatureImport); err != nil {
@@ -155,8 +154,8 @@ func (r *zcrxRing) importIfq(fd int) (ifqAnswer, error) {
 	return a, nil
 }
 
-// exportIfq makes an fd through which other rings import the instance (Linux
-// 6.19). The caller closes it.
+// exportIfq returns an fd through which other rings import the instance (Linux 6.19). The
+// caller closes it.
 func (r *zcrxRing) exportIfq(id ZCRXID) (int, error) {
 	const op = "export zcrx instance"
 	if err := r.gate(op, FeatureExport); err != nil {
@@ -169,7 +168,7 @@ func (r *zcrxRing) exportIfq(id ZCRXID) (int, error) {
 	return fd, nil
 }
 
-// armEvent makes an event that fired fire again (Linux 7.2).
+// armEvent allows an event that has fired to fire again (Linux 7.2).
 func (r *zcrxRing) armEvent(id ZCRXID, event eventType) error {
 	const op = "arm zcrx event"
 	if err := r.gate(op, FeatureEvents); err != nil {
@@ -185,8 +184,8 @@ func (r *zcrxRing) armEvent(id ZCRXID, event eventType) error {
 	return nil
 }
 
-// addArea gives the instance more buffers (Linux 7.3). It returns the token that
-// the offsets of the new area carry.
+// addArea adds the buffers of an area to the instance (Linux 7.3). It returns the token
+// that offsets in the new area carry.
 func (r *zcrxRing) addArea(id ZCRXID, a *area) (token uint64, err error) {
 	const op = "add zcrx area"
 	if err := r.gate(op, FeatureAddArea); err != nil {
@@ -201,10 +200,10 @@ func (r *zcrxRing) addArea(id ZCRXID, a *area) (token uint64, err error) {
 	return token, nil
 }
 
-// flushIfq makes the kernel take what is in the refill queue now (Linux 6.19).
-// It returns the number of system calls made: FLUSH_RQ takes at most a queue's worth and
-// stops early at an entry that it refuses, so it is repeated until the head has
-// reached the tail.
+// flushIfq makes the kernel take the entries of the refill queue now (Linux 6.19). FLUSH_RQ
+// takes at most a queue's worth of entries, and stops early at an entry that it refuses, so
+// it is repeated until the head has reached the tail. flushIfq returns the number of system
+// calls.
 func (r *zcrxRing) flushIfq(id ZCRXID, q *refillQueue) (calls int, err error) {
 	if err := r.gate("flush refill queue", FeatureFlush); err != nil {
 		return 0, err
@@ -244,5 +243,5 @@ func (r *zcrxRing) unregisterBufRing(group uint16) error {
 	return ringError("unregister provided-buffer ring", r.UnregisterBufRing(group))
 }
 
-// sliceAddr is where b's bytes lie; it does not keep them alive.
+// sliceAddr returns the address of b's bytes. It does not keep them alive.
 func sliceAddr(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }

@@ -11,7 +11,8 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// TestWithoutCgo checks that a build that cannot do io_uring says so.
+// TestWithoutCgo checks that constructors of a build without io_uring return an error that
+// says so.
 func TestWithoutCgo(t *testing.T) {
 	fs, err := ProbeFeatures()
 	require.NoError(t, err)
