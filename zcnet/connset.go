@@ -3,6 +3,8 @@ package zcnet
 import (
 	"net"
 	"sync"
+
+	"github.com/zcrx-go/zcrx"
 )
 
 // connSet is the set of open connections of an engine or a listener. The zero value is
@@ -15,16 +17,17 @@ type connSet struct {
 	onEmpty []func() // called once, when the set is closed and empty
 }
 
-// admit makes a connection and adds it to the set. If the set is closed, the connection
-// is closed too.
-func (s *connSet) admit(socket socket, local, remote net.Addr) *Conn {
+// admit makes a connection and adds it to the set. If the set is closed it closes the
+// socket and returns ErrClosed.
+func (s *connSet) admit(socket socket, local, remote net.Addr) (*Conn, error) {
 	c := newConn(socket, local, remote, nil)
 	c.onClose = func() { s.remove(c) }
 	if !s.add(c) {
 		c.onClose = nil
-		_ = c.Close() // the caller finds out when it uses c
+		_ = c.Close()
+		return nil, zcrx.ErrClosed
 	}
-	return c
+	return c, nil
 }
 
 // add returns false if the set is closed.

@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx"
 )
 
 // fakeSocket is a socket with no other method than close.
@@ -20,7 +22,10 @@ func TestConnSet(t *testing.T) {
 	var s connSet
 	addr := &net.TCPAddr{}
 	a, b := &fakeSocket{}, &fakeSocket{}
-	ca, cb := s.admit(a, addr, addr), s.admit(b, addr, addr)
+	ca, err := s.admit(a, addr, addr)
+	require.NoError(t, err)
+	cb, err := s.admit(b, addr, addr)
+	require.NoError(t, err)
 	emptied := 0
 	s.whenEmpty(func() { emptied++ })
 	assert.Equal(t, 2, s.len())
@@ -32,7 +37,9 @@ func TestConnSet(t *testing.T) {
 	assert.Zero(t, emptied, "one connection is left")
 
 	late := &fakeSocket{}
-	assert.ErrorIs(t, s.admit(late, addr, addr).Close(), net.ErrClosed, "the set is closed, so the connection is too")
+	c, err := s.admit(late, addr, addr)
+	assert.ErrorIs(t, err, zcrx.ErrClosed)
+	assert.Nil(t, c)
 	assert.Equal(t, 1, late.closed)
 	assert.Zero(t, emptied)
 

@@ -166,7 +166,7 @@ func (e *Engine) newConn(conn *net.TCPConn, queue int) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.dialed.admit(s, local, remote), nil
+	return e.dialed.admit(s, local, remote)
 }
 
 // Close closes the engine's listeners and connections, then its pools and loops. Leased

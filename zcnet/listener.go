@@ -21,7 +21,7 @@ type Listener struct {
 
 	acceptor acceptor
 
-	accepted chan *Conn    // unbuffered, so that further connections wait in the kernel's queue
+	accepted chan arrival  // unbuffered
 	closing  chan struct{} // closed by Close
 	ended    chan struct{} // closed when acceptLoop has returned
 	endErr   error         // why it returned; read after ended is closed
@@ -84,7 +84,7 @@ func (e *Engine) NewListener(ln *net.TCPListener) (*Listener, error) {
 	}
 	l := &Listener{
 		engine: e, tcp: ln, acceptor: a,
-		accepted: make(chan *Conn), closing: make(chan struct{}), ended: make(chan struct{}),
+		accepted: make(chan arrival), closing: make(chan struct{}), ended: make(chan struct{}),
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -114,13 +114,34 @@ func (l *Listener) Addr() net.Addr { return l.tcp.Addr() }
 // net.ErrClosed after Close.
 func (l *Listener) AcceptConn(ctx context.Context) (*Conn, error) {
 	select {
-	case c := <-l.accepted:
+	case a := <-l.accepted:
+		c, err := l.admit(a)
+		if err != nil {
+			return nil, l.acceptError(err)
+		}
+		l.total.Add(1)
 		return c, nil
 	case <-l.ended:
-		return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: l.Addr(), Err: l.endErr}
+		return nil, l.acceptError(l.endErr)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+func (l *Listener) acceptError(err error) error {
+	if errors.Is(err, zcrx.ErrClosed) {
+		err = net.ErrClosed
+	}
+	return &net.OpError{Op: "accept", Net: "tcp", Addr: l.Addr(), Err: err}
+}
+
+// admit makes a connection of an arrival.
+func (l *Listener) admit(a arrival) (*Conn, error) {
+	s, local, remote, err := a.open()
+	if err != nil {
+		return nil, err
+	}
+	return l.conns.admit(s, local, remote)
 }
 
 // Accept is AcceptConn without a context. It implements net.Listener.
@@ -178,27 +199,26 @@ func (l *Listener) Stats() ListenerStats {
 	return ListenerStats{Accepted: l.total.Load(), Open: l.conns.len(), Retries: l.retries.Load()}
 }
 
-// acceptLoop runs on one goroutine for each listener. It accepts connections, assigns
-// each to a loop, and hands it to AcceptConn.
+// acceptLoop runs on one goroutine for each listener. It accepts connections and hands them
+// to AcceptConn. At most one of them waits for that; the others stay in the kernel's queue.
 func (l *Listener) acceptLoop() {
 	defer close(l.ended)
 	pause := time.Duration(0)
 	for {
-		c, err := l.acceptOne()
+		a, err := l.acceptor.accept()
 		switch {
 		case l.isClosing():
 			if err == nil {
-				_ = c.Close()
+				a.close()
 			}
 			l.endErr = net.ErrClosed
 			return
 		case err == nil:
 			pause = 0
-			l.total.Add(1)
 			select {
-			case l.accepted <- c:
+			case l.accepted <- a:
 			case <-l.closing:
-				_ = c.Close()
+				a.close()
 			}
 		case isTemporaryAcceptError(err):
 			l.retries.Add(1)
@@ -242,12 +262,4 @@ func (e *Engine) warn(what string, err error) {
 	if e.config.Logger != nil {
 		e.config.Logger.Warn("zcnet: "+what, "error", err)
 	}
-}
-
-func (l *Listener) acceptOne() (*Conn, error) {
-	s, local, remote, err := l.acceptor.accept()
-	if err != nil {
-		return nil, err
-	}
-	return l.conns.admit(s, local, remote), nil
 }

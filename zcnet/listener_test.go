@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -196,7 +197,13 @@ func acceptWithFewFDs(t *testing.T, name string) {
 		require.NoError(t, err)
 		peers = append(peers, d)
 	}
-	zcrxtest.Eventually(t, "one connection is accepted and has its fd", func() bool { return ln.Stats().Accepted == 1 })
+	var conns []*Conn
+	accept := func() {
+		c, err := ln.AcceptConn(t.Context())
+		require.NoError(t, err)
+		conns = append(conns, c)
+	}
+	accept()
 	var hogs []*os.File
 	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 64, Max: 64}))
 	for {
@@ -207,20 +214,18 @@ func acceptWithFewFDs(t *testing.T, name string) {
 		}
 		hogs = append(hogs, f)
 	}
-	var conns []*Conn
-	accept := func() {
-		c, err := ln.AcceptConn(t.Context())
-		require.NoError(t, err)
-		conns = append(conns, c)
-	}
-	accept()
+	others := make(chan struct{})
+	go func() {
+		defer close(others)
+		for range peers[1:] { // the first of them may have been accepted before
+			accept()
+		}
+	}()
 	zcrxtest.Eventually(t, "accept fails", func() bool { return ln.Stats().Retries > 1 })
 	for _, f := range hogs {
 		f.Close()
 	}
-	for range peers[1:] {
-		accept()
-	}
+	<-others
 	for i, p := range peers {
 		require.NoError(t, conns[i].Close())
 		_, err = p.Read(make([]byte, 1))
@@ -230,4 +235,34 @@ func acceptWithFewFDs(t *testing.T, name string) {
 	require.NoError(t, ln.Close())
 	require.NoError(t, e.Close())
 	fmt.Println("survived " + strings.ToLower(name))
+}
+
+// TestConnectionsThatWaitToBeAcceptedHoldNothing: a connection that no AcceptConn has
+// returned takes no buffer from one that is served, however small the pool.
+func TestConnectionsThatWaitToBeAcceptedHoldNothing(t *testing.T) {
+	withEngine(t, Config{Loops: 1, Pool: zcrx.PoolConfig{NumBuffers: 4}}, func(t *testing.T, e *Engine) {
+		const size = 1 << 20
+		ln, err := e.Listen(t.Context(), "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer ln.Close()
+		s := zcrxtest.NewStream(8)
+		var senders sync.WaitGroup
+		for range 3 {
+			peer, err := net.Dial("tcp", ln.Addr().String())
+			require.NoError(t, err)
+			senders.Go(func() {
+				_, err := s.Write(peer, 0, size)
+				assert.NoError(t, err)
+				assert.NoError(t, peer.Close())
+			})
+		}
+		for range 3 {
+			c, err := ln.AcceptConn(t.Context())
+			require.NoError(t, err)
+			s.AssertRead(t, c, size)
+			require.NoError(t, c.Close())
+		}
+		senders.Wait()
+		assert.EqualValues(t, 3, ln.Stats().Accepted)
+	})
 }

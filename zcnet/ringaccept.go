@@ -39,22 +39,34 @@ func (t *ringTransport) listen(ln *net.TCPListener) (acceptor, error) {
 	return &ringAcceptor{transport: t, file: file, raw: raw}, nil
 }
 
-// accept assigns the connection to a loop. It does not wait for the loop.
-func (a *ringAcceptor) accept() (s socket, local, remote net.Addr, err error) {
+func (a *ringAcceptor) accept() (arrival, error) {
 	fd, remote, err := acceptFD(a.raw)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
-	napi := uint32(0)
-	if a.transport.mode() == zcrx.ZeroCopy { // the other modes have no hardware queues
-		napi = sys.IncomingNAPI(fd)
-	}
-	pool, err := a.transport.pools.PickNAPI(napi)
-	if err != nil {
-		return nil, nil, nil, errors.Join(err, sys.Close(fd))
-	}
-	local = localAddr(fd)
-	return &ringSocket{Receiver: zcrx.NewReceiverFD(pool, fd), transport: a.transport}, local, remote, nil
+	return &ringArrival{a.transport, fd, remote}, nil
 }
 
 func (a *ringAcceptor) close() error { return a.file.Close() }
+
+type ringArrival struct {
+	transport *ringTransport
+	fd        int
+	remote    net.Addr
+}
+
+// open assigns the connection to a loop. It does not wait for the loop.
+func (a *ringArrival) open() (s socket, local, remote net.Addr, err error) {
+	napi := uint32(0)
+	if a.transport.mode() == zcrx.ZeroCopy { // the other modes have no hardware queues
+		napi = sys.IncomingNAPI(a.fd)
+	}
+	pool, err := a.transport.pools.PickNAPI(napi)
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, sys.Close(a.fd))
+	}
+	local = localAddr(a.fd)
+	return &ringSocket{Receiver: zcrx.NewReceiverFD(pool, a.fd), transport: a.transport}, local, a.remote, nil
+}
+
+func (a *ringArrival) close() { _ = sys.Close(a.fd) }

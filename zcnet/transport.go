@@ -27,8 +27,16 @@ type transport interface {
 // acceptor accepts the connections of a listening socket.
 type acceptor interface {
 	// accept waits for a connection.
-	accept() (s socket, local, remote net.Addr, err error)
+	accept() (arrival, error)
 	close() error
+}
+
+// arrival is a connection that was accepted. It receives nothing, and uses no buffers,
+// before it is opened: no program has asked for it yet.
+type arrival interface {
+	// open begins to receive. After an error the connection is closed.
+	open() (s socket, local, remote net.Addr, err error)
+	close()
 }
 
 // plainTransport is the transport of Socket mode.
@@ -66,18 +74,37 @@ type plainAcceptor struct {
 	ln        *net.TCPListener
 }
 
-func (a *plainAcceptor) accept() (s socket, local, remote net.Addr, err error) {
+func (a *plainAcceptor) accept() (arrival, error) {
 	c, err := a.ln.AcceptTCP()
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, unwrapOpError(err) // the listener wraps it again
 	}
-	if s, err = a.transport.open(c, -1); err != nil {
-		return nil, nil, nil, errors.Join(err, c.Close())
+	return &plainArrival{a.transport, c}, nil
+}
+
+// unwrapOpError returns the error in a *net.OpError.
+func unwrapOpError(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
 	}
-	return s, c.LocalAddr(), c.RemoteAddr(), nil
+	return err
 }
 
 func (a *plainAcceptor) close() error { return nil }
+
+type plainArrival struct {
+	transport *plainTransport
+	conn      *net.TCPConn
+}
+
+func (a *plainArrival) open() (s socket, local, remote net.Addr, err error) {
+	if s, err = a.transport.open(a.conn, -1); err != nil {
+		return nil, nil, nil, errors.Join(err, a.conn.Close())
+	}
+	return s, a.conn.LocalAddr(), a.conn.RemoteAddr(), nil
+}
+
+func (a *plainArrival) close() { _ = a.conn.Close() }
 
 // ringTransport is the transport of all modes with io_uring.
 type ringTransport struct {

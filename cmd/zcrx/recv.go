@@ -46,19 +46,10 @@ func newRecv(std streams) *cobra.Command {
 		if err := o.engine.check(cmd); err != nil {
 			return err
 		}
-		if n := o.engine.numBuffers; o.output != "" && !o.once && n > 0 && n < minInTurn {
-			return fmt.Errorf("--num-buffers %d is too few for --output without --once: allowed are %d and more, because the next connection waits with some of them", n, minInTurn)
-		}
 		return o.run(cmd.Context(), std)
 	}
 	return cmd
 }
-
-// minInTurn is the least number of buffers for connections that are received one at a
-// time. A Listener accepts one ahead, which takes buffers until it is paused: 16, and on
-// Linux 6.1, which knows no limit for a receive, all of 64. Nothing would be left to the
-// one whose turn it is.
-const minInTurn = 1024
 
 // run opens everything, serves, and closes everything.
 func (o *recvOptions) run(ctx context.Context, std streams) (err error) {

@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -133,7 +132,7 @@ func TestRecvInTurn(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			noLeaks(t)
 			file := filepath.Join(t.TempDir(), "file")
-			recv := startRecv(t, "--mode", mode, "-o", file, "--num-buffers", strconv.Itoa(minInTurn))
+			recv := startRecv(t, "--mode", mode, "-o", file, "--num-buffers", "8")
 			first := connect(t, recv.address())
 			defer first.Close()
 			second := start(t, nil, "send", recv.address(), "--size", "4MiB")
