@@ -123,6 +123,10 @@ func (e *KernelError) Error() string {
 // Unwrap returns the errno.
 func (e *KernelError) Unwrap() error { return e.Errno }
 
+// Timeout reports whether the errno is one of a timeout, for instance ETIMEDOUT of TCP
+// keepalive.
+func (e *KernelError) Timeout() bool { return e.Errno.Timeout() }
+
 // kernelError makes the error of an operation whose errno needs no explanation; nil for
 // errno 0.
 func kernelError(op string, errno syscall.Errno) error {

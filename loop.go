@@ -128,10 +128,13 @@ func (l *Loop) start(cfg uring.Config) error {
 	}
 	l.ring = ring
 	l.tid.Store(int64(sys.ThreadID()))
+	addLoopThread(l.tid.Load())
 	if l.wakeFD, err = sys.NewEventFD(); err != nil {
+		removeLoopThread(l.tid.Swap(0))
 		return errors.Join(err, ring.Close())
 	}
 	if l.wakeBuf, err = sys.MapAnonymous(sys.PageSize(), sys.PageSize()); err != nil {
+		removeLoopThread(l.tid.Swap(0))
 		return errors.Join(err, sys.Close(l.wakeFD), ring.Close())
 	}
 	if err := ring.Enable(); err != nil {
@@ -149,7 +152,7 @@ func (l *Loop) release() error {
 	fd := l.wakeFD
 	l.wakeFD = -1
 	l.mu.Unlock()
-	l.tid.Store(0)
+	removeLoopThread(l.tid.Swap(0))
 	return errors.Join(l.ring.Close(), sys.Close(fd), sys.Unmap(l.wakeBuf))
 }
 
@@ -512,17 +515,31 @@ func (l *Loop) call(fn func(*uring.Ring) error) (err error) {
 // loop's goroutine, so no other goroutine can run on it.
 func (l *Loop) OnLoop() bool { return int64(sys.ThreadID()) == l.tid.Load() }
 
-// OnAnyLoop reports whether the caller runs on one of the loops. A function on a loop must
-// not wait for another loop, which may be waiting for this one. It costs one system call in
-// total.
-func OnAnyLoop(loops []*Loop) bool {
-	tid := int64(sys.ThreadID())
-	for _, l := range loops {
-		if l.tid.Load() == tid {
-			return true
-		}
+// loopThreads are the threads of all loops of the process.
+var loopThreads struct {
+	count atomic.Int64
+	tids  sync.Map // keys are thread ids, int64
+}
+
+func addLoopThread(tid int64) {
+	loopThreads.tids.Store(tid, nil)
+	loopThreads.count.Add(1)
+}
+
+func removeLoopThread(tid int64) {
+	loopThreads.tids.Delete(tid)
+	loopThreads.count.Add(-1)
+}
+
+// OnAnyLoop reports whether the caller runs on the thread of any loop of the process, in a
+// function given to Do or Post or in a Receiver's handler. Such code must not wait for
+// another loop, which could be waiting for this one. It costs a system call.
+func OnAnyLoop() bool {
+	if loopThreads.count.Load() == 0 {
+		return false
 	}
-	return false
+	_, found := loopThreads.tids.Load(int64(sys.ThreadID()))
+	return found
 }
 
 // report logs a failure that no caller can be told of.

@@ -238,7 +238,11 @@ func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig,
 // pauses, for registerTimeout or as long as ctx allows.
 func retryExist(ctx context.Context, register func() error) error {
 	deadline := time.Now().Add(registerTimeout)
+	var taken error // what register returned last
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
+		if err := ctx.Err(); err != nil && taken != nil {
+			return errors.Join(err, taken)
+		}
 		err := register()
 		// Attached XDP causes EEXIST as well, and is not going to end by itself.
 		if !errors.Is(err, syscall.EEXIST) || errors.Is(err, ErrNotSupported) || time.Now().Add(pause).After(deadline) {
@@ -246,9 +250,9 @@ func retryExist(ctx context.Context, register func() error) error {
 		}
 		select {
 		case <-ctx.Done():
-			return errors.Join(ctx.Err(), err)
 		case <-time.After(pause):
 		}
+		taken = err
 	}
 }
 

@@ -306,6 +306,7 @@ func (r *Receiver) Close() error {
 		case <-r.closed:
 		case <-loop.done: // nothing is in flight any more
 			r.closeSocket()
+			<-r.closed
 		}
 	}
 	r.mu.Lock()
@@ -319,9 +320,7 @@ func (r *Receiver) Close() error {
 
 // closeSocket closes the fd. No request is in flight on it; one would keep the socket open.
 func (r *Receiver) closeSocket() {
-	if r.socket.close() {
-		close(r.closed)
-	}
+	r.socket.close(func() { close(r.closed) })
 }
 
 // fail makes err the error after the last buffer, unless there is one, and wakes the

@@ -144,9 +144,12 @@ func (r *Receiver) watchForReset() {
 	}
 	s, err := r.loop.newRequest(completerFunc(func(c *uring.CQE) {
 		r.watching = false
-		if c.Res > 0 && c.Res&pollHup != 0 {
+		switch {
+		case c.Res > 0 && c.Res&pollHup != 0:
 			r.hungUp = true
 			r.nudge()
+		case c.Res > 0:
+			r.watchAgainLater() // POLLERR alone: an entry in the socket's error queue
 		}
 		r.finishIfCompleted()
 	}))
@@ -160,6 +163,21 @@ func (r *Receiver) watchForReset() {
 	}
 	s.PrepPollAdd(r.socket.fd, pollHup)
 	r.watch, r.watching = s.UserData, true
+}
+
+// watchPause is how long a socket with entries in its error queue, which complete every poll
+// at once, is not watched.
+const watchPause = 100 * time.Millisecond
+
+func (r *Receiver) watchAgainLater() {
+	time.AfterFunc(watchPause, func() {
+		_ = r.do(func() error { // a closed loop watches nothing
+			if r.attached && !r.watching {
+				r.watchForReset()
+			}
+			return nil
+		})
+	})
 }
 
 // receiveOn arms again a receive that the kernel ended together with data.

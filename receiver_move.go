@@ -64,7 +64,7 @@ func (r *Receiver) handOff() {
 	if r.finished {
 		return // it has ended meanwhile
 	}
-	m := r.moving
+	m, from := r.moving, r.pool
 	r.detach()
 	r.moving, r.paused, r.pausedAhead, r.nudged, r.shortage = nil, false, false, false, shortage{}
 	r.isPaused.Store(false)
@@ -72,18 +72,18 @@ func (r *Receiver) handOff() {
 	// From here on r belongs to the other loop, unless that is closed.
 	err := m.to.Loop().Post(func() {
 		err := r.arrive()
-		r.sending.wake()
-		m.done <- err
+		if !r.ended && err != nil {
+			r.goBack(m, from, err)
+			return
+		}
+		r.endMove(m, err)
 	})
 	if err != nil {
-		r.ended, r.endErr, r.finished = true, err, true
-		r.publish()
-		r.sending.wake()
-		m.done <- err
+		r.goBack(m, from, err)
 	}
 }
 
-// arrive attaches the receiver to its new pool. It runs on the new loop's thread.
+// arrive attaches the receiver to its pool. It runs on the thread of that pool's loop.
 func (r *Receiver) arrive() error {
 	if r.ended {
 		return r.endErr // it was closed during the move
@@ -95,9 +95,28 @@ func (r *Receiver) arrive() error {
 		r.pausedAhead, r.paused = true, true
 		r.isPaused.Store(true)
 	}
-	err := r.attach(r.pool)
-	if err != nil {
-		r.end(err)
+	return r.attach(r.pool)
+}
+
+// goBack has the receiver stay on its old pool, because the new one is closed, and ends the
+// move with err. If the old one is closed as well, the receiver ends.
+func (r *Receiver) goBack(m *move, from BufferPool, err error) {
+	r.setHome(newHome(from, r))
+	posted := from.Loop().Post(func() {
+		if stays := r.arrive(); stays != nil {
+			r.end(stays)
+		}
+		r.endMove(m, err)
+	})
+	if posted != nil {
+		r.ended, r.endErr, r.finished = true, err, true
+		r.publish()
+		r.endMove(m, err)
 	}
-	return err
+}
+
+// endMove tells MoveTo and a writer that waits.
+func (r *Receiver) endMove(m *move, err error) {
+	r.sending.wake()
+	m.done <- err
 }

@@ -36,23 +36,38 @@ func (s *socketFD) endUse() {
 	last := s.closed && s.users == 0
 	s.mu.Unlock()
 	if last {
-		_ = sys.Close(s.fd)
+		s.closeFD(func() {})
 	}
 }
 
-// close closes the fd, or makes the last user close it. It does not wait. It returns false
-// if close was called before.
-func (s *socketFD) close() bool {
+// close closes the fd, or makes the last user close it, and does nothing if it was called
+// before. It does not wait. done is called when the fd is closed, or at once if it has users.
+func (s *socketFD) close(done func()) {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		return false
+		return
 	}
 	s.closed = true
 	last := s.users == 0
 	s.mu.Unlock()
-	if last {
-		_ = sys.Close(s.fd) // the fd is closed even if this returns an error
+	if !last {
+		done()
+		return
 	}
-	return true
+	s.closeFD(done)
+}
+
+// closeFD closes the fd, which is closed even if that returns an error. With SO_LINGER
+// close(2) waits, up to as many seconds: that must not stop a loop.
+func (s *socketFD) closeFD(done func()) {
+	if sys.Lingers(s.fd) {
+		go func() {
+			_ = sys.Close(s.fd)
+			done()
+		}()
+		return
+	}
+	_ = sys.Close(s.fd)
+	done()
 }

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"runtime"
+	"syscall"
 
 	"github.com/zcrx-go/zcrx"
 )
@@ -52,6 +54,11 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if cfg.Mode == zcrx.ZeroCopy && (cfg.Interface == "" || len(cfg.Queues) == 0) {
 		return cfg, errors.New("zcnet: mode zerocopy needs Config.Interface and Config.Queues")
+	}
+	if cfg.Interface != "" && (cfg.Mode == zcrx.ZeroCopy || cfg.Mode == zcrx.Auto) {
+		if _, err := net.InterfaceByName(cfg.Interface); err != nil { // also where Auto would not come to look at it
+			return cfg, fmt.Errorf("zcnet: interface %q: no such interface in this network namespace: %w", cfg.Interface, syscall.ENODEV)
+		}
 	}
 	if cfg.Loop.Logger != nil {
 		return cfg, errors.New("zcnet: Config.Loop.Logger is set: set Config.Logger instead, which loops and pools use too")

@@ -67,10 +67,6 @@ type socket interface {
 	shutdown(how int) error
 	control(fn func(fd uintptr)) error
 	close() error
-	// onLoop reports whether the caller runs on one of the engine's loops, where it must
-	// not wait.
-	onLoop() bool
-
 	mode() zcrx.Mode
 	loop() *zcrx.Loop // nil if there is none
 	moveTo(ctx context.Context, to *zcrx.Loop) error

@@ -13,7 +13,7 @@ import (
 // call writing.leave.
 func (c *Conn) startWriting() error {
 	if !c.writing.tryEnter() {
-		if c.socket.onLoop() { // the writer that has the turn may be waiting for this loop
+		if zcrx.OnAnyLoop() { // the writer that has the turn may be waiting for this loop
 			return ErrWouldBlock
 		}
 		if err := c.writing.enter(context.Background(), &c.writeLimit, c.closed); err != nil {

@@ -20,6 +20,10 @@ type Engine struct {
 
 	dialed connSet // of Dial and NewConn; each listener has a set of its own
 
+	// ending is done when Close is called.
+	ending context.Context
+	end    context.CancelFunc
+
 	mu        sync.Mutex
 	listeners map[*Listener]struct{} // guarded by mu
 	closed    bool                   // guarded by mu
@@ -34,6 +38,7 @@ func NewEngine(ctx context.Context, cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{config: cfg, listeners: map[*Listener]struct{}{}}
+	e.ending, e.end = context.WithCancel(context.Background())
 	if cfg.Mode != zcrx.Socket {
 		t, err := newRingTransport(ctx, &cfg)
 		if err == nil {
@@ -80,6 +85,10 @@ func (e *Engine) Mode() zcrx.Mode { return e.transport.mode() }
 // one, or if the mode was named.
 func (e *Engine) Reason() error { return e.reason }
 
+// SocketPool returns the pool of an engine in Socket mode, else nil. It belongs to the
+// engine.
+func (e *Engine) SocketPool() *zcrx.SocketPool { return e.transport.socketPool() }
+
 // Group returns the engine's loops and pools, or nil in Socket mode. It belongs to the
 // engine: the caller must not close it or replace its loops.
 func (e *Engine) Group() *zcrx.Group { return e.transport.group() }
@@ -92,9 +101,18 @@ func (e *Engine) Dial(ctx context.Context, network, address string) (*Conn, erro
 	if err := checkNetwork(network); err != nil {
 		return nil, err
 	}
+	if e.dialed.isClosed() {
+		return nil, dialError(network, zcrx.ErrClosed)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(e.ending, func() { cancel(zcrx.ErrClosed) })()
 	steer := e.steering()
 	tcp, err := dialTCP(ctx, network, address, steer)
 	if err != nil {
+		if errors.Is(context.Cause(ctx), zcrx.ErrClosed) {
+			err = dialError(network, zcrx.ErrClosed)
+		}
 		return nil, err
 	}
 	queue := -1
@@ -102,10 +120,22 @@ func (e *Engine) Dial(ctx context.Context, network, address string) (*Conn, erro
 		queue = steer.Queue(tcp)
 	}
 	conn, err := e.newConn(tcp, queue)
+	if errors.Is(err, zcrx.ErrClosed) {
+		_ = tcp.Close()
+		return nil, dialError(network, err)
+	}
 	if err != nil {
 		return nil, errors.Join(err, tcp.Close())
 	}
 	return conn, nil
+}
+
+// dialError returns err as package net does.
+func dialError(network string, err error) error {
+	if errors.Is(err, zcrx.ErrClosed) {
+		err = net.ErrClosed
+	}
+	return &net.OpError{Op: "dial", Net: network, Err: err}
 }
 
 func dialTCP(ctx context.Context, network, address string, steer *nic.Steering) (*net.TCPConn, error) {
@@ -173,6 +203,7 @@ func (e *Engine) newConn(conn *net.TCPConn, queue int) (*Conn, error) {
 // buffers stay valid until they are released. Close must not be called on one of the
 // engine's loops. It is idempotent.
 func (e *Engine) Close() error {
+	e.end()
 	e.mu.Lock()
 	e.closed = true
 	listeners := e.listeners
@@ -220,14 +251,20 @@ func Dial(ctx context.Context, network, address string, cfg Config) (*Conn, erro
 	if err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
+	e.closeWhenIdle()
+	return c, nil
+}
+
+// closeWhenIdle closes the engine when the connections that were dialled are closed. From
+// now on there will be no others.
+func (e *Engine) closeWhenIdle() {
 	e.dialed.whenEmpty(e.closeSoon)
 	e.dialed.close()
-	return c, nil
 }
 
 // closeSoon is Close, but may also be called on one of the engine's loops.
 func (e *Engine) closeSoon() {
-	if e.transport.onLoop() {
+	if zcrx.OnAnyLoop() {
 		go func() { _ = e.Close() }() // no caller is left to return an error to
 		return
 	}

@@ -31,7 +31,7 @@ func (c *Conn) Handle(h Handler) error {
 		return c.opError("read", errNoHandler)
 	}
 	if !c.reading.tryEnter() {
-		if c.socket.onLoop() {
+		if zcrx.OnAnyLoop() {
 			return c.opError("read", ErrWouldBlock)
 		}
 		if err := c.reading.enter(context.Background(), &noLimit, c.closed); err != nil {

@@ -33,8 +33,9 @@ type Listener struct {
 var _ net.Listener = (*Listener)(nil)
 
 // Listen makes an engine and listens with it on address over network "tcp", "tcp4" or
-// "tcp6". The engine is closed when the listener and all its connections are closed. ctx
-// is for Listen alone and does not limit the listener.
+// "tcp6". The engine is closed when the listener and all connections are closed, those that
+// were dialled with the engine included. ctx is for Listen alone and does not limit the
+// listener.
 func Listen(ctx context.Context, network, address string, cfg Config) (*Listener, error) {
 	e, err := NewEngine(ctx, cfg)
 	if err != nil {
@@ -44,7 +45,7 @@ func Listen(ctx context.Context, network, address string, cfg Config) (*Listener
 	if err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
-	l.conns.whenEmpty(e.closeSoon)
+	l.conns.whenEmpty(e.closeWhenIdle)
 	return l, nil
 }
 
@@ -161,7 +162,7 @@ func (l *Listener) Close() error {
 	}
 	close(l.closing)
 	err := errors.Join(l.acceptor.close(), l.tcp.Close())
-	if !l.engine.transport.onLoop() { // on a loop, acceptLoop may be waiting for that loop
+	if !zcrx.OnAnyLoop() { // on a loop, acceptLoop may be waiting for that loop
 		<-l.ended
 	}
 	l.conns.close()

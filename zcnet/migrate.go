@@ -17,7 +17,7 @@ import (
 // has ended, Migrate returns its error, io.EOF for instance. In Socket mode, which has no
 // loops, Migrate returns an error. On a loop (in a Handler) it returns ErrWouldBlock.
 func (c *Conn) Migrate(ctx context.Context, to *zcrx.Loop) error {
-	if c.socket.onLoop() {
+	if zcrx.OnAnyLoop() {
 		return c.opError("migrate", ErrWouldBlock)
 	}
 	if err := c.writing.enter(ctx, &noLimit, c.closed); err != nil {

@@ -89,11 +89,24 @@ func TestMigrateEnds(t *testing.T) {
 		server.writing <- struct{}{} // like a Write that waits
 		assert.ErrorIs(t, server.Migrate(ended, loops[0]), context.Canceled)
 		server.writing.leave()
+		require.NoError(t, client.Migrate(t.Context(), loops[1]))
+		peer, stays := peerPair(t, e)
+		require.NoError(t, stays.Migrate(t.Context(), loops[0]))
 		require.NoError(t, loops[1].Close())
-		// The connection ends, whether it is on that loop or moves there.
-		assert.ErrorIs(t, client.Migrate(t.Context(), loops[1]), net.ErrClosed)
 		_, err := client.Read(make([]byte, 1))
-		assert.ErrorIs(t, err, net.ErrClosed)
+		assert.ErrorIs(t, err, net.ErrClosed, "it is on the closed loop")
+		for range 3 { // a connection that cannot move there stays, and goes on
+			assert.ErrorIs(t, stays.Migrate(t.Context(), loops[1]), net.ErrClosed)
+			assert.Same(t, loops[0], stays.Loop())
+			_, err = peer.Write([]byte("here"))
+			require.NoError(t, err)
+			p := make([]byte, 4)
+			_, err = io.ReadFull(stays, p)
+			require.NoError(t, err)
+			assert.Equal(t, "here", string(p))
+		}
+		require.NoError(t, stays.Close())
+		require.NoError(t, peer.Close())
 		require.NoError(t, client.Close())
 		require.NoError(t, server.Close())
 		assert.ErrorIs(t, server.Migrate(t.Context(), loops[0]), net.ErrClosed)
@@ -142,8 +155,8 @@ func TestMoveUnderTraffic(t *testing.T) {
 	})
 }
 
-// TestMoveToALoopThatGoes checks that the connection ends if the loop that it moves to is
-// closed before, during or after the move.
+// TestMoveToALoopThatGoes closes the loop that a connection moves to before, during or after
+// the move. The connection ends if it has arrived, and stays where it was if not.
 func TestMoveToALoopThatGoes(t *testing.T) {
 	withEngine(t, Config{Loops: 1}, func(t *testing.T, e *Engine) {
 		if e.Mode() == zcrx.Socket {
@@ -166,8 +179,17 @@ func TestMoveToALoopThatGoes(t *testing.T) {
 				time.Sleep(time.Duration(i) * 20 * time.Microsecond)
 			}
 			require.NoError(t, l.Close())
-			if err := <-move; err != nil {
+			if err := <-move; err != nil { // the loop was closed before the connection arrived
 				assert.ErrorIs(t, err, zcrx.ErrClosed)
+				assert.Same(t, e.Group().Loops()[0], server.Loop())
+				if i%2 != 0 {
+					_, err = client.Write([]byte("on"))
+					require.NoError(t, err)
+					b, err := server.Recv(t.Context())
+					require.NoError(t, err, "the connection goes on where it was")
+					require.NoError(t, b.Release())
+				}
+				require.NoError(t, server.Close())
 			}
 			if i%2 == 0 {
 				assert.ErrorIs(t, <-ended, net.ErrClosed)
@@ -177,7 +199,7 @@ func TestMoveToALoopThatGoes(t *testing.T) {
 			}
 			assert.ErrorIs(t, <-written, net.ErrClosed)
 			require.NoError(t, client.Close())
-			require.NoError(t, server.Close())
+			_ = server.Close()
 		}
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // plainSocket is the socket of a connection in Socket mode. A SocketReceiver reads from it;
@@ -19,8 +20,6 @@ type plainSocket struct {
 	receiver *zcrx.SocketReceiver
 	broken   atomic.Pointer[error] // the connection's error, if a write met it: reads then see an end
 }
-
-func (s *plainSocket) onLoop() bool { return false }
 
 func (s *plainSocket) mode() zcrx.Mode { return zcrx.Socket }
 
@@ -58,12 +57,37 @@ func (s *plainSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer,
 
 // send does not need the deadline: setWriteDeadline has set it on the socket.
 func (s *plainSocket) send(v [][]byte, _ *deadline) (int, error) {
+	if zcrx.OnAnyLoop() {
+		return s.sendNow(v)
+	}
 	buffers := append(net.Buffers(nil), v...) // a copy, because WriteTo changes the list
 	n, err := buffers.WriteTo(s.TCPConn)
 	if err != nil {
 		s.noteError(err)
 	}
 	return int(n), err
+}
+
+// sendNow is send for a Handler of another engine, which runs on a loop: it returns
+// ErrWouldBlock instead of waiting.
+func (s *plainSocket) sendNow(v [][]byte) (int, error) {
+	w := newWindow(v)
+	for w.next() {
+		var n int
+		var err error
+		cerr := s.control(func(fd uintptr) { n, err = sys.SendNow(int(fd), w.slices) })
+		w.wrote(n)
+		switch {
+		case cerr != nil:
+			return w.written, cerr
+		case errors.Is(err, syscall.EAGAIN):
+			return w.written, ErrWouldBlock
+		case err != nil:
+			s.noteError(err)
+			return w.written, err
+		}
+	}
+	return w.written, nil
 }
 
 func (s *plainSocket) readFrom(r io.Reader) (n int64, handled bool, err error) {

@@ -63,14 +63,10 @@ func (s *ringSocket) setWriteDeadline(t time.Time) error {
 // open returns nil if the socket is open, else ErrClosed.
 func (s *ringSocket) open() error { return s.Control(func(uintptr) {}) }
 
-// onLoop looks at all loops of the engine: two loops that waited for each other would wait
-// for ever.
-func (s *ringSocket) onLoop() bool { return s.onOwnLoop() || s.transport.onLoop() }
-
 func (s *ringSocket) onOwnLoop() bool { return s.Pool().Loop().OnLoop() }
 
 func (s *ringSocket) close() error {
-	if !s.onOwnLoop() && s.onLoop() {
+	if !s.onOwnLoop() && zcrx.OnAnyLoop() {
 		go func() { _ = s.Receiver.Close() }() // no caller is left to return an error to
 		return nil
 	}
@@ -84,7 +80,7 @@ func (s *ringSocket) shutdown(how int) error            { return s.Shutdown(how)
 func (s *ringSocket) readFrom(io.Reader) (n int64, handled bool, err error) { return 0, false, nil }
 
 func (s *ringSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer, err error)) error {
-	if !s.onOwnLoop() && s.onLoop() {
+	if !s.onOwnLoop() && zcrx.OnAnyLoop() {
 		return ErrWouldBlock
 	}
 	return s.Handle(first, fn)
@@ -120,7 +116,7 @@ func (s *ringSocket) sendSome(v [][]byte, limit *deadline) (n int, err error) {
 	}
 	n, err = s.TrySend(v)
 	if errors.Is(err, syscall.EAGAIN) {
-		if s.onLoop() {
+		if zcrx.OnAnyLoop() {
 			return n, ErrWouldBlock
 		}
 		err = s.WaitWritable(limit.done())
@@ -130,5 +126,5 @@ func (s *ringSocket) sendSome(v [][]byte, limit *deadline) (n int, err error) {
 
 func (s *ringSocket) wantsZeroCopy(n int) bool {
 	from := s.transport.sendZeroCopyFrom
-	return from > 0 && n >= from && !s.copies.Load() && !s.limited.Load() && !s.onLoop()
+	return from > 0 && n >= from && !s.copies.Load() && !s.limited.Load() && !zcrx.OnAnyLoop()
 }

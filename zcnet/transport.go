@@ -17,9 +17,8 @@ type transport interface {
 	open(conn *net.TCPConn, queue int) (socket, error)
 	// listen makes an acceptor for a listening socket. The acceptor does not close ln.
 	listen(ln *net.TCPListener) (acceptor, error)
-	// onLoop reports whether the caller runs on one of the loops, where it must not wait.
-	onLoop() bool
-	group() *zcrx.Group // nil without loops
+	group() *zcrx.Group           // nil without loops
+	socketPool() *zcrx.SocketPool // nil with loops
 	addStats(s *EngineStats)
 	close() error
 }
@@ -50,10 +49,10 @@ func newPlainTransport(cfg *Config) (*plainTransport, error) {
 	return &plainTransport{pool}, nil
 }
 
-func (t *plainTransport) mode() zcrx.Mode    { return zcrx.Socket }
-func (t *plainTransport) onLoop() bool       { return false }
-func (t *plainTransport) group() *zcrx.Group { return nil }
-func (t *plainTransport) close() error       { return nil }
+func (t *plainTransport) mode() zcrx.Mode              { return zcrx.Socket }
+func (t *plainTransport) group() *zcrx.Group           { return nil }
+func (t *plainTransport) socketPool() *zcrx.SocketPool { return t.pool }
+func (t *plainTransport) close() error                 { return nil }
 
 func (t *plainTransport) addStats(s *EngineStats) { s.Group.Total = t.pool.Stats() }
 
@@ -113,10 +112,10 @@ type ringTransport struct {
 	sendZeroCopyFrom int
 }
 
-func (t *ringTransport) mode() zcrx.Mode    { return t.pools.Mode() }
-func (t *ringTransport) onLoop() bool       { return zcrx.OnAnyLoop(t.loops) }
-func (t *ringTransport) group() *zcrx.Group { return t.pools }
-func (t *ringTransport) close() error       { return errors.Join(t.pools.Close(), closeLoops(t.loops)) }
+func (t *ringTransport) mode() zcrx.Mode              { return t.pools.Mode() }
+func (t *ringTransport) group() *zcrx.Group           { return t.pools }
+func (t *ringTransport) socketPool() *zcrx.SocketPool { return nil }
+func (t *ringTransport) close() error                 { return errors.Join(t.pools.Close(), closeLoops(t.loops)) }
 
 func (t *ringTransport) addStats(s *EngineStats) {
 	s.Group = t.pools.Stats()

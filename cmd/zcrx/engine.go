@@ -36,12 +36,9 @@ func (o *engineOptions) open(ctx context.Context) (*engine, error) {
 	if e.Engine, err = zcnet.NewEngine(ctx, cfg); err != nil {
 		return nil, withoutStep(err)
 	}
+	e.pool = e.SocketPool()
 	if group := e.Group(); group != nil {
 		e.pool = group.Pools()[0]
-	} else if e.pool, err = zcrx.NewSocketPool(cfg.Pool); err != nil {
-		// Another pool than the engine's, which that shows to nobody, but with the
-		// same numbers. It takes no memory until it is used.
-		return nil, errors.Join(err, e.Engine.Close())
 	}
 	if e.Mode() == zcrx.ZeroCopy {
 		e.before = readPlacement(e.iface, e.queue)

@@ -164,5 +164,12 @@ func ResetConn(fd int) {
 	_, _, _ = unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspecified)), uintptr(len(unspecified)))
 }
 
+// Lingers reports whether close(2) of the socket waits until what was written has been sent
+// (SO_LINGER with a time of more than 0).
+func Lingers(fd int) bool {
+	l, err := unix.GetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER)
+	return err == nil && l.Onoff != 0 && l.Linger > 0
+}
+
 // Shutdown ends a direction of the connection: how is SHUT_RD, SHUT_WR or SHUT_RDWR.
 func Shutdown(fd, how int) error { return os.NewSyscallError("shutdown", unix.Shutdown(fd, how)) }

@@ -55,5 +55,8 @@ func SendNow(int, [][]byte) (int, error) { return 0, ErrNotLinux }
 // ResetConn does nothing.
 func ResetConn(int) {}
 
+// Lingers returns false.
+func Lingers(int) bool { return false }
+
 // Shutdown returns ErrNotLinux.
 func Shutdown(int, int) error { return ErrNotLinux }

@@ -145,7 +145,7 @@ func TestRefusals(t *testing.T) {
 func TestNoQueueManagement(t *testing.T) {
 	w := newWire(t, "queue_mgmt=0")
 	_, err := zcrx.NewPool(t.Context(), newLoop(t), zcrx.Queue{Interface: device, Number: 1}, zcrx.PoolConfig{NumBuffers: 64})
-	refusal{syscall.EOPNOTSUPP, true, "no queue management", "use an interface whose driver can"}.checkError(t, err)
+	refusal{syscall.EOPNOTSUPP, true, "no queue management", "use an interface whose driver supports zcrx"}.checkError(t, err)
 	// Other modes work on the device.
 	setRing(t, 128)
 	pool, err := zcrx.OpenPool(t.Context(), newLoop(t), zcrx.Auto, zcrx.Queue{Interface: device, Number: 1}, zcrx.PoolConfig{NumBuffers: 64})
