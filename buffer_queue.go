@@ -38,6 +38,26 @@ func (q *bufferQueue) take(dst []Buffer) int {
 	return n
 }
 
+// copyOut replaces the leases in the queue by Buffers in memory of their own. It returns the
+// leases, which the caller releases, and how many bytes were copied.
+func (q *bufferQueue) copyOut() (leases []Buffer, bytes int) {
+	for _, b := range q.buffers[q.first:] {
+		if b.lease != nil {
+			leases = append(leases, b)
+			bytes += b.Len()
+		}
+	}
+	memory := make([]byte, 0, bytes)
+	for i := q.first; i < len(q.buffers); i++ {
+		if b := q.buffers[i]; b.lease != nil {
+			at := len(memory)
+			memory = append(memory, b.Bytes()...)
+			q.buffers[i] = NewBuffer(memory[at:len(memory):len(memory)])
+		}
+	}
+	return leases, bytes
+}
+
 // takeAll empties the queue and returns what was in it.
 func (q *bufferQueue) takeAll() []Buffer {
 	all := slices.Clone(q.buffers[q.first:])

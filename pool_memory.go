@@ -122,6 +122,13 @@ func (m *poolMemory) wantMore() {
 	}
 }
 
+// countOutstanding is outstanding, for callers that do not hold mu.
+func (m *poolMemory) countOutstanding() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.outstanding()
+}
+
 // outstanding returns how many leases all members have out. It is called with mu held.
 func (m *poolMemory) outstanding() int {
 	made := m.left.Completions

@@ -28,6 +28,8 @@ type consumer interface {
 	endOfStream() error
 	// readNow reads from the socket without waiting.
 	readNow(b []byte) (int, syscall.Errno)
+	// copyUnread copies what is not read: see receiverList.relieve.
+	copyUnread() (freed int, left bool)
 	// take hands over buffers that did not come with a completion.
 	take(buffers []Buffer)
 }
@@ -39,10 +41,11 @@ type receiverList struct {
 	waiting []consumer // those that wait for a free buffer
 	stalled []consumer // those that are tried again later: see Pool.retryLater
 	sleeps  sleepWatch
+	unread  unreadWatch
 	closing bool // no further receiver is accepted
 	onEmpty func()
 
-	rearmedNoBuffer, rearmedQueueFull, rearmedOther, paused atomic.Uint64
+	rearmedNoBuffer, rearmedQueueFull, rearmedOther, paused, unreadBytes atomic.Uint64
 }
 
 func (rl *receiverList) add(r consumer)        { rl.all = append(rl.all, r) }
@@ -147,6 +150,7 @@ func (rl *receiverList) addTo(s *PoolStats) {
 	s.RearmedQueueFull = rl.rearmedQueueFull.Load()
 	s.RearmedOther = rl.rearmedOther.Load()
 	s.Paused = rl.paused.Load()
+	s.UnreadBytes = rl.unreadBytes.Load()
 }
 
 // without returns list without r, which is in the list at most once.

@@ -32,6 +32,10 @@ type PoolStats struct {
 	RescuedBytes uint64 `json:"rescued_bytes"`
 	Stalls       uint64 `json:"stalls"`
 
+	// UnreadBytes are bytes that were copied out of the pool because it ran low and nobody
+	// read them.
+	UnreadBytes uint64 `json:"unread_bytes"`
+
 	AllocFailures   uint64 `json:"alloc_failures"`   // allocation-failure events (Linux 7.2)
 	CopyEvents      uint64 `json:"copy_events"`      // copy events: the kernel began to copy (Linux 7.2)
 	CopiedFragments uint64 `json:"copied_fragments"` // fragments that the kernel copied (Linux 7.2)
@@ -144,6 +148,7 @@ func (s *PoolStats) add(o *PoolStats) {
 	s.Rescues += o.Rescues
 	s.RescuedBytes += o.RescuedBytes
 	s.Stalls += o.Stalls
+	s.UnreadBytes += o.UnreadBytes
 	s.AllocFailures += o.AllocFailures
 	s.CopyEvents += o.CopyEvents
 	s.CopiedFragments += o.CopiedFragments

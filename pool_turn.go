@@ -85,6 +85,7 @@ func (p *Pool) beforeTurn(l *Loop) {
 	now := p.supplied()
 	waiting := p.drain()
 	p.growIfLow()
+	p.receivers.relieve(l, p.memory.countOutstanding(), p.NumBuffers())
 	p.resumePaused()
 	p.warnOfCrowd()
 	pending := p.memory.refillQueue.pending()

@@ -172,8 +172,9 @@ func (p *ProvidedPool) accounts() *ledger        { return &p.ledger }
 func (p *ProvidedPool) beforeTurn(l *Loop) {
 	p.mu.Lock()
 	p.woken = false
-	now := supply{returns: p.supplies}
+	now, out := supply{returns: p.supplies}, p.outstandingLocked()
 	p.mu.Unlock()
+	p.receivers.relieve(l, out, p.numBuffers)
 	p.resumePaused()
 	p.receivers.feed(now)
 	if !p.setStarving(p.receivers.numWaiting() > 0, now.returns) {

@@ -41,6 +41,7 @@ type Receiver struct {
 
 	mu sync.Mutex
 	// Guarded by mu:
+	takes       uint64      // times that the consumer has taken something
 	incoming    bufferQueue // handed over by the loop, for the consumer to take
 	err         error       // the error after the last buffer
 	unwanted    bool        // the receiver was closed: nothing more is taken
@@ -202,6 +203,9 @@ func (r *Receiver) TryRecv(dst []Buffer) (int, error) {
 	var err error
 	r.mu.Lock()
 	n := r.incoming.take(dst)
+	if n > 0 {
+		r.takes++
+	}
 	caughtUp := r.tooFarAhead && r.caughtUp()
 	if n == 0 {
 		err = r.err

@@ -91,3 +91,20 @@ func (r *Receiver) setReceiveBuffer(bytes int) error {
 	r.ownWindow = r.ownWindow || err == nil
 	return err
 }
+
+// copyUnread copies what the consumer has not taken, unless it has taken something since the
+// last call. It returns how many leases it released, and whether some are left.
+func (r *Receiver) copyUnread() (freed int, left bool) {
+	r.mu.Lock()
+	if r.incoming.len() == 0 || r.takes != r.takesSeen {
+		r.takesSeen = r.takes
+		left = r.incoming.len() > 0
+		r.mu.Unlock()
+		return 0, left
+	}
+	leases, bytes := r.incoming.copyOut()
+	r.mu.Unlock()
+	_ = ReleaseAll(leases) // cannot fail: no other goroutine has them
+	r.pool.users().unreadBytes.Add(uint64(bytes))
+	return len(leases), false
+}

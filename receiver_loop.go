@@ -48,6 +48,7 @@ type loopSide struct {
 	closeWanted bool  // Close was called: close the socket once nothing is in flight on it
 	moving      *move // the move to another pool that starts once nothing is in flight; nil if none
 
+	takesSeen   uint64   // Receiver.takes, as copyUnread last saw it
 	batch       []Buffer // received in this turn, not yet handed over
 	unpublished bool     // batch or endErr wait for publish
 	handler     func(buffers []Buffer, err error)
@@ -337,7 +338,7 @@ func (r *Receiver) publish() {
 	if !unwanted {
 		waiting = r.incoming.add(batch)
 	}
-	tooFar := waiting >= r.mayBeAhead && !r.ended && !r.paused
+	tooFar := waiting >= r.pool.users().readAheadOf(r.mayBeAhead, r.pool.size()) && !r.ended && !r.paused
 	if tooFar {
 		r.tooFarAhead, r.resumeLen = true, waiting/2
 	}
