@@ -3,13 +3,13 @@
 package zcrx
 
 import (
+	"math"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"math"
-	"unsafe"
+	"pgregory.net/rapid"
 )
 
 func TestBufferHasLengthAndCapacityOfCompletion(t *testing.T) {
@@ -58,4 +58,88 @@ func TestSkipKeepsTheLease(t *testing.T) {
 	assert.Nil(t, lease.Bytes())
 	k.takeEntries(1)
 	k.destroy()
+}
+
+// TestBufferQueueKeepsOrder adds and takes at random, and compares the queue with a slice.
+func TestBufferQueueKeepsOrder(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		var q bufferQueue
+		want := []uint64{} // generations stand for the Buffers
+		made := uint64(0)
+		number := func(buffers []Buffer) []uint64 {
+			numbers := []uint64{}
+			for _, b := range buffers {
+				numbers = append(numbers, b.generation)
+			}
+			return numbers
+		}
+		rt.Repeat(map[string]func(*rapid.T){
+			"add": func(rt *rapid.T) {
+				batch := make([]Buffer, rapid.IntRange(0, 5).Draw(rt, "buffers"))
+				for i := range batch {
+					made++
+					batch[i].generation = made
+				}
+				want = append(want, number(batch)...)
+				require.Equal(rt, len(want), q.add(batch))
+				clear(batch) // it remains the caller's
+			},
+			"take": func(rt *rapid.T) {
+				dst := make([]Buffer, rapid.IntRange(0, 7).Draw(rt, "room"))
+				n := q.take(dst)
+				require.Equal(rt, min(len(dst), len(want)), n)
+				require.Equal(rt, want[:n], number(dst[:n]))
+				want = want[n:]
+			},
+			"take all": func(rt *rapid.T) {
+				require.Equal(rt, want, number(q.takeAll()))
+				want = []uint64{}
+			},
+			"": func(rt *rapid.T) {
+				require.Equal(rt, len(want), q.len())
+				for i, b := range q.buffers[:cap(q.buffers)] {
+					if i < q.first || i >= len(q.buffers) {
+						require.Zero(rt, b, "it keeps no lease that was taken")
+					}
+				}
+			},
+		})
+	})
+}
+
+// TestIdleReceiverKeepsNoLargeQueue shows that a receiver whose queue was long gives its
+// memory back once everything was taken.
+func TestIdleReceiverKeepsNoLargeQueue(t *testing.T) {
+	const size = 16 << 20
+	l := newTestLoop(t, LoopConfig{})
+	p := openTestPool(t, l, Provided, PoolConfig{NumBuffers: 8192, MaxLeases: 4096})
+	peer, r := newTestReceiver(t, p)
+	newStream(12).Send(t, peer, size)
+	queue := func() (length, room int) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.incoming.len(), cap(r.incoming.buffers)
+	}
+	got := 0
+	take := func() {
+		b, err := r.Recv(t.Context())
+		require.NoError(t, err)
+		got += b.Len()
+		require.NoError(t, b.Release())
+	}
+	for most := 0; most < 4*keptBuffers; {
+		eventually(t, "it is paused, and so far ahead of its consumer as it may be", r.isPaused.Load)
+		length, room := queue()
+		for range length {
+			take()
+		}
+		most = max(most, room)
+	}
+	for got < size {
+		take()
+	}
+	_, room := queue()
+	assert.LessOrEqual(t, room, keptBuffers, "in Buffers, for what was not taken")
+	require.NoError(t, l.do(func() error { room = cap(r.batch); return nil }))
+	assert.LessOrEqual(t, room, keptBuffers, "in Buffers, for a turn's")
 }

@@ -60,6 +60,11 @@ func eventually(t testing.TB, what string, done func() bool) {
 	zcrxtest.Eventually(t, what, done)
 }
 
+func within(t testing.TB, what string, fn func()) {
+	t.Helper()
+	zcrxtest.Within(t, what, fn)
+}
+
 func openFDs(t testing.TB) int {
 	t.Helper()
 	return zcrxtest.OpenFDs(t)
@@ -279,6 +284,17 @@ func openTestPool(t testing.TB, l *Loop, mode Mode, cfg PoolConfig) BufferPool {
 	return p
 }
 
+// blockingFD returns a socket as accept4 returns it, and its peer.
+func blockingFD(t testing.TB) (peer *net.TCPConn, fd int) {
+	t.Helper()
+	peer, conn := tcpPair(t)
+	fd, err := sys.DetachConn(conn)
+	require.NoError(t, err)
+	require.NoError(t, sys.SetNonblock(fd, false))
+	require.NoError(t, conn.Close())
+	return peer, fd
+}
+
 func newTestReceiver(t testing.TB, p BufferPool) (*net.TCPConn, *Receiver) {
 	t.Helper()
 	sender, conn := tcpPair(t)
@@ -286,6 +302,34 @@ func newTestReceiver(t testing.TB, p BufferPool) (*net.TCPConn, *Receiver) {
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, r.Close()) })
 	return sender, r
+}
+
+// resetWhilePaused floods the receiver until it is paused and nothing receives for it, and
+// then resets the connection.
+func resetWhilePaused(t testing.TB, peer *net.TCPConn, r *Receiver) {
+	t.Helper()
+	flooded := newStream(16).Flood(t, peer)
+	eventually(t, "it is paused", func() (paused bool) {
+		require.NoError(t, r.do(func() error { paused = r.paused && !r.armed; return nil }))
+		return paused
+	})
+	require.NoError(t, peer.SetLinger(0))
+	require.NoError(t, peer.Close())
+	<-flooded
+}
+
+// receiveToError releases everything up to the receiver's error, and returns that.
+func receiveToError(t testing.TB, r *Receiver) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		b, err := r.Recv(ctx)
+		if err != nil {
+			return err
+		}
+		require.NoError(t, b.Release())
+	}
 }
 
 // receiveAll reads to the end of the stream and releases everything.

@@ -294,3 +294,27 @@ func TestOneByteWritesAllArrive(t *testing.T) {
 		assert.Zero(t, p.Stats().Outstanding)
 	})
 }
+
+// TestReceiverClosedBeforeItIsAttachedLeavesThePool closes a connection on its loop before
+// the loop has come to attach it. Its pool, and then its loop, can be closed.
+func TestReceiverClosedBeforeItIsAttachedLeavesThePool(t *testing.T) {
+	for _, end := range []string{"pool", "loop"} {
+		t.Run(end, func(t *testing.T) {
+			l, err := NewLoop(LoopConfig{})
+			require.NoError(t, err)
+			p := openTestPool(t, l, Provided, PoolConfig{NumBuffers: 16})
+			_, fd := blockingFD(t)
+			require.NoError(t, l.do(func() error { return NewReceiverFD(p, fd).Close() })) // as a handler does
+			users := -1
+			require.NoError(t, l.do(func() error { users = len(p.users().all); return nil }))
+			assert.Zero(t, users, "receivers of the pool")
+			if end == "pool" {
+				require.NoError(t, p.Close())
+				left := -1
+				require.NoError(t, l.do(func() error { left = len(l.sources); return nil }))
+				assert.Zero(t, left, "pools of the loop")
+			}
+			within(t, "Loop.Close", func() { assert.NoError(t, l.Close()) })
+		})
+	}
+}

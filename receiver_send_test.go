@@ -91,3 +91,24 @@ func TestSendZeroCopyRefused(t *testing.T) {
 		assert.False(t, refused)
 	}
 }
+
+// TestResetThatASendMetIsNoEnd shows that Recv returns ECONNRESET also if a send got that
+// error before, which the kernel reports once.
+func TestResetThatASendMetIsNoEnd(t *testing.T) {
+	inEveryMode(t, func(t *testing.T, mode Mode) {
+		l := newTestLoop(t, LoopConfig{})
+		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 256})
+		for range 5 {
+			peer, r := newTestReceiver(t, p)
+			resetWhilePaused(t, peer, r)
+			var err error
+			eventually(t, "a send meets the reset", func() bool {
+				_, err = r.TrySend([][]byte{{1}})
+				return err != nil
+			})
+			require.ErrorIs(t, err, syscall.ECONNRESET)
+			require.ErrorIs(t, receiveToError(t, r), syscall.ECONNRESET)
+			require.NoError(t, r.Close())
+		}
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -107,5 +108,18 @@ func TestSocketReceiverWaits(t *testing.T) {
 				held[name] = nil
 			}
 		})
+	}
+}
+
+// TestSocketReceiverReportsResetAgain shows that each Recv after a reset returns it, as a
+// Receiver's does. The kernel reports it once.
+func TestSocketReceiverReportsResetAgain(t *testing.T) {
+	peer, r := newTestSocketReceiver(t, PoolConfig{NumBuffers: 4})
+	defer r.Close()
+	require.NoError(t, peer.SetLinger(0))
+	require.NoError(t, peer.Close())
+	for range 2 {
+		_, err := r.Recv(t.Context())
+		assert.ErrorIs(t, err, syscall.ECONNRESET)
 	}
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/zcrx-go/zcrx"
 	"github.com/zcrx-go/zcrx/internal/zcrxtest"
+
+	"github.com/stretchr/testify/assert"
 )
 
 // Connections compared with those of package net over loopback. Both sides take turns
@@ -193,4 +195,35 @@ func accepted(ln net.Listener) zcrxtest.Measurement {
 		}
 		return time.Since(start), nil
 	}
+}
+
+// TestConnAllocations counts the allocations of a call, which are none where a ring receives.
+func TestConnAllocations(t *testing.T) {
+	withEngine(t, Config{Pool: zcrx.PoolConfig{NumBuffers: 1024}}, func(t *testing.T, e *Engine) {
+		peer, c := peerPair(t, e)
+		defer c.Close()
+		defer peer.Close()
+		p, one := make([]byte, 100), []byte{1}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		const runs = 2000
+		read := testing.AllocsPerRun(runs, func() {
+			_, _ = peer.Write(one)
+			_, _ = c.Read(p)
+		})
+		recv := testing.AllocsPerRun(runs, func() {
+			_, _ = peer.Write(one)
+			b, _ := c.Recv(ctx)
+			_ = b.Release()
+		})
+		write := testing.AllocsPerRun(runs, func() {
+			_, _ = c.Write(one)
+			_, _ = peer.Read(p)
+		})
+		t.Logf("Read %v, Recv with a context %v, Write %v", read, recv, write)
+		if e.Mode() != zcrx.Socket {
+			assert.Zero(t, read)
+			assert.Zero(t, recv)
+		}
+	})
 }

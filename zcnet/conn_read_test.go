@@ -365,3 +365,159 @@ func TestImpossibleWriter(t *testing.T) {
 		assert.ErrorContains(t, err, "invalid count")
 	}
 }
+
+// TestResetThatPeekMetIsNoEnd shows that reading on after a Peek that returned a reset
+// returns the bytes before it, and the reset again.
+func TestResetThatPeekMetIsNoEnd(t *testing.T) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
+		peer, c := peerPair(t, e)
+		defer c.Close()
+		_, err := peer.Write([]byte("0123456789"))
+		require.NoError(t, err)
+		p, err := c.Peek(t.Context(), 10)
+		require.NoError(t, err)
+		require.Len(t, p, 10)
+		require.NoError(t, peer.SetLinger(0))
+		require.NoError(t, peer.Close())
+		p, err = c.Peek(t.Context(), 100)
+		require.ErrorIs(t, err, syscall.ECONNRESET)
+		require.Len(t, p, 10)
+		n, err := io.Copy(io.Discard, c)
+		assert.EqualValues(t, 10, n)
+		assert.ErrorIs(t, err, syscall.ECONNRESET)
+	})
+}
+
+// TestZeroLengthsAfterClose shows that calls for no bytes fail after Close, as package
+// net's do.
+func TestZeroLengthsAfterClose(t *testing.T) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
+		peer, c := peerPair(t, e)
+		defer peer.Close()
+		require.NoError(t, c.Close())
+		_, err := c.Read(nil)
+		assert.ErrorIs(t, err, net.ErrClosed, "Read")
+		_, err = c.RecvBatch(t.Context(), nil)
+		assert.ErrorIs(t, err, net.ErrClosed, "RecvBatch")
+		_, err = c.Discard(t.Context(), 0)
+		assert.ErrorIs(t, err, net.ErrClosed, "Discard")
+		_, err = c.Peek(t.Context(), 0)
+		assert.ErrorIs(t, err, net.ErrClosed, "Peek")
+		_, err = c.Write(nil)
+		assert.ErrorIs(t, err, net.ErrClosed, "Write")
+	})
+	_, own := zcrxtest.TCPPair(t)
+	require.NoError(t, own.Close())
+	_, err := own.Read(nil)
+	assert.ErrorIs(t, err, net.ErrClosed, "package net")
+}
+
+// TestPeekReturnsBytesWithItsError shows that Peek returns the bytes that there are when its
+// context or the deadline ends, also if that was before the call.
+func TestPeekReturnsBytesWithItsError(t *testing.T) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
+		peer, c := peerPair(t, e)
+		defer c.Close()
+		defer peer.Close()
+		_, err := peer.Write([]byte("hello"))
+		require.NoError(t, err)
+		_, err = c.Peek(t.Context(), 5)
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		for range 2 { // while it waits, and before
+			p, err := c.Peek(ctx, 6)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.Equal(t, "hello", string(p))
+		}
+		require.NoError(t, c.SetReadDeadline(time.Now().Add(-1)))
+		p, err := c.Peek(t.Context(), 6)
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		assert.Equal(t, "hello", string(p))
+	})
+}
+
+// endless is a socket that always has another byte, so that recv never waits. last runs
+// when it returns the tenth.
+type endless struct {
+	socket
+	returned int
+	last     func()
+}
+
+func (s *endless) recv(_ context.Context, dst []zcrx.Buffer, _ *deadline) (int, error) {
+	if s.returned++; s.returned == 10 {
+		s.last()
+	}
+	dst[0] = zcrx.NewBuffer([]byte{1})
+	return 1, nil
+}
+
+// TestPeekEndsWhileDataFlows shows that a context or a deadline ends a Peek for more than is
+// there also if it never has to wait for data.
+func TestPeekEndsWhileDataFlows(t *testing.T) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
+		for _, want := range []error{context.Canceled, os.ErrDeadlineExceeded} {
+			peer, c := peerPair(t, e)
+			ctx, cancel := context.WithCancel(t.Context())
+			c.socket = &endless{socket: c.socket, last: func() {
+				if errors.Is(want, context.Canceled) {
+					cancel()
+				} else {
+					assert.NoError(t, c.SetReadDeadline(time.Unix(1, 0)))
+				}
+			}}
+			p, err := c.Peek(ctx, 1000)
+			cancel()
+			assert.ErrorIs(t, err, want)
+			assert.Len(t, p, 10)
+			require.NoError(t, c.Close())
+			require.NoError(t, peer.Close())
+		}
+	})
+}
+
+// TestPeekShowsWhatFollows compares what Peek returns with the stream, while other methods
+// consume parts of it.
+func TestPeekShowsWhatFollows(t *testing.T) {
+	withEngine(t, Config{Loops: 2, Pool: zcrx.PoolConfig{NumBuffers: 256, MaxLeases: 6}}, func(t *testing.T, e *Engine) {
+		s := zcrxtest.NewStream(10)
+		rng := rand.New(rand.NewSource(1))
+		const size = 8 << 20
+		peer, c := peerPair(t, e)
+		defer c.Close()
+		defer peer.Close()
+		s.Send(t, peer, size)
+		p := make([]byte, 1<<18)
+		for at := 0; at < size; {
+			n := min(rng.Intn(1<<(1+rng.Intn(17))), size-at)
+			shown, err := c.Peek(t.Context(), n)
+			require.NoError(t, err)
+			require.Len(t, shown, n)
+			require.Equal(t, n, cap(shown))
+			require.True(t, bytes.Equal(s.At(at, n), shown), "Peek of %d at %d", n, at)
+			switch rng.Intn(4) {
+			case 0:
+				k, err := c.Discard(t.Context(), n/2)
+				require.NoError(t, err)
+				at += k
+			case 1:
+				k, err := c.Read(p[:1+rng.Intn(len(p))])
+				require.NoError(t, err)
+				require.True(t, bytes.Equal(s.At(at, k), p[:k]), "Read at %d", at)
+				at += k
+			case 2:
+				b, err := c.Recv(t.Context())
+				require.NoError(t, err)
+				require.True(t, bytes.Equal(s.At(at, b.Len()), b.Bytes()), "Recv at %d", at)
+				at += b.Len()
+				require.NoError(t, b.Release())
+			}
+		}
+		_, err := c.Read(p)
+		assert.Equal(t, io.EOF, err)
+		shown, err := c.Peek(t.Context(), 1)
+		assert.Equal(t, io.EOF, err)
+		assert.Empty(t, shown)
+	})
+}

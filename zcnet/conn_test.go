@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -215,5 +216,97 @@ func TestRawConn(t *testing.T) {
 		assert.ErrorIs(t, raw.Control(func(uintptr) {}), net.ErrClosed)
 		assert.ErrorIs(t, raw.Write(func(uintptr) bool { return true }), net.ErrClosed)
 		require.NoError(t, client.Close())
+	})
+}
+
+// TestErrorsOfAClosedConn shows that they have the type that package net's have.
+func TestErrorsOfAClosedConn(t *testing.T) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
+		peer, c := peerPair(t, e)
+		defer peer.Close()
+		require.NoError(t, c.Close())
+		for name, err := range map[string]any{ // callers assert the type
+			"SetDeadline": c.SetDeadline(time.Time{}), "SetReadDeadline": c.SetReadDeadline(time.Time{}),
+			"CloseWrite": c.CloseWrite(), "Close": c.Close(), "SetNoDelay": c.SetNoDelay(true),
+		} {
+			assert.IsType(t, &net.OpError{}, err, name)
+		}
+	})
+}
+
+// TestDeadlineOfAClosedConnLeavesNoTimer closes a connection while its deadline is set. A
+// timer would keep the connection in memory.
+func TestDeadlineOfAClosedConnLeavesNoTimer(t *testing.T) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
+		peer, c := peerPair(t, e)
+		defer peer.Close()
+		c.socket = &preempted{socket: c.socket, meanwhile: func() { assert.NoError(t, c.Close()) }}
+		_ = c.SetReadDeadline(time.Now().Add(time.Hour))
+		c.readLimit.mu.Lock()
+		defer c.readLimit.mu.Unlock()
+		assert.Nil(t, c.readLimit.timer)
+	})
+}
+
+// TestInterruptedReaderReadsOn has one goroutine interrupt another's Read by a deadline in
+// the past. The reader takes the deadline away and reads on, as it may with package net.
+func TestInterruptedReaderReadsOn(t *testing.T) {
+	run := func(t *testing.T, peer, c net.Conn) {
+		p := make([]byte, 1)
+		for range 10_000 {
+			var interrupting sync.WaitGroup
+			interrupting.Go(func() {
+				runtime.Gosched() // often the other one waits already
+				_ = c.SetReadDeadline(time.Unix(1, 0))
+			})
+			_, err := c.Read(p)
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			require.NoError(t, c.SetReadDeadline(time.Time{}))
+			interrupting.Wait()
+			_, err = peer.Write([]byte{1})
+			require.NoError(t, err)
+			_, err = c.Read(p)
+			require.NoError(t, err, "the deadline was taken away")
+		}
+	}
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
+		peer, c := peerPair(t, e)
+		defer c.Close()
+		defer peer.Close()
+		run(t, peer, c)
+	})
+	t.Run("net", func(t *testing.T) {
+		peer, c := zcrxtest.TCPPair(t)
+		defer c.Close()
+		run(t, peer, c)
+	})
+}
+
+// TestInterrupterIsPreempted is a round of TestInterruptedReaderReadsOn in which the one who
+// interrupts loses the processor between the socket's deadline and the connection's.
+func TestInterrupterIsPreempted(t *testing.T) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
+		peer, c := peerPair(t, e)
+		defer c.Close()
+		defer peer.Close()
+		goOn := make(chan struct{})
+		c.socket = &preempted{socket: c.socket, meanwhile: func() {
+			select {
+			case <-goOn:
+			case <-time.After(100 * time.Millisecond): // the reader may have to wait for us
+			}
+		}}
+		interrupted := make(chan error, 1)
+		go func() { interrupted <- c.SetReadDeadline(time.Unix(1, 0)) }()
+		p := make([]byte, 1)
+		_, err := c.Read(p)
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.NoError(t, c.SetReadDeadline(time.Time{}))
+		close(goOn)
+		require.NoError(t, <-interrupted)
+		_, err = peer.Write([]byte{1})
+		require.NoError(t, err)
+		_, err = c.Read(p)
+		assert.NoError(t, err, "the deadline was taken away after it had been met")
 	})
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zcrx-go/zcrx"
 	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
@@ -206,5 +207,29 @@ func TestReadFrom(t *testing.T) {
 		_, err = c.ReadFrom(bytes.NewReader([]byte("abc")))
 		assert.ErrorIs(t, err, net.ErrClosed)
 		peer.Close()
+	})
+}
+
+// TestResetThatAWriteMetIsNoEnd shows that reading returns ECONNRESET also if a Write got
+// that error before, which the kernel reports once.
+func TestResetThatAWriteMetIsNoEnd(t *testing.T) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
+		peer, c := peerPair(t, e)
+		defer c.Close()
+		flooded := zcrxtest.NewStream(3).Flood(t, peer)
+		if e.Mode() != zcrx.Socket { // there nothing receives that is not asked to
+			zcrxtest.Eventually(t, "it is paused", func() bool { return e.Stats().Group.Total.Paused > 0 })
+		}
+		require.NoError(t, peer.SetLinger(0))
+		require.NoError(t, peer.Close())
+		<-flooded
+		var err error
+		zcrxtest.Eventually(t, "a Write meets the reset", func() bool {
+			_, err = c.Write([]byte{1})
+			return err != nil
+		})
+		assert.True(t, isReset(err), "%v", err)
+		_, err = io.Copy(io.Discard, c)
+		assert.ErrorIs(t, err, syscall.ECONNRESET)
 	})
 }

@@ -261,3 +261,38 @@ func TestHandlerThatReleasesLater(t *testing.T) {
 		})
 	}
 }
+
+// TestHandlerClosesConnectionAcceptedMeanwhile has a Handler close a connection that was
+// accepted while the Handler ran. The engine can be closed after that.
+func TestHandlerClosesConnectionAcceptedMeanwhile(t *testing.T) {
+	inEveryMode(t, func(t *testing.T, mode zcrx.Mode) {
+		e, err := NewEngine(t.Context(), Config{Mode: mode, Loops: 1, Pool: zcrx.PoolConfig{NumBuffers: 64}})
+		require.NoError(t, err)
+		ln, err := e.Listen(t.Context(), "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		first, err := net.Dial("tcp", ln.Addr().String())
+		require.NoError(t, err)
+		defer first.Close()
+		c, err := ln.AcceptConn(t.Context())
+		require.NoError(t, err)
+		running, fresh, closed := make(chan struct{}), make(chan *Conn), make(chan error, 1)
+		require.NoError(t, c.Handle(func(_ *Conn, buffers []zcrx.Buffer, err error) {
+			_ = zcrx.ReleaseAll(buffers)
+			if err == nil {
+				close(running)
+				closed <- (<-fresh).Close()
+			}
+		}))
+		_, err = first.Write([]byte("x"))
+		require.NoError(t, err)
+		<-running
+		second, err := net.Dial("tcp", ln.Addr().String())
+		require.NoError(t, err)
+		defer second.Close()
+		accepted, err := ln.AcceptConn(t.Context())
+		require.NoError(t, err)
+		fresh <- accepted
+		require.NoError(t, <-closed)
+		zcrxtest.Within(t, "Engine.Close", func() { assert.NoError(t, e.Close()) })
+	})
+}

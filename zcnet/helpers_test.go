@@ -9,8 +9,10 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -158,6 +160,22 @@ func unsent(t *testing.T, c *Conn) (n int) {
 // isReset reports whether err is one of the two errors that a writer gets after a reset.
 func isReset(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// preempted is a socket whose caller loses the processor after the first setReadDeadline:
+// meanwhile runs then.
+type preempted struct {
+	socket
+	happened  atomic.Bool
+	meanwhile func()
+}
+
+func (s *preempted) setReadDeadline(t time.Time) error {
+	err := s.socket.setReadDeadline(t)
+	if s.happened.CompareAndSwap(false, true) {
+		s.meanwhile()
+	}
+	return err
 }
 
 // toChannel returns a Handler that releases the buffers and sends the final error to the

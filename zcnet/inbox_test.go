@@ -114,3 +114,23 @@ func TestInbox(t *testing.T) {
 		require.Zero(rt, st.UsesAfterRelease)
 	})
 }
+
+// TestIdleInboxKeepsLittleRoom fills an inbox far, empties it, and then adds a buffer at a
+// time.
+func TestIdleInboxKeepsLittleRoom(t *testing.T) {
+	var in inbox
+	add := func() {
+		in.room(100)[0] = zcrx.NewBuffer([]byte{1})
+		in.added(1)
+	}
+	for range 8 * mostBatch {
+		add()
+	}
+	require.Greater(t, cap(in.buffers), 2*mostBatch)
+	in.discard(in.bytes)
+	for range 10 {
+		add()
+		require.LessOrEqual(t, cap(in.buffers), 2*mostBatch)
+		require.Equal(t, 1, in.read(make([]byte, 100)))
+	}
+}

@@ -27,6 +27,21 @@ func Eventually(t testing.TB, what string, done func() bool) {
 	}
 }
 
+// Within fails the test if fn does not return within Patience.
+func Within(t testing.TB, what string, fn func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		fn()
+	}()
+	select {
+	case <-done:
+	case <-time.After(Patience):
+		t.Fatal("it does not end: ", what)
+	}
+}
+
 // TCPPair returns both ends of a connection over loopback. It closes the sender when the
 // test ends; the caller must close the receiver.
 func TCPPair(t testing.TB) (sender, receiver *net.TCPConn) {
@@ -101,6 +116,18 @@ func Amount(t testing.TB, variable string, usual int) int {
 	n, err := strconv.Atoi(value)
 	require.NoError(t, err, variable)
 	return n
+}
+
+// StressTime returns how long a test of random calls runs: 2s, or ZCRX_STRESS_TIME.
+func StressTime(t testing.TB) time.Duration {
+	t.Helper()
+	value := os.Getenv("ZCRX_STRESS_TIME")
+	if value == "" {
+		return 2 * time.Second
+	}
+	d, err := time.ParseDuration(value)
+	require.NoError(t, err, "ZCRX_STRESS_TIME")
+	return d
 }
 
 // Child returns a command that runs one test of this test binary with additional

@@ -13,22 +13,26 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
-// TestReviewStress: a stream arrives whole and in order, and the receive never stays
-// paused, whatever the share, whoever holds leases, moves the receiver, or takes over.
-func TestReviewStress(t *testing.T) {
+// TestReceiverStress receives streams with random shares, batches, pauses, moves to another
+// loop and, sometimes, a handler that takes over. Every stream arrives whole and in order,
+// and no receive stays paused. It runs for 2s, or ZCRX_STRESS_TIME.
+func TestReceiverStress(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		seed := time.Now().UnixNano()
 		t.Logf("seed %d", seed)
 		rnd := rand.New(rand.NewSource(seed))
-		for end := time.Now().Add(8 * time.Second); time.Now().Before(end) && !t.Failed(); {
-			reviewStressOnce(t, mode, rand.New(rand.NewSource(rnd.Int63())))
+		for end := time.Now().Add(zcrxtest.StressTime(t)); time.Now().Before(end) && !t.Failed(); {
+			receiveAtRandom(t, mode, rand.New(rand.NewSource(rnd.Int63())))
 		}
 	})
 }
 
-func reviewStressOnce(t *testing.T, mode Mode, rnd *rand.Rand) {
+// receiveAtRandom receives one stream.
+func receiveAtRandom(t *testing.T, mode Mode, rnd *rand.Rand) {
 	const size = 3 << 20
 	cfg := PoolConfig{NumBuffers: 1 << (2 + rnd.Intn(7))}
 	cfg.MaxLeases = 1 + rnd.Intn(cfg.NumBuffers)
@@ -82,7 +86,7 @@ func reviewStressOnce(t *testing.T, mode Mode, rnd *rand.Rand) {
 	}
 	dst := make([]Buffer, 1+rnd.Intn(20))
 	for err = nil; err == nil && at < handleAt; {
-		n := 0
+		var n int
 		n, err = r.RecvBatch(ctx, dst)
 		for _, b := range dst[:n] {
 			take(b)
