@@ -4,6 +4,7 @@ package zcrx
 
 import (
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -90,7 +91,7 @@ func TestStartLinked(t *testing.T) {
 	}
 	require.NoError(t, l.do(func() error {
 		assert.ErrorContains(t, l.StartLinked(nil), "0 is out of range: allowed are 1 to 4")
-		assert.ErrorContains(t, l.StartLinked(nil, nop, nop, nop, nop, nop), "5 is out of range")
+		assert.ErrorContains(t, l.StartLinked(nil, slices.Repeat([]func(*uring.SQE){nop}, 5)...), "5 is out of range")
 		return nil
 	}))
 }

@@ -1,6 +1,7 @@
 package zcrx
 
 import (
+	"slices"
 	"unsafe"
 
 	"github.com/zcrx-go/zcrx/uring"
@@ -73,13 +74,13 @@ func (t *ops) remove(userData uint64) {
 // keep has the memory that a prepared request uses stay until the last completion: the
 // address in the entry alone would not keep it.
 func (t *ops) keep(s *uring.SQE) {
-	switch s.Opcode {
-	case uring.OpRead, uring.OpRecv, uring.OpSend, uring.OpSendZC, uring.OpConnect, uring.OpTimeout:
-		if e := t.find(s.UserData); e != nil {
-			e.memory = *(*unsafe.Pointer)(unsafe.Pointer(&s.Addr))
-		}
+	if e := t.find(s.UserData); e != nil && slices.Contains(memoryOps, s.Opcode) {
+		e.memory = *(*unsafe.Pointer)(unsafe.Pointer(&s.Addr))
 	}
 }
+
+// memoryOps are the operations whose Addr is the address of memory.
+var memoryOps = []uring.Opcode{uring.OpRead, uring.OpRecv, uring.OpSend, uring.OpSendZC, uring.OpConnect, uring.OpTimeout}
 
 // mute makes later completions of an entry be ignored. It is used for requests that the
 // kernel cannot end.

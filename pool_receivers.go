@@ -15,6 +15,8 @@ type consumer interface {
 	// end ends the receiver with err after its last buffer. finish releases the pool.
 	end(err error)
 	finish()
+	// place is the receiver's index in receiverList.all.
+	place() *int
 	// sawSupply returns the pool's supply when the receive was armed.
 	sawSupply() supply
 	// allowance returns the receiver's share of the pool, need its lack of buffers, slumber
@@ -48,7 +50,11 @@ type receiverList struct {
 	rearmedNoBuffer, rearmedQueueFull, rearmedOther, paused, unreadBytes atomic.Uint64
 }
 
-func (rl *receiverList) add(r consumer)        { rl.all = append(rl.all, r) }
+func (rl *receiverList) add(r consumer) {
+	*r.place() = len(rl.all)
+	rl.all = append(rl.all, r)
+}
+
 func (rl *receiverList) addWaiting(r consumer) { rl.waiting = append(rl.waiting, r) }
 func (rl *receiverList) numWaiting() int       { return len(rl.waiting) }
 
@@ -79,7 +85,10 @@ func (rl *receiverList) takeStalled() []consumer {
 }
 
 func (rl *receiverList) remove(r consumer) {
-	rl.all = without(rl.all, r)
+	at, last := *r.place(), rl.all[len(rl.all)-1]
+	rl.all[at], *last.place() = last, at
+	rl.all[len(rl.all)-1] = nil
+	rl.all = rl.all[:len(rl.all)-1]
 	rl.sleeps.forget(r)
 	if len(rl.all) == 0 && rl.onEmpty != nil {
 		rl.onEmpty()

@@ -10,9 +10,9 @@ import (
 // thread.
 type source interface {
 	turnSource
-	// prepRecv prepares a receive of fd that takes about room buffers of this pool. It
+	// prepRecv prepares a receive of fd that takes at most so many bytes. It
 	// returns the number of bytes after which the receive ends, 0 for no limit.
-	prepRecv(s *uring.SQE, fd int, room uint64) (limit uint64)
+	prepRecv(s *uring.SQE, fd int, bytes uint64) (limit uint64)
 	// supplied returns the current supply of buffers.
 	supplied() supply
 	// size returns the current number of buffers.
@@ -66,8 +66,8 @@ const minWindow = 16 << 10
 // maxReceive is the largest limit of one receive in bytes.
 const maxReceive = 1 << 30
 
-func (p *Pool) prepRecv(s *uring.SQE, fd int, room uint64) (limit uint64) {
-	limit = min(room*p.memory.bufferSize, maxReceive)
+func (p *Pool) prepRecv(s *uring.SQE, fd int, bytes uint64) (limit uint64) {
+	limit = min(bytes, maxReceive)
 	s.PrepRecvZC(fd, uint32(p.id), uint32(limit))
 	return limit
 }

@@ -147,7 +147,7 @@ func (p *ProvidedPool) queueWasFull()  {}
 func (p *ProvidedPool) size() int      { return p.numBuffers }
 func (p *ProvidedPool) window(int) int { return 0 } // what sockets queue lies in the kernel's memory
 
-func (p *ProvidedPool) prepRecv(s *uring.SQE, fd int, room uint64) (limit uint64) {
+func (p *ProvidedPool) prepRecv(s *uring.SQE, fd int, bytes uint64) (limit uint64) {
 	s.PrepRecvMultishot(fd, p.group, 0)
 	if !p.consumption.bundles {
 		return 0
@@ -156,7 +156,7 @@ func (p *ProvidedPool) prepRecv(s *uring.SQE, fd int, room uint64) (limit uint64
 	if !p.limitsBundles {
 		return 0
 	}
-	limit = min(room*p.bufferSize, maxReceive)
+	limit = min(bytes, maxReceive)
 	s.LimitMultishot(uint32(limit))
 	return limit
 }

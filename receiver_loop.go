@@ -21,6 +21,7 @@ type loopSide struct {
 	pool BufferPool
 	loop *Loop
 
+	index    int    // in the pool's receiverList
 	attached bool   // the receiver is one of the pool's users
 	share    *share // its share of the pool's leases
 	paused   bool   // from pause to resume
@@ -31,6 +32,7 @@ type loopSide struct {
 	nudged     bool   // it was cancelled, to be armed again
 	limited    bool   // it ends by itself after left more bytes
 	left       uint64
+	length     int    // of the bytes of a completion, on average: in sixteenths of a byte
 	supplySeen supply // the pool's supply when it was armed
 	shortage   shortage
 
@@ -94,7 +96,7 @@ func (r *Receiver) arm() {
 		r.end(err)
 		return
 	}
-	r.left = r.pool.prepRecv(s, r.socket.fd, max(1, min(r.share.room(), uint64(r.mayBeAhead))))
+	r.left = r.pool.prepRecv(s, r.socket.fd, max(1, min(r.share.room(), uint64(r.mayBeAhead)))*r.bytesEach())
 	r.limited = r.left > 0
 	r.request, r.armed, r.nudged = s.UserData, true, false
 	if r.hungUp {
@@ -102,6 +104,17 @@ func (r *Receiver) arm() {
 		// cancellation ends it, and it is armed again until it reaches the end.
 		r.nudge()
 	}
+}
+
+// bytesEach returns how many bytes a lease may come to: of small messages each is a lease of
+// its own, and a receive of as many bytes as fit the buffers could make many times as many
+// leases as the share has room for.
+func (r *Receiver) bytesEach() uint64 {
+	size := uint64(r.pool.BufferSize())
+	if r.length == 0 {
+		return size // nothing has come yet
+	}
+	return min(size, uint64(r.length)/8+1) // twice the average
 }
 
 // complete handles a completion of the receive.
@@ -118,6 +131,10 @@ func (r *Receiver) complete(c *uring.CQE) {
 	had := len(r.batch)
 	batch, err := r.pool.take(c, r.batch)
 	r.left -= min(r.left, uint64(c.Res))
+	if r.length == 0 {
+		r.length = 16 * int(c.Res)
+	}
+	r.length += (16*int(c.Res) - r.length) / 8
 	switch {
 	case err != nil:
 		r.end(err)
@@ -465,6 +482,8 @@ func (r *Receiver) allowance() *share { return r.share }
 func (r *Receiver) need() *shortage   { return &r.shortage }
 func (r *Receiver) slumber() *slumber { return &r.sleep }
 func (r *Receiver) oversleeps() bool  { return r.armed && sys.HasQueued(r.socket.fd) }
+
+func (r *Receiver) place() *int { return &r.index }
 
 func (r *Receiver) endOfStream() error { return r.sending.endOfStream() }
 

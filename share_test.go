@@ -186,8 +186,7 @@ type resumeFunc func()
 func (f resumeFunc) resume() { f() }
 
 // TestShareHoldsWithSmallMessages has a consumer that keeps all it gets of a stream of small
-// messages, with a pause in between. It always gets its whole share, and little more in the
-// mode Provided.
+// messages, with a pause in between. It always gets its whole share, and little more.
 func TestShareHoldsWithSmallMessages(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		const limit = 32
@@ -202,7 +201,7 @@ func TestShareHoldsWithSmallMessages(t *testing.T) {
 			}
 		}()
 		most := 0
-		for range 30 {
+		for round := range 30 {
 			var held []Buffer
 			for len(held) < limit {
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -223,17 +222,14 @@ func TestShareHoldsWithSmallMessages(t *testing.T) {
 				}
 				held = append(held, b)
 			}
-			most = max(most, p.Stats().Outstanding)
+			if round > 2 { // the receiver has learned how small the messages are
+				most = max(most, p.Stats().Outstanding)
+			}
 			require.NoError(t, ReleaseAll(held))
 		}
 		require.NoError(t, r.Close())
 		<-sent
 		t.Logf("%d leases, %d may be out", most, limit)
-		if mode == DeviceLess {
-			// Each message that the socket has queued takes a buffer of its own, and the
-			// limit of a receive is in bytes: one turn brings hundreds of leases (Linux 7.3).
-			return
-		}
 		assert.Less(t, most, 4*limit, "what it may hold, and what came in the last turn")
 	})
 }

@@ -286,5 +286,5 @@ func escape(p unsafe.Pointer) uintptr {
 
 var (
 	never   bool
-	escaped unsafe.Pointer
+	escaped unsafe.Pointer //nolint:unused // it is written so that what it points to is on the heap
 )

@@ -108,7 +108,15 @@ func (s *connSet) closeAll() {
 		conns = append(conns, c)
 	}
 	s.mu.Unlock()
+	// Each Close waits for its loop, so many of them are under way at a time.
+	var all sync.WaitGroup
+	limit := make(chan struct{}, 64)
 	for _, c := range conns {
-		_ = c.Close() // an error means that the program has closed it just now
+		limit <- struct{}{}
+		all.Go(func() {
+			_ = c.Close() // an error means that the program has closed it just now
+			<-limit
+		})
 	}
+	all.Wait()
 }

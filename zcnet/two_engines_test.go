@@ -3,6 +3,7 @@
 package zcnet
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -153,7 +154,7 @@ func TestEngineOfListenLivesWithDialledConnections(t *testing.T) {
 		assert.Equal(t, "still", string(p))
 		_, err = ln.Engine().Dial(t.Context(), "tcp", server.Addr().String())
 		require.ErrorIs(t, err, net.ErrClosed, "it is about to end")
-		_, ok := err.(*net.OpError)
+		_, ok := errors.AsType[*net.OpError](err)
 		assert.True(t, ok, "%T", err)
 		require.NoError(t, c.Close())
 		require.NoError(t, peer.Close())

@@ -28,7 +28,7 @@ const (
 		" refill_header_size refill_header_align event_types event_stats_size event_stats_align"
 
 	poolFields = "completions bytes returned outstanding waiting refill_full flushes flush_errors" +
-		" rearmed_no_buffer rearmed_queue_full rearmed_other paused rescues rescued_bytes stalls alloc_failures copy_events copied_fragments copied_bytes" +
+		" rearmed_no_buffer rearmed_queue_full rearmed_other paused rescues rescued_bytes stalls unread_bytes alloc_failures copy_events copied_fragments copied_bytes" +
 		" double_releases uses_after_release"
 	loopFields = "turns calls completions wake_ups functions cq_overflows strays"
 )
