@@ -318,3 +318,35 @@ func TestReceiverClosedBeforeItIsAttachedLeavesThePool(t *testing.T) {
 		})
 	}
 }
+
+// TestWatchGoesOnBehindErrorQueue puts an entry into the socket's error queue, which ends the
+// poll for a hang-up with POLLERR alone. The receiver watches again, and a reset behind
+// data still ends it.
+func TestWatchGoesOnBehindErrorQueue(t *testing.T) {
+	inEveryMode(t, func(t *testing.T, mode Mode) {
+		l := newTestLoop(t, LoopConfig{})
+		peer, r := newTestReceiver(t, openTestPool(t, l, mode, PoolConfig{NumBuffers: 64}))
+		require.NoError(t, r.Control(func(fd uintptr) {
+			flags := unix.SOF_TIMESTAMPING_TX_SOFTWARE | unix.SOF_TIMESTAMPING_SOFTWARE | unix.SOF_TIMESTAMPING_OPT_TSONLY
+			assert.NoError(t, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPING, flags))
+		}))
+		watch := func() (userData uint64, on bool) {
+			require.NoError(t, l.do(func() error { userData, on = r.watch, r.watching; return nil }))
+			return userData, on
+		}
+		first, _ := watch()
+		_, err := r.TrySend([][]byte{{1}})
+		require.NoError(t, err)
+		eventually(t, "the poll has ended", func() bool { userData, on := watch(); return !on || userData != first })
+		require.NoError(t, r.Control(func(fd uintptr) { // read the entry
+			var p, oob [512]byte
+			_, _, _, _, err := unix.Recvmsg(int(fd), p[:], oob[:], unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+			assert.NoError(t, err)
+		}))
+		eventually(t, "it is watched again", func() bool { userData, on := watch(); return on && userData != first })
+		require.NoError(t, peer.SetLinger(0))
+		require.NoError(t, peer.Close())
+		_, err = r.Recv(t.Context())
+		assert.ErrorIs(t, err, syscall.ECONNRESET)
+	})
+}
