@@ -77,6 +77,13 @@ func (o *engineOptions) check(cmd *cobra.Command) error {
 			return rangeError(n.flag, n.value, n.low, n.high)
 		}
 	}
+	return checkPowerOfTwo("buffer-size", o.bufferSize)
+}
+
+func checkPowerOfTwo(flag string, n size) error {
+	if n > 0 && n&(n-1) != 0 {
+		return fmt.Errorf("--%s %d is no power of two: allowed are powers of two up to %d", flag, int64(n), zcrx.MaxBufferSize)
+	}
 	return nil
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,13 +33,16 @@ func newRecv(std streams) *cobra.Command {
 	flags := cmd.Flags()
 	o.engine.register(flags)
 	flags.StringVarP(&o.listen, "listen", "l", ":9000", "address to listen on")
-	flags.StringVarP(&o.output, "output", "o", "", "file for the received bytes, - for standard output (default: count and hash only)")
+	flags.StringVarP(&o.output, "output", "o", "", "file for the received bytes, - for standard output (default: count and hash only); until all is received in order it is FILE.partial")
 	flags.BoolVar(&o.once, "once", false, "end after the first connection")
 	flags.DurationVar(&o.stats, "stats", 0, "print a line of statistics to standard error that often")
 	flags.BoolVar(&o.json, "json", false, "print one JSON object per connection (docs/json.md)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if o.stats < 0 {
 			return misused(cmd, fmt.Errorf("--stats %v is negative", o.stats))
+		}
+		if o.listen == "" {
+			return misused(cmd, errNoAddress)
 		}
 		if err := o.engine.check(cmd); err != nil {
 			return err
@@ -50,6 +51,8 @@ func newRecv(std streams) *cobra.Command {
 	}
 	return cmd
 }
+
+var errNoAddress = errors.New("--listen is empty: want an address such as :9000 or 10.0.0.1:9000")
 
 // run opens everything, serves, and closes everything.
 func (o *recvOptions) run(ctx context.Context, std streams) (err error) {
@@ -62,14 +65,14 @@ func (o *recvOptions) run(ctx context.Context, std streams) (err error) {
 	if err != nil {
 		return err
 	}
-	out, closeOut, err := o.openOutput(std)
+	out, err := openOutput(o.output, std.out)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeOut()) }()
+	defer func() { err = errors.Join(err, out.close(err == nil)) }()
 
 	s := server{
-		engine: e, ln: ln, out: out, once: o.once, oneByOne: o.once || out != nil,
+		engine: e, ln: ln, out: out.Writer, once: o.once, oneByOne: o.once || out.Writer != nil,
 		mode: e.report(), reports: std.out, json: o.json,
 	}
 	if o.output == "-" {
@@ -82,20 +85,4 @@ func (o *recvOptions) run(ctx context.Context, std streams) (err error) {
 		defer stop()
 	}
 	return s.serve(ctx)
-}
-
-// openOutput opens what -o names; out is nil for nothing.
-func (o *recvOptions) openOutput(std streams) (out io.Writer, closeOut func() error, err error) {
-	nothing := func() error { return nil }
-	switch o.output {
-	case "":
-		return nil, nothing, nil
-	case "-":
-		return std.out, nothing, nil
-	}
-	f, err := os.Create(o.output)
-	if err != nil {
-		return nil, nil, err
-	}
-	return f, f.Close, nil
 }

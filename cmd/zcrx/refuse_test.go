@@ -60,6 +60,7 @@ func TestRefused(t *testing.T) {
 		{"demo --cq-entries 3", exitFailed, say("--cq-entries 3", "allowed are 4 to 65536")},
 		{"demo --cq-entries 65537", exitFailed, say("--cq-entries 65537", "allowed are 4 to 65536")},
 		{"demo --buffer-size 2GiB", exitFailed, say("--buffer-size 2147483648", "allowed are 0 to 1073741824")},
+		{"demo --buffer-size 3000", exitFailed, say("--buffer-size 3000", "no power of two")},
 		{"demo --buffer-size 1GiB --num-buffers 16", exitFailed, say("4 GiB")},
 
 		{"recv -l " + busy, exitFailed, say(busy, "address already in use")},
@@ -89,6 +90,8 @@ func TestRefused(t *testing.T) {
 		{"probe -q 1", exitUsage, say("--queue needs --interface")},
 		{"probe --require auto", exitUsage, say("zerocopy, deviceless or provided")},
 		{"version x", exitUsage, say("x")},
+		{"help nosuch", exitUsage, say("nosuch", "zcrx --help")},
+		{"completion tcsh", exitUsage, say("tcsh")},
 	}
 	if !inVM() {
 		refusals = append(refusals,

@@ -28,9 +28,14 @@ func (e *usageError) Unwrap() error { return e.err }
 // run is the whole program but for its exit. The end of ctx is a request to
 // stop.
 func run(ctx context.Context, args []string, std streams) int {
+	out := &checkedWriter{w: std.out}
+	std.out = out
 	root := newRoot(std)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if err == nil && out.err != nil {
+		err = fmt.Errorf("print: %w", out.err)
+	}
 	if err == nil {
 		return exitOK
 	}
@@ -74,8 +79,33 @@ func newRoot(std streams) *cobra.Command {
 	root.SetOut(std.out)
 	root.SetErr(std.err)
 	root.SetFlagErrorFunc(misused)
+	root.SetHelpCommand(newHelp())
 	root.AddCommand(newProbe(std), newRecv(std), newSend(std), newDemo(std), newVersion(std))
+	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		// Without these an unknown shell would be answered with help.
+		completion.Args = noArgs
+		completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	return root
+}
+
+// newHelp is cobra's help command, but for its answer to a command that does not exist.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Describe a command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			of, rest, err := cmd.Root().Find(args)
+			if err == nil && len(rest) > 0 {
+				err = fmt.Errorf("unknown command %q for %q", rest[0], of.CommandPath())
+			}
+			if err != nil {
+				return misused(cmd.Root(), err)
+			}
+			return of.Help()
+		},
+	}
 }
 
 func misused(cmd *cobra.Command, err error) error {
