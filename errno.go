@@ -93,13 +93,21 @@ func importError(op string, fd int, errno syscall.Errno) error {
 		return privilegeError(FeatureImport, seen)
 	case syscall.EBADF:
 		seen.Meaning = fmt.Sprintf("fd %d is not an exported zcrx instance", fd)
-	case syscall.EINVAL, syscall.EOPNOTSUPP:
-		return &UnsupportedError{
-			Feature: FeatureImport.String(), Layer: LayerKernel, MinKernel: FeatureImport.MinKernel(),
-			Remedy: "use a newer kernel", Err: seen,
-		}
+	case syscall.EINVAL:
+		seen.Meaning = "the instance cannot be used on this ring, or it is gone"
+	case syscall.EOPNOTSUPP:
+		return unsupportedControl(FeatureImport, seen)
 	}
 	return seen
+}
+
+// unsupportedControl is for a kernel that does not know the call, although the probe found
+// the feature.
+func unsupportedControl(feature Feature, seen *KernelError) error {
+	return &UnsupportedError{
+		Feature: feature.String(), Layer: LayerKernel, MinKernel: feature.MinKernel(),
+		Remedy: "use a newer kernel", Err: seen,
+	}
 }
 
 // ctrlError explains a zcrx control call for the feature that the kernel refused.
@@ -108,11 +116,11 @@ func ctrlError(op string, feature Feature, id ZCRXID, errno syscall.Errno) error
 	switch errno {
 	case syscall.ENXIO:
 		seen.Meaning = fmt.Sprintf("the ring has no zcrx instance %d", id)
-	case syscall.EOPNOTSUPP, syscall.EINVAL:
-		return &UnsupportedError{
-			Feature: feature.String(), Layer: LayerKernel, MinKernel: feature.MinKernel(),
-			Remedy: "use a newer kernel", Err: seen,
-		}
+	case syscall.EINVAL:
+		// The feature was probed before the call, so it is not the kernel's age.
+		seen.Meaning = "an argument is not allowed for this instance"
+	case syscall.EOPNOTSUPP:
+		return unsupportedControl(feature, seen)
 	case syscall.EFAULT:
 		seen.Meaning = "a bad pointer, or the device has gone"
 	case syscall.ENOMEM:

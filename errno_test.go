@@ -56,12 +56,12 @@ func TestErrnosBecomeLayersAndRemedies(t *testing.T) {
 		}
 	}
 	for errno, text := range map[syscall.Errno]string{
-		syscall.EPERM: "CAP_NET_ADMIN", syscall.EBADF: "not an exported", syscall.EINVAL: "needs Linux 6.19", syscall.ENOMEM: "ENOMEM",
+		syscall.EPERM: "CAP_NET_ADMIN", syscall.EBADF: "not an exported", syscall.EOPNOTSUPP: "needs Linux 6.19", syscall.EINVAL: "cannot be used on this ring", syscall.ENOMEM: "ENOMEM",
 	} {
 		assert.ErrorContains(t, importError("import", 5, errno), text)
 	}
 	for errno, text := range map[syscall.Errno]string{
-		syscall.ENXIO: "no zcrx instance 2", syscall.EOPNOTSUPP: "needs Linux 7.3", syscall.EFAULT: "bad pointer", syscall.ENOMEM: "memory is used up",
+		syscall.ENXIO: "no zcrx instance 2", syscall.EOPNOTSUPP: "needs Linux 7.3", syscall.EINVAL: "an argument is not allowed", syscall.EFAULT: "bad pointer", syscall.ENOMEM: "memory is used up",
 	} {
 		assert.ErrorContains(t, ctrlError("add zcrx area", FeatureAddArea, 2, errno), text)
 	}

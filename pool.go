@@ -81,7 +81,7 @@ type Pool struct {
 
 	crowdWarned bool     // the warning of too many connections was given; of the loop's thread
 	warnings    []string // guarded by memory.mu: see PoolConfig.Warnings
-	flushFailed bool     // guarded by memory.mu: flushErr is set, other members must flush
+	cannotFlush bool     // guarded by memory.mu: a turn of this member's loop would not make room
 
 	rescued, rescuedBytes, stalls atomic.Uint64
 
@@ -182,6 +182,7 @@ func newMember(loop *Loop, mode Mode, features *Features) *Pool {
 		rescues:      mode == ZeroCopy,
 		leavesAsleep: olderKernel(features.Kernel, 7, 2, 10),
 	}
+	p.cannotFlush = !p.canFlush
 	p.receivers.sleeps.on = p.leavesAsleep && mode == ZeroCopy
 	return p
 }

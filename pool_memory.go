@@ -151,7 +151,7 @@ func (m *poolMemory) drain() {
 // any one member that can flush. Called with mu held.
 func (m *poolMemory) alert(full bool) {
 	for _, p := range m.members {
-		needed := full && !p.flushFailed
+		needed := full && !p.cannotFlush
 		if p.alertLocked(needed) && needed {
 			full = false
 		}
@@ -211,7 +211,7 @@ func (m *poolMemory) leave(p *Pool) {
 func (m *poolMemory) leaveFlushing(p *Pool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p.flushFailed = true
+	p.cannotFlush = true
 	m.alert(m.waiting.len() > 0)
 }
 

@@ -3,6 +3,7 @@ package sys
 import (
 	"errors"
 	"os"
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -37,8 +38,19 @@ type udmabufCreate struct {
 const (
 	udmabufDevice  = "/dev/udmabuf"
 	udmabufCloexec = 1 << 0
-	udmabufIoctl   = 0x40187542 // UDMABUF_CREATE: _IOW('u', 0x42, struct udmabuf_create)
 )
+
+// udmabufIoctl returns UDMABUF_CREATE: _IOW('u', 0x42, struct udmabuf_create). Some
+// architectures have three bits for the direction and 13 for the size, where others have two
+// and 14.
+func udmabufIoctl(arch string) uintptr {
+	const number = unsafe.Sizeof(udmabufCreate{})<<16 | 'u'<<8 | 0x42
+	switch arch {
+	case "mips", "mipsle", "mips64", "mips64le", "ppc64", "ppc64le", "sparc64":
+		return 4<<29 | number
+	}
+	return 1<<30 | number
+}
 
 // NewUDMABuf makes a dma-buf over size bytes of memory of this process (Linux 4.20).
 // The caller closes the fd. The error is an *os.PathError if the process cannot open
@@ -62,7 +74,7 @@ func NewUDMABuf(size uintptr) (fd int, err error) {
 	}
 	defer func() { err = errors.Join(err, device.Close()) }()
 	create := udmabufCreate{memfd: uint32(memfd), flags: udmabufCloexec, size: uint64(size)}
-	got, _, errno := unix.Syscall(unix.SYS_IOCTL, device.Fd(), udmabufIoctl, uintptr(unsafe.Pointer(&create)))
+	got, _, errno := unix.Syscall(unix.SYS_IOCTL, device.Fd(), udmabufIoctl(runtime.GOARCH), uintptr(unsafe.Pointer(&create)))
 	if errno != 0 {
 		return -1, os.NewSyscallError("UDMABUF_CREATE", errno)
 	}

@@ -37,3 +37,12 @@ func TestEventFD(t *testing.T) {
 	require.NoError(t, Close(fd))
 	assert.ErrorIs(t, Close(fd), unix.EBADF)
 }
+
+func TestUDMABufIoctl(t *testing.T) {
+	for arch, want := range map[string]uintptr{
+		"amd64": 0x40187542, "arm64": 0x40187542, "riscv64": 0x40187542, "s390x": 0x40187542,
+		"ppc64le": 0x80187542, "mips64": 0x80187542, "mipsle": 0x80187542,
+	} {
+		assert.Equal(t, want, udmabufIoctl(arch), arch)
+	}
+}
