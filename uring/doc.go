@@ -14,8 +14,8 @@
 //
 // # What it is not
 //
-// It is not memory-safe: an entry holds the addresses of buffers, and they must stay
-// where they are until the request is done. It has no buffer pools, no connections
+// It is not memory-safe: an entry holds the addresses of buffers, which do not keep
+// them. They must stay reachable until the request is done. It has no buffer pools, no connections
 // and no scheduler; package zcrx builds these on it. It does not cover all of
 // liburing, only what networking on one thread needs. [Ring.Pointer] returns the
 // struct io_uring, for programs that call liburing themselves.

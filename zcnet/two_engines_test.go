@@ -90,7 +90,7 @@ func TestTwoEnginesCloseEachOthersConnections(t *testing.T) {
 		}
 		// Of two that close each other at the same time, one may be left: the message that
 		// would have had it closed came to a closed connection.
-		time.AfterFunc(zcrxtest.Patience/4, func() { _ = other.Close(); _ = e.Close() })
+		time.AfterFunc(500*time.Millisecond, func() { _ = other.Close(); _ = e.Close() })
 		all.Wait()
 		require.NoError(t, other.Close())
 		zcrxtest.Eventually(t, "no Close is under way", func() bool { return e.Stats().Connections == 0 })
