@@ -124,27 +124,6 @@ func TestReviewNestedStart(t *testing.T) {
 	assert.Zero(t, nested)
 }
 
-// TestReviewOwnUserData: what a program puts into the ring by itself, with user data of its
-// own, is not taken for a request of the loop. Nothing says which user data is the loop's.
-func TestReviewOwnUserData(t *testing.T) {
-	l, err := NewLoop(LoopConfig{})
-	require.NoError(t, err)
-	defer l.Close()
-	before := l.Stats()
-	require.NoError(t, l.Do(t.Context(), func(r *uring.Ring) error {
-		s := r.GetSQE()
-		s.PrepNop()
-		s.UserData = 1<<63 | uint64(l.ops.entries[0].generation)<<32 // with the first bit set, and few others
-		return nil
-	}))
-	for range 5 {
-		require.NoError(t, l.do(func() error { return nil }))
-	}
-	assert.LessOrEqual(t, l.Stats().WakeUps, before.WakeUps+6, "of the functions, and not of the entry")
-	require.NoError(t, l.do(func() error { assert.LessOrEqual(t, l.ops.live, 1, "reads of the eventfd"); return nil }))
-	assert.Equal(t, before.Strays+1, l.Stats().Strays)
-}
-
 // TestReviewStartWhileClosing: a program that begins its request again whenever it ends does
 // not keep Close from ending, nor leaves a request behind.
 func TestReviewStartWhileClosing(t *testing.T) {
