@@ -210,12 +210,15 @@ func (l *Loop) runRetries() {
 // completion of the request, of which the last is the first one without uring.CQEMore. The
 // memory that prep names stays until then. Start must be called on the loop: from a
 // function given to Do or Post, or from done. It returns ErrQueueFull if the kernel accepts
-// no request now. A panic in done ends the program.
+// no request now, or ErrClosed while the loop closes. A panic in done ends the program.
 //
 // The entry must have a completion and must not be linked to others, which StartLinked
 // does: for the flags SQELink, SQEHardLink and SQECQESkipSuccess Start returns an error
 // and begins nothing.
 func (l *Loop) Start(prep func(*uring.SQE), done func(*uring.CQE)) error {
+	if l.stopping {
+		return ErrClosed
+	}
 	s, err := l.newRequest(completerFunc(done))
 	if err != nil {
 		return err
@@ -233,9 +236,12 @@ func (l *Loop) Start(prep func(*uring.SQE), done func(*uring.CQE)) error {
 // before has succeeded, or has ended if its prep sets uring.SQEHardLink. If one fails, those
 // behind it complete with ECANCELED. done is called with a request's place in preps, from
 // 0, and its completion; none may have more than one. All of them are submitted together:
-// preps are 1 to as many as the submission queue has entries (LoopConfig.Entries). The rest
-// is as for Start.
+// preps are 1 to as many as the submission queue has entries (LoopConfig.Entries). A prep
+// must not start other requests, which would be in the middle. The rest is as for Start.
 func (l *Loop) StartLinked(done func(i int, c *uring.CQE), preps ...func(*uring.SQE)) error {
+	if l.stopping {
+		return ErrClosed
+	}
 	if n := l.ring.SQEntries(); len(preps) < 1 || len(preps) > n {
 		return rangeError("number of linked requests", int64(len(preps)), 1, int64(n))
 	}
@@ -266,8 +272,15 @@ func (l *Loop) StartLinked(done func(i int, c *uring.CQE), preps ...func(*uring.
 
 // prepare has prep fill in an entry, whose user data stays.
 func (l *Loop) prepare(s *uring.SQE, prep func(*uring.SQE)) {
-	userData := s.UserData
+	userData, prepared := s.UserData, false
+	defer func() {
+		if !prepared { // prep panicked
+			l.ops.remove(userData)
+			l.prepareNothing(s)
+		}
+	}()
 	prep(s)
+	prepared = true
 	s.UserData = userData
 	l.ops.keep(s)
 }

@@ -59,6 +59,7 @@ func (l *Loop) stop() {
 		l.dropSource(s) // unless the last receiver of a closing pool has done it
 	}
 	l.publish()
+	l.ops.keepForEver()
 	if err := l.release(); err != nil && l.err == nil {
 		l.err = err
 	}

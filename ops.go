@@ -2,6 +2,7 @@ package zcrx
 
 import (
 	"slices"
+	"sync"
 	"unsafe"
 
 	"github.com/zcrx-go/zcrx/uring"
@@ -76,6 +77,25 @@ func (t *ops) remove(userData uint64) {
 func (t *ops) keep(s *uring.SQE) {
 	if e := t.find(s.UserData); e != nil && slices.Contains(memoryOps, s.Opcode) {
 		e.memory = *(*unsafe.Pointer)(unsafe.Pointer(&s.Addr))
+	}
+}
+
+// unfinished is the memory of requests that a closed ring left in flight: a send without a
+// copy cannot be cancelled once its bytes are queued, and goes on until its peer has
+// acknowledged them. Nothing tells when that is.
+var unfinished struct {
+	sync.Mutex
+	memory []unsafe.Pointer
+}
+
+// keepForEver has the memory of requests in flight stay when the ring goes.
+func (t *ops) keepForEver() {
+	unfinished.Lock()
+	defer unfinished.Unlock()
+	for i := range t.entries {
+		if e := &t.entries[i]; e.completer != nil && e.memory != nil {
+			unfinished.memory = append(unfinished.memory, e.memory)
+		}
 	}
 }
 

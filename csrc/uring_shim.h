@@ -25,12 +25,26 @@ ZCX_SIZE(struct io_uring_buf, 16);
 ZCX_OFFSET(struct io_uring_buf_ring, tail, 14);
 
 /*
+ * The calling thread's number, which no other thread of the process ever had: a pthread_t is
+ * given to a later thread, and asking the kernel for the thread id is a system call.
+ */
+static inline unsigned long zcx_this_thread(void)
+{
+	static unsigned long last;
+	static __thread unsigned long own;
+
+	if (!own)
+		own = __atomic_add_fetch(&last, 1, __ATOMIC_RELAXED);
+	return own;
+}
+
+/*
  * A ring and the thread that owns it. ring is the first field because Ring.Pointer
  * returns the address of this struct as that of the ring.
  */
 struct zcx_ring {
 	struct io_uring ring;
-	pthread_t owner;
+	unsigned long owner;
 	pid_t owner_tid;
 };
 
@@ -54,7 +68,7 @@ static inline struct zcx_ring *zcx_ring_new(unsigned entries, unsigned cq_entrie
 		free(r);
 		return NULL;
 	}
-	r->owner = pthread_self();
+	r->owner = zcx_this_thread();
 	r->owner_tid = syscall(SYS_gettid);
 	return r;
 }
@@ -96,7 +110,7 @@ static inline unsigned zcx_sqe_size(const struct zcx_ring *r)
 
 static inline int zcx_on_owner(const struct zcx_ring *r)
 {
-	return pthread_equal(r->owner, pthread_self());
+	return r->owner == zcx_this_thread();
 }
 
 /*

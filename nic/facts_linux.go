@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -165,8 +166,14 @@ func firstError(errs ...error) error {
 }
 
 func numReceiveQueues(iface string) int {
-	found, _ := filepath.Glob(filepath.Join("/sys/class/net", iface, "queues", "rx-*"))
-	return len(found)
+	entries, _ := os.ReadDir(filepath.Join("/sys/class/net", iface, "queues"))
+	n := 0
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "rx-") {
+			n++
+		}
+	}
+	return n
 }
 
 // interfaceDriver returns the name of the driver of an interface's device, empty if the

@@ -117,9 +117,13 @@ type memory struct {
 //
 // Implements: int io_uring_queue_init_params(unsigned entries, struct io_uring *ring, struct io_uring_params *p)
 func New(cfg Config) (*Ring, error) {
+	if cfg.Flags&SetupClamp != 0 {
+		cfg.Entries, cfg.CQEntries = min(cfg.Entries, MaxEntries), min(cfg.CQEntries, MaxCQEntries)
+	}
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
+	cfg.Flags &^= SetupCQSize // which says that CQEntries is not 0
 	if !haveLiburing {
 		return nil, errUnsupported
 	}
@@ -134,12 +138,10 @@ func New(cfg Config) (*Ring, error) {
 }
 
 func (cfg *Config) check() error {
-	clamp := cfg.Flags&SetupClamp != 0
-	if cfg.Entries < 1 || (cfg.Entries > MaxEntries && !clamp) {
+	if cfg.Entries < 1 || cfg.Entries > MaxEntries {
 		return rangeError("Config.Entries", int64(cfg.Entries), 1, MaxEntries)
 	}
-	if cfg.CQEntries < 0 || (cfg.CQEntries > MaxCQEntries && !clamp) ||
-		(cfg.CQEntries > 0 && cfg.CQEntries < cfg.Entries) {
+	if cfg.CQEntries < 0 || cfg.CQEntries > MaxCQEntries || (cfg.CQEntries > 0 && cfg.CQEntries < cfg.Entries) {
 		return rangeError("Config.CQEntries", int64(cfg.CQEntries), int64(cfg.Entries), MaxCQEntries)
 	}
 	if unknown := cfg.Flags &^ knownFlags; unknown != 0 {
@@ -168,10 +170,12 @@ func (r *Ring) Enable() error {
 	return r.register("io_uring_enable_rings", func() syscall.Errno { return cEnable(r.h) })
 }
 
-// Close cancels the requests in flight, unmaps the queues and closes the fd. The
-// kernel frees what was registered on the ring some time after Close returned.
-// A second Close does nothing and returns nil. Once the thread that owns the ring has
-// ended, any other may close it; the caller must see to it that one goroutine does.
+// Close cancels the requests in flight, unmaps the queues and closes the fd. A PrepSendZC
+// whose bytes are queued cannot be cancelled: the kernel reads its memory until the peer has
+// acknowledged them or the connection is reset, so the memory must stay until then. The
+// kernel frees what was registered on the ring some time after Close returned. A second
+// Close does nothing and returns nil. Once the thread that owns the ring has ended, any
+// other may close it; the caller must see to it that one goroutine does.
 //
 // Implements: void io_uring_queue_exit(struct io_uring *ring)
 func (r *Ring) Close() error {
@@ -202,10 +206,10 @@ func (r *Ring) Check(call string) error {
 	if r.h == nil {
 		return errClosed
 	}
-	r.calls++
 	if !cOnOwner(r.h) {
 		return os.NewSyscallError(call, ErrWrongThread)
 	}
+	r.calls++ // not before: on another thread it would be a data race
 	return nil
 }
 
@@ -271,13 +275,17 @@ func (r *Ring) GetSQE() *SQE {
 // Implements: int io_uring_submit_and_get_events(struct io_uring *ring)
 func (r *Ring) Submit() (int, error) { return r.submit(0, 0) }
 
-// SubmitAndWait does what Submit does, then waits until waitFor completions (0 to
-// CQEntries) are there or the timeout has passed; a negative timeout waits for ever.
+// SubmitAndWait hands the queued SQEs to the kernel, and waits until waitFor completions (0
+// to CQEntries) are there or the timeout has passed. If so many are there already it does
+// not run deferred task work, which Submit does; a negative timeout waits for ever.
 // If the timeout passes or a signal arrives, it returns no error, and there may be
 // fewer completions.
 //
 // Implements: int io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_cqe **cqe_ptr, unsigned wait_nr, struct __kernel_timespec *ts, sigset_t *sigmask)
 func (r *Ring) SubmitAndWait(waitFor int, timeout time.Duration) (int, error) {
+	if r.h == nil {
+		return 0, errClosed
+	}
 	if waitFor < 0 || waitFor > int(r.mem.cqEntries) {
 		return 0, rangeError("number of completions to wait for", int64(waitFor), 0, int64(r.mem.cqEntries))
 	}
@@ -289,15 +297,16 @@ func (r *Ring) submit(waitFor uint32, timeout time.Duration) (int, error) {
 	if r.h == nil {
 		return 0, errClosed
 	}
-	r.calls++
 	n, errno := cSubmit(r.h, waitFor, int64(timeout))
+	if errno == syscall.EEXIST {
+		return 0, os.NewSyscallError(call, ErrWrongThread)
+	}
+	r.calls++
 	switch errno {
 	case 0:
 		return n, nil
 	case sys.ETIME, syscall.EINTR:
 		return 0, nil
-	case syscall.EEXIST:
-		return 0, os.NewSyscallError(call, ErrWrongThread)
 	}
 	return 0, os.NewSyscallError(call, errno)
 }

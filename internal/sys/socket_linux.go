@@ -11,7 +11,7 @@ import (
 // Sockets that it accepts inherit the filter. If the socket has a filter already,
 // DropUrgent does nothing.
 func DropUrgent(fd int) error {
-	if HasFilter(fd) {
+	if hasAnyFilter(fd) {
 		return nil
 	}
 	const flags, urg, all = 13, 0x20, 1<<32 - 1 // the packet begins with the TCP header
@@ -25,13 +25,25 @@ func DropUrgent(fd int) error {
 	return os.NewSyscallError("setsockopt", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program))
 }
 
+// hasAnyFilter reports whether the socket has a filter, classic or eBPF. Of the latter the
+// kernel returns nothing but EACCES.
+func hasAnyFilter(fd int) bool {
+	n := uint32(0)
+	errno := filterLength(fd, &n)
+	return errno == unix.EACCES || errno == 0 && n > 0
+}
+
 // HasFilter reports whether the socket has a classic BPF filter.
 func HasFilter(fd int) bool {
 	// The length of this option counts instructions, not bytes. If it is 0, the kernel
 	// sets it to their number and copies none.
 	n := uint32(0)
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_GET_FILTER, 0, uintptr(unsafe.Pointer(&n)), 0)
-	return errno == 0 && n > 0
+	return filterLength(fd, &n) == 0 && n > 0
+}
+
+func filterLength(fd int, n *uint32) unix.Errno {
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_GET_FILTER, 0, uintptr(unsafe.Pointer(n)), 0)
+	return errno
 }
 
 // IncomingNAPI returns the number of the NAPI instance that received the socket's last

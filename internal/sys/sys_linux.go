@@ -49,6 +49,7 @@ func Duplicate(fd int) (int, error) {
 // MapAnonymous maps size bytes of zeroed private memory, at an address that is
 // a multiple of align (a power of two, at least a page).
 func MapAnonymous(size, align uintptr) ([]byte, error) {
+	size = (size + PageSize() - 1) &^ (PageSize() - 1)
 	mem, err := unix.MmapPtr(-1, 0, nil, size+align, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
 		return nil, os.NewSyscallError("mmap", err)
@@ -117,7 +118,7 @@ func SeccompFiltered() bool {
 // or does not apply to the process (CAP_IPC_LOCK).
 func MemlockLimit() (limit uint64, limited bool) {
 	var r unix.Rlimit
-	if haveCapability(unix.CAP_IPC_LOCK) || unix.Getrlimit(unix.RLIMIT_MEMLOCK, &r) != nil {
+	if haveCapability(unix.CAP_IPC_LOCK) && InInitialUserNamespace() || unix.Getrlimit(unix.RLIMIT_MEMLOCK, &r) != nil {
 		return 0, false
 	}
 	return r.Cur, r.Cur != unix.RLIM_INFINITY
@@ -130,10 +131,10 @@ func haveCapability(capability uint) bool {
 	return unix.Capget(&hdr, &data[0]) == nil && data[0].Effective&(1<<capability) != 0
 }
 
-// InInitialUserNamespace reports whether the process is in the initial user namespace,
-// which maps every id to itself.
+// InInitialUserNamespace reports whether the process is in the initial user namespace. The
+// file of that one always has the same number (PROC_USER_INIT_INO); a namespace of its own
+// may map every id to itself as well.
 func InInitialUserNamespace() bool {
-	b, err := os.ReadFile("/proc/self/uid_map")
-	f := strings.Fields(string(b))
-	return err != nil || (len(f) == 3 && f[0] == "0" && f[1] == "0" && f[2] == "4294967295")
+	name, err := os.Readlink("/proc/self/ns/user")
+	return err != nil || name == "user:[4026531837]"
 }

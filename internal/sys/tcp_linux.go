@@ -145,9 +145,12 @@ const (
 	MsgWaitAll  = unix.MSG_WAITALL
 )
 
+const maxSlices = 1024 // UIO_MAXIOV: the kernel refuses more
+
 // SendNow sends some of v without waiting. It returns an error that matches EAGAIN if the
 // socket takes nothing.
 func SendNow(fd int, v [][]byte) (int, error) {
+	v = v[:min(len(v), maxSlices)]
 	for {
 		n, err := unix.SendmsgBuffers(fd, v, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 		if err == unix.EINTR {
@@ -168,7 +171,7 @@ func ResetConn(fd int) {
 // (SO_LINGER with a time of more than 0).
 func Lingers(fd int) bool {
 	l, err := unix.GetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER)
-	return err == nil && l.Onoff != 0 && l.Linger > 0
+	return err == nil && l.Onoff != 0 && l.Linger != 0 // a negative time is a very long one
 }
 
 // Shutdown ends a direction of the connection: how is SHUT_RD, SHUT_WR or SHUT_RDWR.

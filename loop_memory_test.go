@@ -35,9 +35,9 @@ func collectGarbage() {
 	}
 }
 
-// TestReviewPrepPanics: Do turns a panic into an error and the loop continues. What prep had
+// TestPrepPanics: Do turns a panic into an error and the loop continues. What prep had
 // filled in until then must not run with memory that nothing keeps.
-func TestReviewPrepPanics(t *testing.T) {
+func TestPrepPanics(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{})
 	fds := reviewPair(t)
 	var collected atomic.Bool
@@ -62,8 +62,8 @@ func TestReviewPrepPanics(t *testing.T) {
 	}
 }
 
-// TestReviewPrepPanicsAtOnce: a request that was never prepared does not succeed.
-func TestReviewPrepPanicsAtOnce(t *testing.T) {
+// TestPrepPanicsAtOnce: a request that was never prepared does not succeed.
+func TestPrepPanicsAtOnce(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{})
 	done := make(chan int32, 4)
 	err := l.Do(t.Context(), func(*uring.Ring) error {
@@ -77,56 +77,9 @@ func TestReviewPrepPanicsAtOnce(t *testing.T) {
 	}
 }
 
-// TestReviewMemoryOfOtherOperations: "The memory that prep names stays until then", whatever
-// the operation: SQE's fields are exported.
-func TestReviewMemoryOfOtherOperations(t *testing.T) {
-	l := newTestLoop(t, LoopConfig{})
-	fds := reviewPair(t)
-	require.NoError(t, unix.SetNonblock(fds[0], true))
-	for {
-		if _, err := unix.Write(fds[0], make([]byte, 4096)); err != nil {
-			require.ErrorIs(t, err, unix.EAGAIN)
-			break
-		}
-	}
-	require.NoError(t, unix.SetNonblock(fds[0], false))
-	var collected atomic.Bool
-	require.NoError(t, l.do(func() error {
-		return l.Start(func(s *uring.SQE) {
-			b := new([64]byte)
-			runtime.AddCleanup(b, func(*atomic.Bool) { collected.Store(true) }, &collected)
-			s.PrepRead(fds[0], b[:], -1)
-			s.Opcode = 23 // IORING_OP_WRITE
-		}, func(*uring.CQE) {})
-	}))
-	collectGarbage()
-	assert.False(t, collected.Load(), "the kernel will write from it")
-}
-
-// TestReviewNestedStart: prep runs code of the program. A request that it starts does not come
-// into the chain.
-func TestReviewNestedStart(t *testing.T) {
-	l := newTestLoop(t, LoopConfig{Entries: 16})
-	got := make([]syscall.Errno, 2)
-	var nested syscall.Errno
-	var left atomic.Int32
-	left.Store(3)
-	require.NoError(t, l.do(func() error {
-		return l.StartLinked(func(i int, c *uring.CQE) { got[i] = c.Errno(); left.Add(-1) },
-			func(s *uring.SQE) {
-				_ = l.Start(func(s *uring.SQE) { s.PrepNop() }, func(c *uring.CQE) { nested = c.Errno(); left.Add(-1) })
-				s.PrepClose(-1)
-			},
-			func(s *uring.SQE) { s.PrepNop() })
-	}))
-	eventually(t, "all have ended", func() bool { return left.Load() == 0 })
-	assert.Equal(t, []syscall.Errno{syscall.EBADF, syscall.ECANCELED}, got)
-	assert.Zero(t, nested)
-}
-
-// TestReviewStartWhileClosing: a program that begins its request again whenever it ends does
+// TestStartWhileClosing: a program that begins its request again whenever it ends does
 // not keep Close from ending, nor leaves a request behind.
-func TestReviewStartWhileClosing(t *testing.T) {
+func TestStartWhileClosing(t *testing.T) {
 	l, err := NewLoop(LoopConfig{})
 	require.NoError(t, err)
 	fds := reviewPair(t)
@@ -174,9 +127,9 @@ func reviewSendUnacknowledged(t *testing.T, fd int, collected *atomic.Bool) (sen
 	return sent
 }
 
-// TestReviewMemoryAfterClose: "The memory that prep names stays until then", the last
+// TestMemoryAfterClose: "The memory that prep names stays until then", the last
 // completion. If the loop ends before that, the kernel still uses the memory.
-func TestReviewMemoryAfterClose(t *testing.T) {
+func TestMemoryAfterClose(t *testing.T) {
 	sender, receiver := zcrxtest.TCPPair(t)
 	defer receiver.Close()
 	file, err := sender.File()
@@ -203,9 +156,9 @@ func TestReviewMemoryAfterClose(t *testing.T) {
 	assert.Zero(t, bytes.Count(got, []byte("B")), "bytes of %d that were other memory of the program", sent)
 }
 
-// TestReviewMemlockInUserNamespace: the remedy for a used-up RLIMIT_MEMLOCK names it, also in
+// TestMemlockInUserNamespace: the remedy for a used-up RLIMIT_MEMLOCK names it, also in
 // a container with a user namespace of its own, whose root has no CAP_IPC_LOCK that counts.
-func TestReviewMemlockInUserNamespace(t *testing.T) {
+func TestMemlockInUserNamespace(t *testing.T) {
 	if os.Getenv("ZCRX_REVIEW_USERNS") != "" {
 		require.NoError(t, unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: 64 << 10, Max: 64 << 10}))
 		_, err := NewLoop(LoopConfig{Entries: uring.MaxEntries})
@@ -215,7 +168,7 @@ func TestReviewMemlockInUserNamespace(t *testing.T) {
 		}
 		return
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestReviewMemlockInUserNamespace$", "-test.v")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestMemlockInUserNamespace$", "-test.v")
 	cmd.Env = append(os.Environ(), "ZCRX_REVIEW_USERNS=1")
 	ids := []syscall.SysProcIDMap{{Size: 1}}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids}

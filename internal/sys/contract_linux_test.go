@@ -21,9 +21,9 @@ func reviewSocket(t *testing.T) int {
 	return fd
 }
 
-// TestReviewLingersNegative: the kernel takes a negative time for the longest one, so
+// TestLingersNegative: the kernel takes a negative time for the longest one, so
 // close(2) waits.
-func TestReviewLingersNegative(t *testing.T) {
+func TestLingersNegative(t *testing.T) {
 	fd := reviewSocket(t)
 	require.NoError(t, unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: -1}))
 	l, err := unix.GetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER)
@@ -31,9 +31,9 @@ func TestReviewLingersNegative(t *testing.T) {
 	assert.True(t, Lingers(fd), "the kernel says %+v", *l)
 }
 
-// TestReviewDropUrgentKeepsExtendedFilter: "If the socket has a filter already, DropUrgent
+// TestDropUrgentKeepsExtendedFilter: "If the socket has a filter already, DropUrgent
 // does nothing." An extended (eBPF) filter is one.
-func TestReviewDropUrgentKeepsExtendedFilter(t *testing.T) {
+func TestDropUrgentKeepsExtendedFilter(t *testing.T) {
 	instructions := []uint64{0xffffffff_0000_00b7, 0x95} // r0 = -1; exit
 	license := []byte("GPL\x00")
 	attr := struct {
@@ -53,9 +53,9 @@ func TestReviewDropUrgentKeepsExtendedFilter(t *testing.T) {
 	assert.False(t, HasFilter(fd), "the program's filter was replaced by a classic one")
 }
 
-// TestReviewSendNowOfManySlices: "SendNow sends some of v": more slices than the kernel takes
+// TestSendNowOfManySlices: "SendNow sends some of v": more slices than the kernel takes
 // in one call are no error.
-func TestReviewSendNowOfManySlices(t *testing.T) {
+func TestSendNowOfManySlices(t *testing.T) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	require.NoError(t, err)
 	defer unix.Close(fds[0])
@@ -69,8 +69,8 @@ func TestReviewSendNowOfManySlices(t *testing.T) {
 	assert.Positive(t, n)
 }
 
-// TestReviewMapAnonymousOfOddSize: MapAnonymous maps any size, or leaves nothing behind.
-func TestReviewMapAnonymousOfOddSize(t *testing.T) {
+// TestMapAnonymousOfOddSize: MapAnonymous maps any size, or leaves nothing behind.
+func TestMapAnonymousOfOddSize(t *testing.T) {
 	mapped := func() int {
 		b, err := os.ReadFile("/proc/self/statm")
 		require.NoError(t, err)
@@ -90,9 +90,9 @@ func TestReviewMapAnonymousOfOddSize(t *testing.T) {
 	assert.Less(t, mapped()-before, (32<<20)/int(PageSize()), "pages left mapped")
 }
 
-// TestReviewUserNamespace runs itself as root of a user namespace: CAP_IPC_LOCK there does
+// TestUserNamespace runs itself as root of a user namespace: CAP_IPC_LOCK there does
 // not lift RLIMIT_MEMLOCK for io_uring, which asks for it in the initial one.
-func TestReviewUserNamespace(t *testing.T) {
+func TestUserNamespace(t *testing.T) {
 	if os.Getenv("ZCRX_REVIEW_USERNS") != "" {
 		limit, limited := MemlockLimit()
 		assert.True(t, limited, "limit %d", limit)
@@ -100,7 +100,7 @@ func TestReviewUserNamespace(t *testing.T) {
 		return
 	}
 	for name, size := range map[string]int{"root only": 1, "identity": 1<<32 - 1} {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestReviewUserNamespace$", "-test.v")
+		cmd := exec.Command(os.Args[0], "-test.run=^TestUserNamespace$", "-test.v")
 		cmd.Env = append(os.Environ(), "ZCRX_REVIEW_USERNS=1")
 		ids := []syscall.SysProcIDMap{{Size: size}}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids}

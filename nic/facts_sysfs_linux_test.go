@@ -1,0 +1,16 @@
+package nic
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestNumReceiveQueuesOfAPattern(t *testing.T) {
+	assert.Zero(t, NumReceiveQueues("*"), "no interface has that name")
+	assert.Zero(t, NumReceiveQueues("l?"))
+}
+
+func reviewSteering() *Steering {
+	return newSteering("lo", &RSS{Key: make([]byte, minRSSKey), Table: []int{0}}, 0)
+}
