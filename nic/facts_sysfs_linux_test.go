@@ -10,7 +10,3 @@ func TestNumReceiveQueuesOfAPattern(t *testing.T) {
 	assert.Zero(t, NumReceiveQueues("*"), "no interface has that name")
 	assert.Zero(t, NumReceiveQueues("l?"))
 }
-
-func reviewSteering() *Steering {
-	return newSteering("lo", &RSS{Key: make([]byte, minRSSKey), Table: []int{0}}, 0)
-}

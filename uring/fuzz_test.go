@@ -3,7 +3,6 @@
 package uring
 
 import (
-	"errors"
 	"runtime"
 	"testing"
 	"time"
@@ -87,7 +86,7 @@ func FuzzRing(f *testing.F) {
 				_, _ = r.Submit()
 			case 14:
 				_, err := r.SubmitAndWait(int(int8(next())), time.Duration(next())*time.Microsecond)
-				require.False(t, errors.Is(err, ErrWrongThread))
+				require.NotErrorIs(t, err, ErrWrongThread)
 			case 15:
 				n := r.Completions(batch[:next()%5])
 				for _, c := range batch[:n] {

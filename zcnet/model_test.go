@@ -33,7 +33,6 @@ type modelConn struct {
 	passed         bool // the read deadline has passed
 
 	handled chan []byte // what a Handler got, and nil at the end; nil: there is no Handler
-	left    []byte      // of what it got
 }
 
 // modelStream returns n bytes of a connection's stream from offset on.
