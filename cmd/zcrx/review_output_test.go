@@ -150,3 +150,31 @@ func contextOf(t *testing.T) (context.Context, context.CancelFunc) {
 	t.Cleanup(cancel)
 	return ctx, cancel
 }
+
+// TestReviewOnceWithoutAConnectionKeepsTheFile interrupts recv --once before anybody came:
+// the one connection that it was to receive has not been received.
+func TestReviewOnceWithoutAConnectionKeepsTheFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, []byte("before"), 0o600))
+	recv := startRecv(t, "--mode", "socket", "-o", file, "--once")
+	_ = recv.address()
+	recv.stop()
+	assert.Equal(t, exitFailed, recv.wait())
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Equal(t, "before", string(text))
+}
+
+// TestReviewOutputLeavesOtherFiles has a file of somebody else's beside FILE, under the name
+// that recv uses meanwhile.
+func TestReviewOutputLeavesOtherFiles(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file+partialSuffix, []byte("of an earlier run"), 0o600))
+	recv := startRecv(t, "--mode", "socket", "-o", file)
+	_ = recv.address()
+	recv.stop()
+	recv.wait()
+	text, err := os.ReadFile(file + partialSuffix)
+	require.NoError(t, err)
+	assert.Equal(t, "of an earlier run", string(text))
+}
