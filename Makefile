@@ -61,6 +61,8 @@ build: liburing ## bin/zcrx, bin/zcrx-static and bin/vmrun
 vet: liburing ## go vet, also without cgo and for another system
 	go vet $(library) $(command) $(vm) $(users)
 	go vet -tags nic $(zerocopy)
+	go vet -tags vmtest $(vm)
+	go vet -tags matrix .
 	CGO_ENABLED=0 go vet $(library) $(command) $(vm) $(users)
 	GOOS=darwin go vet $(library) $(command) $(users)
 

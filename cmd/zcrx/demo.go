@@ -48,7 +48,7 @@ func newDemo(std streams) *cobra.Command {
 		if err := o.engine.check(cmd); err != nil {
 			return err
 		}
-		src, err := openSource(file, o.size, interruptible(cmd.Context(), std.in))
+		src, err := openSource(cmd.Context(), file, o.size, std.in)
 		if err != nil {
 			return err
 		}

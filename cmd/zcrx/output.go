@@ -2,8 +2,11 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // output is where received bytes go: nowhere, standard output, or a file.
@@ -26,18 +29,43 @@ func openOutput(name string, stdout io.Writer) (*output, error) {
 	case "-":
 		return &output{Writer: stdout}, nil
 	}
-	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
-		f, err := os.OpenFile(name, os.O_WRONLY, 0) // a device or a pipe cannot be replaced
-		if err != nil {
+	old, err := os.Stat(name)
+	switch {
+	case err == nil && !old.Mode().IsRegular(): // a device or a pipe
+		return inPlace(name, os.O_WRONLY)
+	case err == nil: // through links, whose place a rename would take
+		if name, err = filepath.EvalSymlinks(name); err != nil {
 			return nil, err
 		}
-		return &output{Writer: f, file: f}, nil
+	default:
+		if _, err := os.Lstat(name); err == nil { // a link to a file that does not exist
+			return inPlace(name, os.O_WRONLY|os.O_CREATE)
+		}
 	}
-	f, err := os.Create(name + partialSuffix)
+	f, err := os.OpenFile(name+partialSuffix, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return nil, fmt.Errorf("%s exists: it is of another recv, or of one that was interrupted; move it away", name+partialSuffix)
+	case errors.Is(err, fs.ErrPermission) && old != nil: // the folder cannot be written to
+		return inPlace(name, os.O_WRONLY|os.O_TRUNC)
+	case err != nil:
+		return nil, err
+	}
+	if old != nil {
+		if err := f.Chmod(old.Mode().Perm()); err != nil {
+			return nil, errors.Join(err, f.Close(), os.Remove(f.Name()))
+		}
+	}
+	return &output{Writer: f, file: f, name: name}, nil
+}
+
+// inPlace opens what cannot be replaced.
+func inPlace(name string, flags int) (*output, error) {
+	f, err := os.OpenFile(name, flags, 0o666)
 	if err != nil {
 		return nil, err
 	}
-	return &output{Writer: f, file: f, name: name}, nil
+	return &output{Writer: f, file: f}, nil
 }
 
 // close closes the file. If all went well it gets its name; else it stays under the other

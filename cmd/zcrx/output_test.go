@@ -40,6 +40,8 @@ func TestOutputKeepsTheFileUntilAllIsReceived(t *testing.T) {
 	assert.Equal(t, "before", content(file))
 	assert.Equal(t, "half", content(file+partialSuffix))
 
+	require.NoError(t, os.Remove(file+partialSuffix))
+
 	recv = startRecv(t, "-o", file) // nobody comes
 	_ = recv.address()
 	recv.stop()

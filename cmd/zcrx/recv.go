@@ -56,6 +56,15 @@ var errNoAddress = errors.New("--listen is empty: want an address such as :9000 
 
 // run opens everything, serves, and closes everything.
 func (o *recvOptions) run(ctx context.Context, std streams) (err error) {
+	out, err := openOutput(o.output, std.out)
+	if err != nil {
+		return err
+	}
+	s := server{out: out.Writer, once: o.once, oneByOne: o.once || out.Writer != nil, reports: std.out, json: o.json}
+	defer func() { // when all else has ended
+		well := err == nil && (s.connections > 0 || !o.once)
+		err = errors.Join(err, out.close(well))
+	}()
 	e, err := o.engine.open(ctx)
 	if err != nil {
 		return err
@@ -65,16 +74,8 @@ func (o *recvOptions) run(ctx context.Context, std streams) (err error) {
 	if err != nil {
 		return err
 	}
-	out, err := openOutput(o.output, std.out)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, out.close(err == nil)) }()
 
-	s := server{
-		engine: e, ln: ln, out: out.Writer, once: o.once, oneByOne: o.once || out.Writer != nil,
-		mode: e.report(), reports: std.out, json: o.json,
-	}
+	s.engine, s.ln, s.mode = e, ln, e.report()
 	if o.output == "-" {
 		s.reports = std.err
 	}

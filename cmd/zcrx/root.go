@@ -59,10 +59,16 @@ func errorText(err error) string {
 		for _, name := range []string{"zcrx: ", "zcnet: "} {
 			line = strings.ReplaceAll(strings.TrimPrefix(line, name), ": "+name, ": ")
 		}
-		lines[i] = line
+		lines[i] = flagNames.Replace(line)
 	}
 	return strings.Join(lines, "; ")
 }
+
+// flagNames are of the library's fields that flags set.
+var flagNames = strings.NewReplacer(
+	"PoolConfig.NumBuffers", "--num-buffers", "PoolConfig.BufferSizeHint", "--buffer-size",
+	"PoolConfig.RefillEntries", "--refill-entries", "LoopConfig.CQEntries", "--cq-entries",
+)
 
 func newRoot(std streams) *cobra.Command {
 	root := &cobra.Command{

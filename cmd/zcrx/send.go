@@ -33,7 +33,7 @@ func newSend(std streams) *cobra.Command {
 				return misused(cmd, errFileAndSize)
 			}
 		}
-		src, err := openSource(file, n, interruptible(cmd.Context(), std.in))
+		src, err := openSource(cmd.Context(), file, n, std.in)
 		if err != nil {
 			return err
 		}

@@ -53,6 +53,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 var builds = [][]string{
 	{"GOOS=linux", "CGO_ENABLED=1"},
 	{"GOOS=darwin", "CGO_ENABLED=0"},
+	{"GOOS=windows", "CGO_ENABLED=0"},
 }
 
 // load returns the packages of the project and their imports, from go list.

@@ -267,6 +267,10 @@ func (c *collector) finish(status int) {
 		c.failed++
 		fmt.Fprintf(c.out, "FAIL  the command failed with status %d outside any test\n", status)
 	}
+	if c.passed+c.failed+c.skipped == 0 {
+		c.failed++
+		fmt.Fprintln(c.out, "FAIL  the lane ran nothing")
+	}
 }
 
 func (c *collector) indent(output []string) {

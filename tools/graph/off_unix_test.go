@@ -6,9 +6,9 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestReviewUpwardOffUnix has an upward import in a file that neither Linux nor darwin
+// TestUpwardOffUnix has an upward import in a file that neither Linux nor darwin
 // compiles, as internal/sys/read_other.go (!unix).
-func TestReviewUpwardOffUnix(t *testing.T) {
+func TestUpwardOffUnix(t *testing.T) {
 	_, err := graphOf(t, map[string]string{
 		"csrc/csrc.go":              source(),
 		"internal/sys/sys.go":       source(),
