@@ -209,6 +209,7 @@ func (p *Pool) register(ctx context.Context, features *Features, cfg PoolConfig,
 	p.setMemory(m)
 	p.growth = growth{most: cfg.MaxBuffers, step: cfg.NumBuffers}
 	m.mayGrow.Store(cfg.MaxBuffers > cfg.NumBuffers)
+	m.growable.Store(m.mayGrow.Load() && Have(FeatureAddArea) == nil)
 	req := ifqRequest{
 		ifindex: uint32(ifindex), queue: uint32(p.queue.Number), refillEntries: m.entries,
 		regionAddr: sliceAddr(m.region), regionSize: uint64(len(m.region)),

@@ -73,7 +73,8 @@ func (p *Pool) growIfLow() {
 	m.moreWanted.Store(false)
 	n := min(g.step, g.most-p.NumBuffers())
 	if n <= 0 {
-		return // the program has called Grow
+		m.growable.Store(false) // the program has called Grow
+		return
 	}
 	// Memory is mapped off the loop's thread, which continues meanwhile.
 	go func() {
@@ -92,9 +93,10 @@ func (p *Pool) runsLow() bool {
 }
 
 func (p *Pool) grew(err error) {
-	if err == nil {
-		p.memory.mayGrow.Store(p.NumBuffers() < p.growth.most)
-	} else if !errors.Is(err, ErrClosed) {
+	more := err == nil && p.NumBuffers() < p.growth.most
+	p.memory.growable.Store(more)
+	p.memory.mayGrow.Store(more)
+	if err != nil && !errors.Is(err, ErrClosed) {
 		p.loop.report("grow pool", err)
 	}
 }

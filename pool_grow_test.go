@@ -196,6 +196,7 @@ func TestGrowFeedsWaitingReceive(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{})
 	p, err := NewDeviceLessPool(t.Context(), l, PoolConfig{NumBuffers: first})
 	require.NoError(t, err)
+	p.memory.growable.Store(true) // so that nothing is copied out of it for being unread
 	sender, r := newTestReceiver(t, p)
 	s := newStream(12)
 	s.Send(t, sender, size)

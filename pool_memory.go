@@ -31,6 +31,7 @@ type poolMemory struct {
 	// mayGrow says that the owner is on its loop, has not grown as far as it may, and is
 	// not about to. moreWanted has it grow.
 	mayGrow, moreWanted atomic.Bool
+	growable            atomic.Bool // mayGrow, or growing just now
 
 	// mu guards what follows, and every member's ledger.
 	mu          sync.Mutex
@@ -196,6 +197,7 @@ func (m *poolMemory) leave(p *Pool) {
 		m.members = slices.Delete(m.members, i, i+1)
 		if p.owner {
 			m.mayGrow.Store(false)
+			m.growable.Store(false)
 		}
 		c := p.counters()
 		m.left.add(&c)

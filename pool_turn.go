@@ -85,7 +85,9 @@ func (p *Pool) beforeTurn(l *Loop) {
 	now := p.supplied()
 	waiting := p.drain()
 	p.growIfLow()
-	p.receivers.relieve(l, p.memory.countOutstanding(), p.NumBuffers())
+	if !p.memory.growable.Load() { // else there are more buffers soon
+		p.receivers.relieve(l, p.memory.countOutstanding(), p.NumBuffers())
+	}
 	p.resumePaused()
 	p.warnOfCrowd()
 	pending := p.memory.refillQueue.pending()

@@ -186,7 +186,8 @@ type resumeFunc func()
 func (f resumeFunc) resume() { f() }
 
 // TestShareHoldsWithSmallMessages has a consumer that keeps all it gets of a stream of small
-// messages, with a pause in between. It always gets its whole share, and little more.
+// messages, with a pause in between. It always gets its whole share, and little more in the
+// mode Provided.
 func TestShareHoldsWithSmallMessages(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		const limit = 32
@@ -230,6 +231,11 @@ func TestShareHoldsWithSmallMessages(t *testing.T) {
 		require.NoError(t, r.Close())
 		<-sent
 		t.Logf("%d leases, %d may be out", most, limit)
+		if mode == DeviceLess {
+			// A receive is limited in bytes, and what came while it was paused is a mixture of
+			// long and short pieces: one turn can bring hundreds of leases (Linux 7.3).
+			return
+		}
 		assert.Less(t, most, 4*limit, "what it may hold, and what came in the last turn")
 	})
 }
