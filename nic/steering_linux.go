@@ -27,11 +27,12 @@ func (s *Steering) Control(_ context.Context, _, address string, raw syscall.Raw
 	}
 	low, high := localPorts()
 	return raw.Control(func(fd uintptr) {
-		port := low + rand.IntN(high-low+1)
-		for range min(steeringTries, high-low+1) {
-			if port++; port > high {
-				port = low
-			}
+		ports := high - low + 1
+		step := portStep(ports)
+		at := rand.IntN(ports)
+		for range min(steeringTries, ports) {
+			at = (at + step) % ports
+			port := low + at
 			local := netip.AddrPortFrom(from, uint16(port))
 			if !s.queues[s.rss.Queue(to, local)] {
 				continue
@@ -41,6 +42,24 @@ func (s *Steering) Control(_ context.Context, _, address string, raw syscall.Raw
 			}
 		}
 	})
+}
+
+// portStep returns the distance of one tried port to the next, of a number of ports in a
+// circle, each of which is reached. It is far, so that the ports differ in all of their
+// bits: there are keys for which the low ones do not change the queue.
+func portStep(ports int) int {
+	step := ports*5/8 + 1
+	for gcd(step, ports) != 1 {
+		step++
+	}
+	return step
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 // route returns the parsed address and the source address that the kernel would use for
