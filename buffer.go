@@ -53,7 +53,9 @@ func (b Buffer) Skip(n int) Buffer {
 func (b Buffer) Len() int { return int(b.length) }
 
 // Release returns the lease to its pool. If this Buffer or a copy of it was released
-// before, by any goroutine, it returns ErrReleased and does nothing else.
+// before, by any goroutine, it returns ErrReleased and does nothing else. Bytes that were
+// copied out of the pool because nobody read them (PoolStats.UnreadBytes) are not leased:
+// Release does nothing, as for NewBuffer.
 func (b Buffer) Release() error {
 	if b.lease == nil {
 		return nil
