@@ -4,14 +4,13 @@ package zcrx
 
 import (
 	"io"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
-
-	"os"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
