@@ -9,13 +9,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
-
-	"unsafe"
-
 	"pgregory.net/rapid"
 
 	"github.com/zcrx-go/zcrx/uring"

@@ -3,19 +3,18 @@
 package zcrx
 
 import (
-	"net"
-	"testing"
-
 	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"reflect"
 	"runtime/debug"
 	"syscall"
+	"testing"
 	"unsafe"
 
 	"github.com/stretchr/testify/assert"

@@ -7,14 +7,13 @@ import (
 	"io"
 	"math/rand"
 	"runtime"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"slices"
-	"sync/atomic"
 )
 
 func TestDoubleReleaseIsRefused(t *testing.T) {

@@ -4,12 +4,11 @@ package zcrx
 
 import (
 	"bytes"
+	"log/slog"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"log/slog"
 )
 
 func TestPoolConfigRanges(t *testing.T) {

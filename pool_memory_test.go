@@ -3,14 +3,13 @@
 package zcrx
 
 import (
+	"bytes"
+	"math/rand"
 	"testing"
 	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"bytes"
-	"math/rand"
 
 	"github.com/zcrx-go/zcrx/uring"
 )

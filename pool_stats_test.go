@@ -3,14 +3,13 @@
 package zcrx
 
 import (
+	"reflect"
 	"sync/atomic"
 	"testing"
 	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"reflect"
 
 	"github.com/zcrx-go/zcrx/internal/skip"
 )

@@ -3,19 +3,17 @@
 package zcrx
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"context"
-	"time"
-
-	"bytes"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"

@@ -6,11 +6,10 @@ import (
 	"bytes"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"time"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
 )

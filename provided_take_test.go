@@ -7,12 +7,11 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
-
-	"unsafe"
 
 	"github.com/zcrx-go/zcrx/uring"
 )

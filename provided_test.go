@@ -11,11 +11,10 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"unsafe"
 
 	"github.com/zcrx-go/zcrx/internal/cprep"
 	"github.com/zcrx-go/zcrx/internal/sys"

@@ -3,12 +3,11 @@
 package zcrx
 
 import (
+	"bytes"
+	"io"
 	"os"
 	"syscall"
 	"testing"
-
-	"bytes"
-	"io"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"

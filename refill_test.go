@@ -3,13 +3,12 @@
 package zcrx
 
 import (
+	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"sync/atomic"
 
 	"github.com/zcrx-go/zcrx/uring"
 )

@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+
 	"github.com/zcrx-go/zcrx"
 	"github.com/zcrx-go/zcrx/internal/zcrxtest"
-
-	"github.com/stretchr/testify/assert"
 )
 
 // Connections compared with those of package net over loopback. Both sides take turns

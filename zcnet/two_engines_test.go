@@ -14,9 +14,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zcrx-go/zcrx/internal/zcrxtest"
-
 	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
 // onEveryOther runs the test with an engine of every mode, and another engine of every mode

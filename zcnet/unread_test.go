@@ -12,9 +12,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zcrx-go/zcrx/internal/zcrxtest"
-
 	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
 // TestUnreadConnectionsLeaveThePoolToOthers has many peers send to connections that nobody
