@@ -173,12 +173,15 @@ func TestHugeTLBPoolReceives(t *testing.T) {
 		l := newTestLoop(t, LoopConfig{})
 		cfg := PoolConfig{Memory: MemoryHugeTLB, NumBuffers: hugePageSize/int(pageSize()) + 1} // two huge pages
 		if free < 2 {
+			const tries = 16
 			fds, maps := openFDs(t), mappings(t)
-			_, err := OpenPool(t.Context(), l, mode, Queue{}, cfg)
-			assertLayer(t, err, LayerPrivilege)
-			assert.ErrorContains(t, err, "vm.nr_hugepages")
+			for range tries {
+				_, err := OpenPool(t.Context(), l, mode, Queue{}, cfg)
+				assertLayer(t, err, LayerPrivilege)
+				assert.ErrorContains(t, err, "vm.nr_hugepages")
+			}
 			assert.Equal(t, fds, openFDs(t))
-			assert.LessOrEqual(t, mappings(t), maps+1)
+			assert.Less(t, mappings(t), maps+tries, "the Go runtime and AddressSanitizer map a few themselves")
 			return
 		}
 		p := openTestPool(t, l, mode, cfg)
