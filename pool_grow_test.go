@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -137,6 +138,7 @@ func TestPoolGrowsForImporters(t *testing.T) {
 	needFeature(t, FeatureAddArea)
 	const first, most = 16, 64
 	_, members, _ := newSharedPool(t, PoolConfig{NumBuffers: first, MaxBuffers: most, MaxLeases: MaxNumBuffers}, 1)
+	keepUnread(t, members[1])
 	sender, r := newTestReceiver(t, members[1])
 	want := pattern(61, most*int(pageSize()))
 	send(t, sender, want)
@@ -295,12 +297,14 @@ func TestGrowRefusesBadNumbers(t *testing.T) {
 	p, err := NewDeviceLessPool(ctx, l, PoolConfig{NumBuffers: 4})
 	require.NoError(t, err)
 	most := int(maxAreaSize / uint64(p.BufferSize()))
-	for _, n := range []int{0, -1, -1 << 62, most + 1, 1 << 40, 1<<63 - 1} {
-		maps := mappings(t)
+	const tries = 4
+	refused := []int{0, -1, -1 << 62, most + 1, 1 << 40, 1<<63 - 1}
+	maps := mappings(t)
+	for _, n := range slices.Repeat(refused, tries) {
 		err := p.Grow(ctx, n)
 		assert.ErrorContains(t, err, fmt.Sprintf("%d is out of range: allowed are 1 to %d", n, most))
-		assert.LessOrEqual(t, mappings(t), maps+1) // the runtime maps on its own now and then
 	}
+	assert.Less(t, mappings(t), maps+tries) // the runtime maps on its own now and then
 	assert.Equal(t, 4, p.NumBuffers())
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
