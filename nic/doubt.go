@@ -1,7 +1,6 @@
 package nic
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"syscall"
@@ -16,16 +15,19 @@ func (f *Facts) Doubts() []string {
 	if f.leasing() {
 		add("whether queue %d is leased from a physical interface is told on that side only", f.Queue)
 	}
+	if f.LinkErr != nil && f.Virtual {
+		add("it is a virtual interface, whose kind could not be read (%v): only a netkit can have queues for zero copy", f.LinkErr)
+	}
 	if f.LinkErr != nil {
 		add("whether XDP is attached could not be read (%v)", f.LinkErr)
 	}
-	if f.RingsErr != nil && !errors.Is(f.RingsErr, syscall.EOPNOTSUPP) {
+	if f.RingsErr != nil && !replied(f.RingsErr, syscall.EOPNOTSUPP) {
 		add("its header split could not be read (%v)", f.RingsErr)
 	}
 	switch {
 	case f.Down: // the only reason for QueueErr then
 		add("who uses its queues shows only once it is up (ip link set dev %s up)", f.Interface)
-	case f.QueueErr != nil && !errors.Is(f.QueueErr, syscall.EINVAL):
+	case f.QueueErr != nil && !replied(f.QueueErr, syscall.EINVAL):
 		add("who uses queue %d could not be read (%v)", f.Queue, f.QueueErr)
 	}
 	if f.Driver != testDriver && !slices.Contains(zeroCopyDrivers, f.Driver) && len(f.Faults()) == 0 {

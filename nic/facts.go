@@ -1,18 +1,22 @@
 package nic
 
 import (
+	"errors"
 	"fmt"
-	"net"
+	"os"
+	"syscall"
 )
 
 // Facts is what the kernel reports of an interface and one of its receive queues. It
 // has three groups of fields, each with its own error. If a group could not be read,
-// its error is set and the rest of it is zero.
+// its error is set and the rest of it is zero, except for what Read takes from /sys. An
+// error that is an *os.SyscallError tells of the request, which a sandbox may refuse, and
+// nothing of the device; the others are the kernel's replies.
 type Facts struct {
 	Interface string  // the interface's name
 	Kind      string  // kind of a virtual interface, for instance "netkit"
 	Driver    string  // driver of the interface's device; empty: unknown, or no device
-	Virtual   bool    // the interface has no device
+	Virtual   bool    // the interface has no device; if LinkErr is set, its Kind is unknown
 	Down      bool    // the interface is not up
 	XDP       XDPMode // where an XDP program is attached
 	LinkErr   error   // why the fields above could not be read
@@ -65,18 +69,22 @@ const (
 )
 
 // Read returns the facts of an interface of the calling thread's network namespace
-// and one of its receive queues. It changes nothing and needs no privilege. It
-// returns an error only if there is no such interface; other errors are in the Facts.
+// and one of its receive queues. It changes nothing and needs no privilege. If there is
+// no such interface, it returns an error that matches syscall.ENODEV. Other errors are
+// in the Facts: where netlink is refused, or off Linux, it is in all three groups.
 func Read(iface string, queue int) (*Facts, error) {
-	ifi, err := net.InterfaceByName(iface)
-	if err != nil {
-		return nil, fmt.Errorf("zcrx: interface %q: %w", iface, err)
+	index, err := interfaceIndex(iface)
+	if errors.Is(err, syscall.ENODEV) {
+		return nil, fmt.Errorf("zcrx: interface %q: no such interface in this network namespace: %w", iface, err)
 	}
-	f := ReadIndex(ifi.Index, queue)
+	f := &Facts{Queue: queue, LinkErr: err, RingsErr: err, QueueErr: err}
+	if err == nil {
+		f = ReadIndex(index, queue)
+	}
 	if f.LinkErr != nil {
 		// A sandbox may forbid netlink and still show /sys.
-		f.Interface, f.Driver = iface, interfaceDriver(iface)
-		f.Virtual = f.Driver == ""
+		f.Interface = iface
+		f.Driver, f.Virtual = interfaceDevice(iface)
 	}
 	return f, nil
 }
@@ -96,3 +104,10 @@ func NumReceiveQueues(iface string) int { return numReceiveQueues(iface) }
 // leasing reports whether queues of a physical interface may be leased to this
 // interface (netkit, Linux 7.1).
 func (f *Facts) leasing() bool { return f.Virtual && f.Kind == "netkit" }
+
+// replied reports whether err is the kernel's reply errno to a request. A request that
+// could not be made may fail with the same errno, which then tells nothing of the device.
+func replied(err error, errno syscall.Errno) bool {
+	_, unmade := errors.AsType[*os.SyscallError](err)
+	return errors.Is(err, errno) && !unmade
+}

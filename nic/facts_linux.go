@@ -2,6 +2,9 @@ package nic
 
 import (
 	"encoding/binary"
+	"errors"
+	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -176,12 +179,46 @@ func numReceiveQueues(iface string) int {
 	return n
 }
 
-// interfaceDriver returns the name of the driver of an interface's device, empty if the
-// interface has no device.
-func interfaceDriver(iface string) string {
-	link, err := os.Readlink(filepath.Join("/sys/class/net", iface, "device", "driver"))
-	if err != nil {
-		return ""
+// interfaceDevice returns the name of the driver of an interface's device, empty if it is
+// not known, and whether the interface has no device. It asks /sys.
+func interfaceDevice(iface string) (driver string, virtual bool) {
+	folder := filepath.Join("/sys/class/net", iface)
+	if _, err := os.Stat(folder); err != nil {
+		return "", false // nothing is known without /sys
 	}
-	return filepath.Base(link)
+	_, err := os.Lstat(filepath.Join(folder, "device"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", true
+	}
+	link, err := os.Readlink(filepath.Join(folder, "device", "driver"))
+	if err != nil {
+		return "", false
+	}
+	return filepath.Base(link), false
+}
+
+// interfaceIndex returns the index of an interface. The error matches ENODEV if there is
+// no such interface. Package net asks netlink; where a sandbox forbids that, an ioctl of
+// any socket does as well.
+func interfaceIndex(iface string) (int, error) {
+	ifi, err := net.InterfaceByName(iface)
+	if err == nil {
+		return ifi.Index, nil
+	}
+	if _, refused := errors.AsType[*os.SyscallError](err); !refused {
+		return 0, unix.ENODEV
+	}
+	request, err := unix.NewIfreq(iface)
+	if err != nil {
+		return 0, unix.ENODEV // too long for a name
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, request); err != nil {
+		return 0, os.NewSyscallError("ioctl SIOCGIFINDEX", err)
+	}
+	return int(request.Uint32()), nil
 }

@@ -1,7 +1,6 @@
 package nic
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -43,18 +42,20 @@ func (f *Facts) Faults() []Fault {
 	case f.leasing():
 		// Its queues may be leased from a physical interface, whose header split is
 		// then the one that matters. The kernel reports neither for this interface.
+	case f.Virtual && f.LinkErr != nil:
+		// Its kind is not known, hence neither whether it is leasing: a doubt.
 	case f.Virtual:
 		add(syscall.EOPNOTSUPP, "use the physical interface below it, "+drivers+", or a copying mode",
 			"the interface is virtual: it has no queue management or no DMA device")
 	case slices.Contains(copyingDrivers, f.Driver):
 		add(syscall.EOPNOTSUPP, "use an interface "+drivers+", or a copying mode",
 			"%s has no queue management", f.driverName())
-	case errors.Is(f.RingsErr, syscall.EOPNOTSUPP):
+	case replied(f.RingsErr, syscall.EOPNOTSUPP):
 		// Header split is a ring parameter.
 		add(syscall.EOPNOTSUPP, "use an interface "+drivers+", or a copying mode",
 			"%s has no ring parameters, hence no header split", f.driverName())
 	}
-	if errors.Is(f.QueueErr, syscall.EINVAL) {
+	if replied(f.QueueErr, syscall.EINVAL) {
 		// NumReceiveQueues tells this too, but not of interfaces that /sys/class/net
 		// does not show.
 		found = append(found, Fault{
