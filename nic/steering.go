@@ -12,6 +12,7 @@ type Steering struct {
 	iface  string
 	rss    *RSS
 	queues map[int]bool
+	from   netip.Addr // source address; invalid: the kernel chooses it
 }
 
 // NewSteering reads the interface's RSS and returns a Steering to the queues. It returns
@@ -34,6 +35,19 @@ func newSteering(iface string, rss *RSS, queues ...int) *Steering {
 		s.queues[q] = true
 	}
 	return s
+}
+
+// From returns a Steering to the same queues whose connections have the source address
+// local, as with net.Dialer.LocalAddr, which cannot be used with Control. Control returns
+// an error if a socket cannot have the address. If local is the zero Addr or unspecified
+// (0.0.0.0 or ::), the kernel chooses the address.
+func (s *Steering) From(local netip.Addr) *Steering {
+	if local.IsUnspecified() {
+		local = netip.Addr{}
+	}
+	from := *s
+	from.from = local.Unmap()
+	return &from
 }
 
 // Queue returns the queue that the packets of a connection arrive on.

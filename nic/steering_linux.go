@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -18,30 +17,77 @@ import (
 const steeringTries = 1000
 
 // Control is a function for net.Dialer.ControlContext. It binds the socket to a source
-// port for which the peer's packets arrive on one of the queues. If it finds none, or if
-// the route to the address leads through another interface, the kernel chooses the port.
+// port for which the peer's packets arrive on one of the queues. The port is one that the
+// kernel might choose itself. If Control finds none, or if the route to the address leads
+// through another interface, the kernel chooses the port.
+//
+// A socket that has a port already is left as it is, and one that has only an address
+// (IP_BIND_ADDRESS_NO_PORT) keeps that. But package net binds to Dialer.LocalAddr after
+// Control, and cannot bind a second time: leave LocalAddr nil, and use From.
 func (s *Steering) Control(_ context.Context, _, address string, raw syscall.RawConn) error {
-	to, from := s.route(address)
-	if !from.IsValid() {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil // connect will return an error
+	}
+	var bindErr error
+	err = raw.Control(func(fd uintptr) { bindErr = s.bind(int(fd), to) })
+	return errors.Join(err, bindErr)
+}
+
+// bind binds a socket that is to be connected to that address. It returns an error only if
+// the socket cannot have the address of From.
+func (s *Steering) bind(fd int, to netip.AddrPort) error {
+	own := boundTo(fd)
+	if own.Port() != 0 {
 		return nil
 	}
-	low, high := localPorts()
-	return raw.Control(func(fd uintptr) {
-		ports := high - low + 1
-		step := portStep(ports)
-		at := rand.IntN(ports)
-		for range min(steeringTries, ports) {
-			at = (at + step) % ports
-			port := low + at
-			local := netip.AddrPortFrom(from, uint16(port))
-			if !s.queues[s.rss.Queue(to, local)] {
-				continue
-			}
-			if err := unix.Bind(int(fd), sockaddr(local)); !errors.Is(err, unix.EADDRINUSE) {
-				return
-			}
+	asked := own.Addr()
+	if !asked.IsValid() || asked.IsUnspecified() {
+		asked = s.from
+	}
+	if asked.IsValid() && asked.Is4() != to.Addr().Unmap().Is4() {
+		return fmt.Errorf("zcrx: connect to %v from %v: the addresses are of different families", to, asked)
+	}
+	from, err := s.sourceOf(to, asked)
+	if err == nil && s.bindPort(fd, from, to) {
+		return nil
+	}
+	if !asked.IsValid() {
+		return nil
+	}
+	if err := unix.Bind(fd, sockaddr(netip.AddrPortFrom(asked, 0))); err != nil {
+		return fmt.Errorf("zcrx: connect to %v from %v: %w", to, asked, os.NewSyscallError("bind", err))
+	}
+	return nil
+}
+
+// bindPort binds a socket to the address and a port that leads to one of the queues, and
+// reports whether it did.
+func (s *Steering) bindPort(fd int, from netip.Addr, to netip.AddrPort) bool {
+	ports := localPorts(sysctlFolder)
+	step := portStep(ports.count())
+	at := rand.IntN(ports.count())
+	for range min(steeringTries, ports.count()) {
+		at = (at + step) % ports.count()
+		port := ports.low + at
+		local := netip.AddrPortFrom(from, uint16(port))
+		if ports.isReserved(port) || !s.queues[s.rss.Queue(to, local)] {
+			continue
 		}
-	})
+		if err := unix.Bind(fd, sockaddr(local)); !errors.Is(err, unix.EADDRINUSE) {
+			return err == nil
+		}
+	}
+	return false
+}
+
+// boundTo returns what a socket is bound to, zero if that cannot be read.
+func boundTo(fd int) netip.AddrPort {
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return addrPortOf(sa)
 }
 
 // portStep returns the distance of one tried port to the next, of a number of ports in a
@@ -62,23 +108,10 @@ func gcd(a, b int) int {
 	return a
 }
 
-// route returns the parsed address and the source address that the kernel would use for
-// it. The source address is invalid if the connection cannot be steered: it would leave
-// through another interface, or there is no route, and connect will return an error.
-func (s *Steering) route(address string) (to netip.AddrPort, from netip.Addr) {
-	to, err := netip.ParseAddrPort(address)
-	if err == nil {
-		from, err = s.sourceOf(to)
-	}
-	if err != nil {
-		return to, netip.Addr{}
-	}
-	return to, from
-}
-
-// sourceOf returns the source address that the kernel would use for a destination. It
-// returns an error if the interface does not have that address.
-func (s *Steering) sourceOf(to netip.AddrPort) (netip.Addr, error) {
+// sourceOf returns the source address that the kernel would use for a destination, which
+// is asked if that is valid. It returns an error if there is no route from there, or if
+// the interface does not have the address.
+func (s *Steering) sourceOf(to netip.AddrPort, asked netip.Addr) (netip.Addr, error) {
 	family := unix.AF_INET
 	if to.Addr().Unmap().Is6() {
 		family = unix.AF_INET6
@@ -88,6 +121,11 @@ func (s *Steering) sourceOf(to netip.AddrPort) (netip.Addr, error) {
 		return netip.Addr{}, err
 	}
 	defer unix.Close(fd)
+	if asked.IsValid() {
+		if err := unix.Bind(fd, sockaddr(netip.AddrPortFrom(asked, 0))); err != nil {
+			return netip.Addr{}, err
+		}
+	}
 	if err := unix.Connect(fd, sockaddr(to)); err != nil { // connecting UDP sends nothing
 		return netip.Addr{}, err
 	}
@@ -95,7 +133,7 @@ func (s *Steering) sourceOf(to netip.AddrPort) (netip.Addr, error) {
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	from := addrOf(sa)
+	from := addrPortOf(sa).Addr()
 	ifi, err := net.InterfaceByName(s.iface)
 	if err != nil {
 		return netip.Addr{}, err
@@ -112,19 +150,19 @@ func (s *Steering) sourceOf(to netip.AddrPort) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("zcrx: %v is reached from %v, which %q does not have", to, from, s.iface)
 }
 
-// addrOf returns a socket address without its port.
-func addrOf(sa unix.Sockaddr) netip.Addr {
+// addrPortOf returns a socket address of IP, zero for another.
+func addrPortOf(sa unix.Sockaddr) netip.AddrPort {
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:
-		return netip.AddrFrom4(sa.Addr)
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
 	case *unix.SockaddrInet6:
 		addr := netip.AddrFrom16(sa.Addr)
 		if ifi, err := net.InterfaceByIndex(int(sa.ZoneId)); err == nil { // fails for 0, which means no zone
 			addr = addr.WithZone(ifi.Name)
 		}
-		return addr.Unmap()
+		return netip.AddrPortFrom(addr.Unmap(), uint16(sa.Port))
 	}
-	return netip.Addr{}
+	return netip.AddrPort{}
 }
 
 func sockaddr(a netip.AddrPort) unix.Sockaddr {
@@ -137,16 +175,4 @@ func sockaddr(a netip.AddrPort) unix.Sockaddr {
 		sa.ZoneId = uint32(ifi.Index)
 	}
 	return sa
-}
-
-// localPorts returns the range from which the kernel chooses source ports.
-func localPorts() (low, high int) {
-	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
-	if err == nil {
-		_, err = fmt.Sscan(strings.TrimSpace(string(b)), &low, &high)
-	}
-	if err != nil || low < 1 || high > 65535 || low > high {
-		return 32768, 60999 // the kernel's own default
-	}
-	return low, high
 }
