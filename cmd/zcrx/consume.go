@@ -44,7 +44,7 @@ func (c *consumer) consume(ctx context.Context, conn *zcnet.Conn) (err error) {
 			err = take(ctx, batch[:n])
 		}
 		if err != nil {
-			if ctx.Err() != nil {
+			if ctx.Err() != nil && !errors.Is(err, errInterrupted) {
 				return errInterrupted
 			}
 			return err

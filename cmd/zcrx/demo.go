@@ -48,7 +48,7 @@ func newDemo(std streams) *cobra.Command {
 		if err := o.engine.check(cmd); err != nil {
 			return err
 		}
-		src, err := openSource(cmd.Context(), file, o.size, std.in)
+		src, err := openSource(cmd.Context(), file, o.size, std)
 		if err != nil {
 			return err
 		}
@@ -59,7 +59,7 @@ func newDemo(std streams) *cobra.Command {
 }
 
 // run sends src to itself and reports. It returns nil if all is as it should be.
-func (o *demoOptions) run(ctx context.Context, src io.Reader, out io.Writer) error {
+func (o *demoOptions) run(ctx context.Context, src *source, out io.Writer) error {
 	e, err := o.engine.open(ctx)
 	if err != nil {
 		return err
@@ -99,7 +99,7 @@ func (r *demoReport) verify() error {
 
 // transfer sends src through the engine and notes in r what went. began tells
 // whether there was anything to report.
-func (o *demoOptions) transfer(ctx context.Context, e *engine, src io.Reader, r *demoReport) (began bool, err error) {
+func (o *demoOptions) transfer(ctx context.Context, e *engine, src *source, r *demoReport) (began bool, err error) {
 	client, server, err := e.loopback(ctx)
 	if err != nil {
 		return false, err

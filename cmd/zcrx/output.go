@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,17 +23,21 @@ const partialSuffix = ".partial"
 
 // openOutput opens what name says: nothing for "", standard output for "-". The caller must
 // close it.
-func openOutput(name string, stdout io.Writer) (*output, error) {
+func openOutput(ctx context.Context, name string, std streams) (*output, error) {
 	switch name {
 	case "":
 		return &output{}, nil
 	case "-":
-		return &output{Writer: stdout}, nil
+		return &output{Writer: std.out}, nil
 	}
 	old, err := os.Stat(name)
 	switch {
 	case err == nil && !old.Mode().IsRegular(): // a device or a pipe
-		return inPlace(name, os.O_WRONLY)
+		f, err := openFile(ctx, name, os.O_WRONLY, std.err)
+		if err != nil {
+			return nil, err
+		}
+		return &output{Writer: newInterruptibleWriter(ctx, f), file: f}, nil
 	case err == nil: // through links, whose place a rename would take
 		if name, err = filepath.EvalSymlinks(name); err != nil {
 			return nil, err

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // process is the command as a process of its own. Its file is found through
@@ -102,21 +105,77 @@ func TestSignal(t *testing.T) {
 	}
 }
 
-// A recv that is stuck, because nobody takes its output, is killed by the
-// second.
+// fullPipe returns a pipe that takes not a byte more.
+func fullPipe(t *testing.T) (read, write *os.File) {
+	t.Helper()
+	var fds [2]int
+	require.NoError(t, unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK))
+	for _, size := range []int{4096, 1} {
+		for err := error(nil); !errors.Is(err, unix.EAGAIN); _, err = unix.Write(fds[1], make([]byte, size)) {
+			require.NoError(t, err)
+		}
+	}
+	require.NoError(t, unix.SetNonblock(fds[1], false))
+	read, write = os.NewFile(uintptr(fds[0]), "pipe"), os.NewFile(uintptr(fds[1]), "pipe")
+	t.Cleanup(func() { _ = errors.Join(read.Close(), write.Close()) })
+	return read, write
+}
+
+// One signal is enough also while nobody takes the output.
+func TestSignalWhileOutputBlocks(t *testing.T) {
+	dir := t.TempDir()
+	fifo := filepath.Join(dir, "fifo")
+	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
+	reader, err := os.OpenFile(fifo, os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer reader.Close()
+	_, stdout := fullPipe(t)
+	for _, args := range [][]string{{"-o", "-"}, {"-o", fifo}, nil} {
+		recv := process(t.Context(), append([]string{"recv", "-l", "127.0.0.1:0", "--once"}, args...)...)
+		recv.Stdout = stdout
+		var stderr lockedBuffer
+		recv.Stderr = &stderr
+		require.NoError(t, recv.Start())
+		conn := connect(t, address(t, &stderr))
+		_, err = conn.Write(make([]byte, 1<<20)) // more than a pipe holds
+		require.NoError(t, err)
+		time.Sleep(200 * time.Millisecond) // it writes by then
+		require.NoError(t, recv.Process.Signal(syscall.SIGTERM))
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = recv.Wait()
+		}()
+		select {
+		case <-ended:
+			assert.Equal(t, exitFailed, recv.ProcessState.ExitCode())
+			assert.Contains(t, lastLine(stderr.String()), "interrupted", "%v", args)
+		case <-time.After(time.Minute):
+			t.Errorf("recv %v does not end", args)
+			_ = recv.Process.Kill()
+			<-ended
+		}
+		require.NoError(t, conn.Close())
+	}
+}
+
+// A command that is stuck, because nobody takes what it prints to standard error, is killed
+// by the second signal.
 func TestSecondSignalKills(t *testing.T) {
-	recv := process(t.Context(), "recv", "-l", "127.0.0.1:0", "--once", "-o", "-")
-	stdout, err := recv.StdoutPipe() // a pipe that is not read
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer stdout.Close()
-	var stderr lockedBuffer
-	recv.Stderr = &stderr
+	at := ln.Addr().String()
+	require.NoError(t, ln.Close())
+	recv := process(t.Context(), "recv", "-l", at)
+	_, recv.Stderr = fullPipe(t) // what it prints first waits for ever
 	require.NoError(t, recv.Start())
-	conn := connect(t, address(t, &stderr))
-	defer conn.Close()
-	_, err = conn.Write(make([]byte, 1<<20)) // more than a pipe holds
-	require.NoError(t, err)
-	time.Sleep(200 * time.Millisecond)
+	require.Eventually(t, func() bool { // it takes signals in order before it listens
+		conn, err := net.Dial("tcp", at)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	}, time.Minute, time.Millisecond)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

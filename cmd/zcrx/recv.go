@@ -56,7 +56,7 @@ var errNoAddress = errors.New("--listen is empty: want an address such as :9000 
 
 // run opens everything, serves, and closes everything.
 func (o *recvOptions) run(ctx context.Context, std streams) (err error) {
-	out, err := openOutput(o.output, std.out)
+	out, err := openOutput(ctx, o.output, std)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func (e *usageError) Unwrap() error { return e.err }
 // run is the whole program but for its exit. The end of ctx is a request to
 // stop.
 func run(ctx context.Context, args []string, std streams) int {
-	out := &checkedWriter{w: std.out}
+	out := &checkedWriter{w: newInterruptibleWriter(ctx, std.out)}
 	std.out = out
 	root := newRoot(std)
 	root.SetArgs(args)
@@ -89,14 +89,14 @@ func newRoot(std streams) *cobra.Command {
 	root.AddCommand(newProbe(std), newRecv(std), newSend(std), newDemo(std), newVersion(std))
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil {
-		// Without these an unknown shell would be answered with help.
+		// Without these an unknown shell would print help and be no error.
 		completion.Args = noArgs
 		completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
 	return root
 }
 
-// newHelp is cobra's help command, but for its answer to a command that does not exist.
+// newHelp is cobra's help command, but a command that does not exist is an error.
 func newHelp() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",

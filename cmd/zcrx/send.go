@@ -33,7 +33,7 @@ func newSend(std streams) *cobra.Command {
 				return misused(cmd, errFileAndSize)
 			}
 		}
-		src, err := openSource(cmd.Context(), file, n, std.in)
+		src, err := openSource(cmd.Context(), file, n, std)
 		if err != nil {
 			return err
 		}

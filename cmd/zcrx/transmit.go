@@ -42,22 +42,30 @@ const sendBufferSize = 256 << 10
 // transmit sends everything from src, ends the stream, and waits until the peer
 // has closed its side: a peer does that when it has read everything, while bytes
 // that it left unread make its system reset the connection. What the peer sends
-// is thrown away.
+// is thrown away. A reset ends transmit also while src waits.
 //
 // If anything fails the connection is reset, so that the peer cannot take what
 // it got for everything. conn is closed in any case.
-func transmit(ctx context.Context, conn *net.TCPConn, src io.Reader, progress func(n int)) (*tally, error) {
+func transmit(ctx context.Context, conn *net.TCPConn, src *source, progress func(n int)) (*tally, error) {
 	t := newTally()
 	// An end of ctx ends every wait on the connection.
 	release := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer release()
+	reading, stopReading := context.WithCancelCause(ctx)
+	defer stopReading(nil)
 	peerClosed := make(chan error, 1)
 	go func() {
-		_, err := io.Copy(io.Discard, conn)
+		_, err := io.Copy(io.Discard, struct{ io.Reader }{conn}) // its WriteTo would wrap errors twice
+		if err != nil {
+			stopReading(err)
+		}
 		peerClosed <- err
 	}()
 
-	err := t.copy(conn, src, progress)
+	err := t.copy(conn, src.until(reading), progress)
+	if broken := context.Cause(reading); err != nil && broken != nil {
+		err = broken
+	}
 	if err == nil {
 		err = conn.CloseWrite()
 	}
