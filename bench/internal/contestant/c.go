@@ -1,0 +1,47 @@
+package contestant
+
+import (
+	"context"
+	"net"
+
+	"github.com/zcrx-go/zcrx/bench/internal/cserver"
+	"github.com/zcrx-go/zcrx/bench/internal/scenario"
+)
+
+// cServer is the server in C.
+type cServer struct {
+	*cserver.Server
+	address string
+}
+
+// cMemory is how many bytes of buffers each thread has: enough for all connections, and little
+// enough to stay in the processor's caches.
+const cMemory = 16 << 20
+
+func startC(ringSends bool) func(context.Context, Config) (Server, error) {
+	return func(_ context.Context, cfg Config) (Server, error) {
+		var lc net.ListenConfig
+		lc.SetMultipathTCP(false)
+		ln, err := lc.Listen(context.Background(), "tcp", cfg.Address)
+		if err != nil {
+			return nil, err
+		}
+		size := newTraffic(cfg.Case).readSize
+		if cfg.Case.Workload != scenario.Bulk && cfg.Case.BufferSize == 0 {
+			size = 4 << 10
+		}
+		tcp := ln.(*net.TCPListener) //nolint:errcheck // a listener of network tcp is one
+		s, err := cserver.Start(tcp, cserver.Config{
+			Threads: cfg.Threads, Buffers: min(32768, cMemory/size), BufferSize: size,
+			Echo: cfg.Case.Workload != scenario.Bulk, RingSends: ringSends,
+		})
+		if err != nil {
+			_ = ln.Close() // the error above says more
+			return nil, err
+		}
+		return &cServer{Server: s, address: ln.Addr().String()}, nil
+	}
+}
+
+func (s *cServer) Address() string { return s.address }
+func (*cServer) Mode() string      { return "" }

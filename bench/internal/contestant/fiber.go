@@ -1,0 +1,43 @@
+//go:build fiber
+
+package contestant
+
+import (
+	"context"
+
+	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/zcnet"
+)
+
+func fiberMethods() []method {
+	return []method{
+		{"fiber", "a fiber for each connection, Read", func(ctx context.Context, ln *zcnet.Listener, t *traffic) {
+			serveFibers(ctx, ln, func(conn *zcnet.Conn) { t.readAndWrite(conn) })
+		}},
+		{"fiber-buffers", "a fiber for each connection, Buffers", func(ctx context.Context, ln *zcnet.Listener, t *traffic) {
+			serveFibers(ctx, ln, func(conn *zcnet.Conn) { t.buffers(ctx, conn) })
+		}},
+	}
+}
+
+func serveFibers(ctx context.Context, ln *zcnet.Listener, fn func(*zcnet.Conn)) {
+	go func() { _ = ln.Serve(ctx, fn) }() // closed; a client that gets no connection reports it
+}
+
+// fastHTTPFibers returns fasthttp on a fiber for each connection.
+func fastHTTPFibers(modes ...zcrx.Mode) []*Contestant {
+	var list []*Contestant
+	for _, mode := range modes {
+		name, about := withMode("fasthttp-fiber", "fasthttp's ServeConn on a fiber for each connection", mode)
+		list = append(list, &Contestant{Name: name, Baseline: fastHTTPNetName, About: about, start: func(ctx context.Context, cfg Config) (Server, error) {
+			s, err := startEngine(ctx, mode, cfg)
+			if err != nil {
+				return nil, err
+			}
+			server := fastHTTPServer(cfg)
+			serveFibers(ctx, s.ln, func(conn *zcnet.Conn) { _ = server.ServeConn(conn) }) // the client reports the end of the connection
+			return s, nil
+		}})
+	}
+	return list
+}

@@ -1,0 +1,106 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/zcrx-go/zcrx/bench/internal/result"
+)
+
+func writeMachine(w io.Writer, m result.Machine, results []result.Result) {
+	fmt.Fprintf(w, "Measured on %s: Linux %s, %s, %d CPUs, %s, load average before %s; ", m.Time.Format("2 January 2006"),
+		m.Kernel, m.CPU, m.CPUs, m.Go, m.LoadAverage)
+	fmt.Fprintf(w, "%d rounds of %s; event loops of each server that has them: %d.", m.Rounds, m.Duration, m.Threads)
+	if len(m.Modules) > 0 {
+		fmt.Fprintf(w, " Versions: %s.", strings.Join(m.Modules, ", "))
+	}
+	fmt.Fprintf(w, " Command: `%s`.", m.Command)
+	if m.Note != "" {
+		fmt.Fprintf(w, " %s", m.Note)
+	}
+	fmt.Fprintln(w)
+	others := otherCPU(results)
+	fmt.Fprintf(w, "\nOther programs used %s CPUs meanwhile (median of all runs, with the lowest and the highest).", others)
+	if !m.Quiet() || others.Median > 0.1*float64(m.CPUs) {
+		fmt.Fprint(w, " **The machine was not quiet**: compare ratios only, and no percentiles.")
+	}
+	fmt.Fprint(w, "\n\nEach cell is the median of the rounds. Ratios are to package net in the same round, "+
+		"with the lowest and the highest in brackets.\n\n")
+}
+
+func otherCPU(results []result.Result) result.Spread {
+	var values []float64
+	for _, r := range results {
+		if r.Error == "" {
+			values = append(values, r.OtherCPU)
+		}
+	}
+	return result.SpreadOf(values)
+}
+
+// writeGroup writes the group's plots and, for each metric, a table: a row for each contestant,
+// a column for each case.
+func writeGroup(w io.Writer, g group, plots []drawing, folder string) {
+	fmt.Fprintf(w, "### %s\n\n", g.title)
+	for _, p := range plots {
+		fmt.Fprintf(w, "![%s](%s/%s)\n", p.title, folder, p.name)
+	}
+	if len(plots) > 0 {
+		fmt.Fprintln(w)
+	}
+	for _, m := range result.Metrics() {
+		if m.UnitFor(g.workload) != "" {
+			writeMetric(w, g, m)
+		}
+	}
+	writeFailures(w, g)
+}
+
+// ratioed are the metrics whose tables have ratios too.
+var ratioed = []string{result.Rate.Name, result.CPU.Name}
+
+func writeMetric(w io.Writer, g group, m result.Metric) {
+	fmt.Fprintf(w, "| %s, %s |", m.Name, m.UnitFor(g.workload))
+	for _, t := range g.tables {
+		fmt.Fprintf(w, " %s |", g.label(t.Case))
+	}
+	fmt.Fprintf(w, "\n|---|%s\n", strings.Repeat("---|", len(g.tables)))
+	for _, name := range g.contestants() {
+		fmt.Fprintf(w, "| %s |", name)
+		for i := range g.tables {
+			fmt.Fprintf(w, " %s |", cell(&g.tables[i], name, m))
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintln(w)
+}
+
+// cell is the median and, where the table has ratios, the ratio in brackets.
+func cell(t *result.Table, contestant string, m result.Metric) string {
+	r := t.Of(contestant)
+	if r == nil {
+		return "-"
+	}
+	if len(r.Results) == 0 {
+		return "failed"
+	}
+	text := result.Number(r.Spread(m).Median)
+	if ratio := t.Ratio(r, m); slices.Contains(ratioed, m.Name) && contestant != r.Baseline && !math.IsNaN(ratio.Median) {
+		text += fmt.Sprintf(" **%.2f** (%.2f to %.2f)", ratio.Median, ratio.Low, ratio.High)
+	}
+	return text
+}
+
+func writeFailures(w io.Writer, g group) {
+	for _, t := range g.tables {
+		for _, r := range t.Contestants {
+			for _, failure := range r.Failures {
+				fmt.Fprintf(w, "%s failed in %d of its runs with %s: %s\n\n", r.Contestant, r.Failed, g.label(t.Case),
+					strings.ReplaceAll(failure, "\n", "; "))
+			}
+		}
+	}
+}
