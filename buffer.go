@@ -1,7 +1,7 @@
 package zcrx
 
 import (
-	"slices"
+	"sync"
 	"unsafe"
 )
 
@@ -53,9 +53,7 @@ func (b Buffer) Skip(n int) Buffer {
 func (b Buffer) Len() int { return int(b.length) }
 
 // Release returns the lease to its pool. If this Buffer or a copy of it was released
-// before, by any goroutine, it returns ErrReleased and does nothing else. Bytes that were
-// copied out of the pool because nobody read them (PoolStats.UnreadBytes) are not leased:
-// Release does nothing, as for NewBuffer.
+// before, by any goroutine, it returns ErrReleased and does nothing else.
 func (b Buffer) Release() error {
 	if b.lease == nil {
 		return nil
@@ -66,6 +64,11 @@ func (b Buffer) Release() error {
 		return ErrReleased
 	}
 	return nil
+}
+
+// liesIn reports whether b is a lease of g whose bytes lie in its pool.
+func (b Buffer) liesIn(g *ledger) bool {
+	return b.lease != nil && b.lease.home == g && b.lease.token < outsidePool
 }
 
 // ReleaseAll releases every buffer, and takes a pool's lock once for each run of buffers of
@@ -89,65 +92,134 @@ func ReleaseAll(buffers []Buffer) error {
 	return err
 }
 
-// keptBuffers is for how many Buffers a connection keeps room while it has none: peers could
-// make each have room for its whole share.
-const keptBuffers = 64
-
-// bufferQueue is a queue of Buffers, first in first out.
+// bufferQueue is a queue of Buffers, first in first out. It lies in chunks, which other queues
+// use when they are empty: an idle connection keeps no memory for what it once had to queue.
 type bufferQueue struct {
-	buffers []Buffer // buffers[first:] are in the queue, the others are zero
-	first   int
+	first, last *bufferChunk // nil if the queue is empty
+	begin       int          // of the first chunk's Buffers in the queue
+	end         int          // of the last chunk's
+	length      int
+	moved       int // so many at its beginning lie outside the pool
 }
 
-func (q *bufferQueue) len() int { return len(q.buffers) - q.first }
+// bufferChunk has room for a part of a queue. What is not in the queue is zero.
+type bufferChunk struct {
+	buffers [bufferChunkSize]Buffer
+	next    *bufferChunk
+}
+
+const bufferChunkSize = 32 // in Buffers
+
+var bufferChunks = sync.Pool{New: func() any { return new(bufferChunk) }}
+
+func (q *bufferQueue) len() int { return q.length }
 
 // add appends buffers and returns the length of the queue.
 func (q *bufferQueue) add(buffers []Buffer) (length int) {
-	if q.first > 0 && len(q.buffers)+len(buffers) > cap(q.buffers) {
-		left := copy(q.buffers, q.buffers[q.first:])
-		clear(q.buffers[left:])
-		q.buffers, q.first = q.buffers[:left], 0
+	q.length += len(buffers)
+	for len(buffers) > 0 {
+		if q.last == nil || q.end == bufferChunkSize {
+			q.extend()
+		}
+		n := copy(q.last.buffers[q.end:], buffers)
+		q.end += n
+		buffers = buffers[n:]
 	}
-	q.buffers = append(q.buffers, buffers...)
-	return q.len()
+	return q.length
+}
+
+// extend adds a chunk.
+func (q *bufferQueue) extend() {
+	c := bufferChunks.Get().(*bufferChunk)
+	if q.last == nil {
+		q.first, q.begin = c, 0
+	} else {
+		q.last.next = c
+	}
+	q.last, q.end = c, 0
 }
 
 // take moves as many Buffers as fit into dst, and returns their number.
-func (q *bufferQueue) take(dst []Buffer) int {
-	n := copy(dst, q.buffers[q.first:])
-	clear(q.buffers[q.first : q.first+n])
-	if q.first += n; q.len() == 0 {
-		q.buffers, q.first = q.buffers[:0], 0
-		if cap(q.buffers) > keptBuffers {
-			q.buffers = nil
+func (q *bufferQueue) take(dst []Buffer) (taken int) {
+	for q.length > 0 && taken < len(dst) {
+		part := q.first.buffers[q.begin:q.endOf(q.first)]
+		n := copy(dst[taken:], part)
+		clear(part[:n])
+		taken += n
+		q.begin += n
+		q.length -= n
+		q.moved = max(0, q.moved-n)
+		if n == len(part) {
+			q.dropFirst()
 		}
 	}
-	return n
+	return taken
 }
 
-// copyOut replaces the leases in the queue by Buffers in memory of their own. It returns the
-// leases, which the caller releases, and how many bytes were copied.
-func (q *bufferQueue) copyOut() (leases []Buffer, bytes int) {
-	for _, b := range q.buffers[q.first:] {
-		if b.lease != nil {
-			leases = append(leases, b)
-			bytes += b.Len()
-		}
+// endOf returns how far a chunk is filled.
+func (q *bufferQueue) endOf(c *bufferChunk) int {
+	if c == q.last {
+		return q.end
 	}
-	memory := make([]byte, 0, bytes)
-	for i := q.first; i < len(q.buffers); i++ {
-		if b := q.buffers[i]; b.lease != nil {
-			at := len(memory)
-			memory = append(memory, b.Bytes()...)
-			q.buffers[i] = NewBuffer(memory[at:len(memory):len(memory)])
-		}
+	return bufferChunkSize
+}
+
+// dropFirst removes the first chunk, of which everything was taken.
+func (q *bufferQueue) dropFirst() {
+	c := q.first
+	q.first, q.begin = c.next, 0
+	if q.first == nil {
+		q.last = nil
 	}
-	return leases, bytes
+	c.next = nil
+	bufferChunks.Put(c)
 }
 
 // takeAll empties the queue and returns what was in it.
 func (q *bufferQueue) takeAll() []Buffer {
-	all := slices.Clone(q.buffers[q.first:])
-	*q = bufferQueue{}
+	all := make([]Buffer, q.length)
+	q.take(all)
 	return all
+}
+
+// inPool returns about how many Buffers in the queue lie in the pool: those that are behind
+// the ones that were there when moveOut was called last.
+func (q *bufferQueue) inPool() int { return q.length - q.moved }
+
+// moveOut gives the Buffers in the queue whose bytes lie in g's pool memory of their own, and
+// returns them as they were, and how many bytes they have. They remain the same leases: see
+// ledger.movedOut. It runs on the thread of g's loop.
+func (q *bufferQueue) moveOut(g *ledger) (leases []Buffer, bytes int) {
+	for c := q.first; c != nil; c = c.next {
+		begin := 0
+		if c == q.first {
+			begin = q.begin
+		}
+		part := c.buffers[begin:q.endOf(c)]
+		had, size := len(leases), 0
+		for _, b := range part {
+			if b.liesIn(g) {
+				leases = append(leases, b)
+				size += b.Len()
+			}
+		}
+		if len(leases) > had {
+			moveTo(make([]byte, 0, size), part, g)
+			bytes += size
+		}
+	}
+	q.moved = q.length
+	return leases, bytes
+}
+
+// moveTo appends the bytes of the Buffers that lie in g's pool to memory, which has room for
+// them, and makes it theirs.
+func moveTo(memory []byte, buffers []Buffer, g *ledger) {
+	for i, b := range buffers {
+		if b.liesIn(g) {
+			at := len(memory)
+			memory = append(memory, b.Bytes()...)
+			buffers[i].data = unsafe.Pointer(unsafe.SliceData(memory[at:]))
+		}
+	}
 }

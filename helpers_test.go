@@ -15,7 +15,6 @@ import (
 	"runtime/debug"
 	"syscall"
 	"testing"
-	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/assert"
@@ -190,16 +189,6 @@ func TestGuardedMemoryFaultsOutside(t *testing.T) {
 	assert.True(t, faults(unsafe.Add(start, len(mem))))
 	require.NoError(t, sys.Unmap(mem))
 	assert.True(t, faults(start))
-}
-
-// keepUnread leaves unread bytes in the pool, however slow the machine is, for a test that
-// counts leases.
-func keepUnread(t *testing.T, p BufferPool) {
-	t.Helper()
-	require.NoError(t, p.Loop().do(func() error {
-		p.users().unread.next = time.Now().Add(time.Hour)
-		return nil
-	}))
 }
 
 // takeBuffers receives n whole buffers and keeps them.

@@ -1,6 +1,7 @@
 package zcrx
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -14,19 +15,30 @@ type lease struct {
 	// Ending a lease increments the generation under the ledger's lock, so exactly one
 	// Release succeeds. Bytes reads it without the lock.
 	generation generation
-	token      uint64 // identifies the buffer to its pool; set before the Buffer is made
+	token      uint64 // identifies the buffer to its pool: see outsidePool; set before the Buffer is made
 	home       *ledger
 	share      *share // the share of the receiver that it was made for, or nil; set before the Buffer is handed over
 	next       *lease // in ledger.spare or ledger.returned, or in a run of returns
 }
 
+// Tokens from outsidePool on are those of leases whose bytes lie in ordinary memory: nothing
+// is returned to the kernel for them. No other token has these bits: there are at most 1024
+// areas.
+const (
+	outsidePool = uint64(math.MaxUint32) << 32
+	// rescuedToken is the token of bytes that never lay in the pool: see Pool.rescue. That of
+	// bytes that were moved out of it contains how many they are: see ledger.movedOut.
+	rescuedToken = ^uint64(0)
+)
+
 // refiller is the part of a pool that returns buffers to the kernel. Its methods are called
 // with the ledger's lock held.
 type refiller interface {
-	// giveBack returns the buffers of n ended leases, linked by next, to the kernel. It
-	// wakes the loops that wait for a return, and one that can make room if the kernel has
-	// none.
-	giveBack(run *lease, n int)
+	// giveBack returns the buffers of n leases, linked by next, to the kernel. ended says
+	// whether the leases have ended; if not, their bytes were moved out of the buffers. It
+	// returns which loops must be woken: those that wait for a return, and one that can make
+	// room if the kernel has none.
+	giveBack(run *lease, n int, ended bool) alarm
 	// returnCount returns how many returns there were so far that may let a waiting receive
 	// continue, to this ledger and to those that share its memory. It counts leases or
 	// buffers, depending on the pool.
@@ -35,6 +47,36 @@ type refiller interface {
 	starvingChanged(on bool)
 	// free unmaps the memory. No lease is out and none will be made.
 	free()
+}
+
+// alarm is the loops that are to be woken. Who makes one, under a pool's lock, raises it after
+// the lock is released: waking a loop may take a system call.
+//
+// No wake-up is lost in between. Under the lock woken was set, so that others leave the
+// waking to this goroutine, and it is cleared only at the beginning of a turn, under the
+// lock: a turn that begins before the alarm is raised sees what the alarm is for.
+type alarm struct {
+	first *ledger
+	more  []*ledger // only a pool with several members has more than one
+}
+
+func (a *alarm) add(g *ledger) {
+	if a.first == nil {
+		a.first = g
+		return
+	}
+	a.more = append(a.more, g)
+}
+
+// raise wakes the loops. It is called without a pool's lock.
+func (a alarm) raise() {
+	if a.first == nil {
+		return
+	}
+	a.first.wake()
+	for _, g := range a.more {
+		g.wake()
+	}
 }
 
 // ledger accounts for the leases of one pool. Every lease record is in one of three places:
@@ -66,6 +108,7 @@ type ledger struct {
 
 	mu *sync.Mutex // its own, or the one shared by the members of a pool
 	// Guarded by mu:
+	moved    *moved // its own, or shared as mu is
 	returned *lease // released records
 	returns  uint64 // leases released so far
 	starving bool   // a receive waits for a buffer: the next return wakes the loop
@@ -77,7 +120,21 @@ type ledger struct {
 }
 
 func (g *ledger) init(mu *sync.Mutex, r refiller, wake func()) {
-	g.mu, g.refiller, g.wake, g.users = mu, r, wake, 1
+	g.mu, g.moved, g.refiller, g.wake, g.users = mu, new(moved), r, wake, 1
+}
+
+// moved counts the leases that are out whose bytes were moved out of the pool.
+type moved struct {
+	leases int
+	bytes  uint64
+}
+
+// ended counts the end of a lease whose bytes lie outside the pool.
+func (m *moved) ended(token uint64) {
+	if token != rescuedToken {
+		m.leases--
+		m.bytes -= token - outsidePool
+	}
 }
 
 // leaseChunk is the number of records made at a time.
@@ -130,9 +187,15 @@ func (g *ledger) moreRecords() *lease {
 // memory. takeBack returns how many buffers it looked at, and how many of these had been
 // released before.
 func (g *ledger) takeBack(buffers []Buffer) (seen, doubles int) {
-	var first, last *lease
 	g.mu.Lock()
-	defer g.mu.Unlock()
+	seen, doubles, a := g.takeBackLocked(buffers)
+	g.mu.Unlock()
+	a.raise()
+	return seen, doubles
+}
+
+func (g *ledger) takeBackLocked(buffers []Buffer) (seen, doubles int, a alarm) {
+	var first, last *lease
 	for i := range buffers {
 		l := buffers[i].lease
 		if l == nil || l.home != g {
@@ -145,6 +208,9 @@ func (g *ledger) takeBack(buffers []Buffer) (seen, doubles int) {
 			continue
 		}
 		l.generation.store(generation + 1)
+		if l.token >= outsidePool {
+			g.moved.ended(l.token)
+		}
 		if s := l.share; s != nil {
 			l.share = nil
 			if s.returned++; s.returned == s.resumeAt {
@@ -160,33 +226,60 @@ func (g *ledger) takeBack(buffers []Buffer) (seen, doubles int) {
 		last = l
 	}
 	if first == nil {
-		return seen, doubles
+		return seen, doubles, a
 	}
 	g.returns += uint64(seen - doubles)
 	if !g.freed {
-		g.refiller.giveBack(first, seen-doubles)
+		a = g.refiller.giveBack(first, seen-doubles, true)
 	}
 	if len(g.resumable) > 0 {
-		g.alertLocked(true)
+		g.alertLocked(true, &a)
 	}
 	last.next = g.returned
 	g.returned = first
 	if g.users == 0 {
 		g.freeIfUnused()
 	}
-	return seen, doubles
+	return seen, doubles, a
 }
 
-// alertLocked wakes the loop if needed is set or the loop waits for a return, and returns
-// whether the loop will run a turn. wake takes the loop's lock; no goroutine takes this
-// lock while it holds that one.
-func (g *ledger) alertLocked(needed bool) bool {
+// movedOut gives the buffers of leases back whose bytes were copied to other memory. The
+// leases stay, and are charged to their share as before; that of one that has ended
+// meanwhile is back already. It is safe from any goroutine.
+func (g *ledger) movedOut(buffers []Buffer) {
+	g.mu.Lock()
+	var run *lease
+	n := 0
+	for i := len(buffers) - 1; i >= 0; i-- {
+		if l := buffers[i].lease; l.generation.load() == buffers[i].generation {
+			l.next, run = run, l
+			n++
+		}
+	}
+	var a alarm
+	if run != nil {
+		a = g.refiller.giveBack(run, n, false)
+	}
+	for i := range buffers {
+		if l := buffers[i].lease; l.generation.load() == buffers[i].generation {
+			l.token, l.next = outsidePool|uint64(buffers[i].length), nil
+			g.moved.leases++
+			g.moved.bytes += uint64(buffers[i].length)
+		}
+	}
+	g.mu.Unlock()
+	a.raise()
+}
+
+// alertLocked adds the loop to a if needed is set or the loop waits for a return, unless it
+// was woken before. It returns whether the loop will run a turn.
+func (g *ledger) alertLocked(needed bool, a *alarm) bool {
 	if (!needed && !g.starving) || g.users == 0 {
 		return false
 	}
 	if !g.woken {
 		g.woken = true
-		g.wake()
+		a.add(g)
 	}
 	return true
 }

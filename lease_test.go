@@ -112,7 +112,6 @@ func TestReleaseAfterTheLoopClosed(t *testing.T) {
 			l, err := NewLoop(LoopConfig{})
 			require.NoError(t, err)
 			p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 256, MaxLeases: 256})
-			keepUnread(t, p)
 			sender, r := newTestReceiver(t, p)
 			s := newStream(8)
 			s.Send(t, sender, 1<<19)

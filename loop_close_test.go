@@ -146,7 +146,6 @@ func TestCloseOnTheLoopInMidStream(t *testing.T) {
 
 func TestLoopClosesWithWaitingReturns(t *testing.T) {
 	l, p := newDeviceLessPool(t, PoolConfig{NumBuffers: 16, RefillEntries: 2})
-	keepUnread(t, p)
 	sender, r := newTestReceiver(t, p)
 	go func() { _, _ = sender.Write(pattern(3, 32*int(pageSize()))) }() // the receiver ends it
 	hold := takeBuffers(t, r, 16)

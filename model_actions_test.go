@@ -53,6 +53,16 @@ func (m *model) fillAny(rt *rapid.T, mm *modelMember) {
 	m.fill(rt, mm, buffer, rapid.IntRange(1, m.room(buffer)).Draw(rt, "length"))
 }
 
+// inside returns the indexes of the leases that are out and lie in the areas.
+func (m *model) inside() (list []int) {
+	for i := range m.out {
+		if !m.out[i].outside() {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
 func (m *model) kernelActions() []action {
 	open := m.open()
 	return []action{
@@ -82,6 +92,13 @@ func (m *model) kernelActions() []action {
 			mm := pick(rt, open)
 			m.rescue(mm, rapid.IntRange(1, int(pageSize())).Draw(rt, "bytes"))
 			mm.pool.count()
+		}},
+		{"move out", len(m.inside()) > 0, func(rt *rapid.T) {
+			m.moveOut(rapid.SampledFrom(m.inside()).Draw(rt, "lease"))
+		}},
+		{"move out what was released", len(m.gone) > 0, func(rt *rapid.T) {
+			l := rapid.SampledFrom(m.gone).Draw(rt, "lease")
+			l.member.pool.movedOut([]Buffer{l.Buffer})
 		}},
 		{"take entries", m.holders() > 0 && m.queued > 0, func(rt *rapid.T) {
 			m.forget(rt, m.kernelTakes(rt, rapid.IntRange(1, m.queued).Draw(rt, "entries")))
@@ -127,7 +144,7 @@ func (m *model) release(rt *rapid.T, i int) {
 	l := m.out[i]
 	m.out = slices.Delete(m.out, i, i+1)
 	m.giveBack(l)
-	m.alert(!l.rescued && m.waiting() > 0)
+	m.alert(!l.outside() && m.waiting() > 0)
 	require.NoError(rt, l.Release())
 }
 
@@ -165,7 +182,7 @@ func (m *model) releaseAll(rt *rapid.T, all []modelLease, picks []int) {
 		released[i] = true
 		m.giveBack(l)
 		inRun++
-		full = full || !l.rescued && m.waiting() > 0
+		full = full || !l.outside() && m.waiting() > 0
 	}
 	endRun(nil)
 	m.out = m.out[:0]

@@ -123,13 +123,19 @@ func (m *model) checkPlaces(rt *rapid.T, wayBack []uint64) {
 		dispensed += mm.want.Completions
 	}
 	rescued := 0 // leases out
+	var outside moved
 	for _, l := range m.out {
 		if l.rescued {
 			rescued++
 		}
+		if l.moved {
+			outside.leases++
+			outside.bytes += uint64(len(l.at))
+		}
 	}
 	require.Equal(rt, rescued, m.memory.rescuedOut)
-	require.Equal(rt, dispensed-m.rescued, m.taken+uint64(len(wayBack)+len(m.out)-rescued),
+	require.Equal(rt, outside, m.memory.moved)
+	require.Equal(rt, dispensed-m.rescued, m.taken+uint64(len(wayBack)+len(m.inside())),
 		"dispensed is what the kernel took, what is on its way to it, and what is out")
 	places := map[uint64]int{}
 	references := make([]int, len(m.buffers))
@@ -138,7 +144,7 @@ func (m *model) checkPlaces(rt *rapid.T, wayBack []uint64) {
 		references[m.bufferOf(rt, token)]++
 	}
 	for _, l := range m.out {
-		if l.rescued {
+		if l.outside() {
 			continue
 		}
 		require.Equal(rt, l.token, l.lease.token)

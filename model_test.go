@@ -42,7 +42,8 @@ type model struct {
 	// queued is how many of given are in the refill queue; the others wait.
 	queued   int
 	taken    uint64 // tokens that the kernel took back
-	rescued  uint64 // leases of bytes outside the areas, ever
+	rescued  uint64 // leases of bytes that were never in the areas, ever
+	movedOut uint64 // leases whose bytes were moved out of the areas, ever
 	returned uint64 // leases given back, to all members
 	stamp    byte
 
@@ -81,10 +82,11 @@ type modelLease struct {
 	member *modelMember
 	buffer int
 	token  uint64
-	// rescued: the bytes lie outside the areas, and nothing is returned to the kernel.
-	rescued bool
-	at      []byte // where the bytes must lie
-	stamp   byte   // the value of each byte
+	// rescued: the bytes lie outside the areas, and nothing is returned to the kernel. moved:
+	// they do now, and what is to be returned was.
+	rescued, moved bool
+	at             []byte // where the bytes must lie
+	stamp          byte   // the value of each byte
 }
 
 // newModel draws a pool. entries and flushAt are drawn small: the refill queue is
@@ -263,15 +265,34 @@ func (m *model) giveBack(l modelLease) {
 	l.member.want.Returned++
 	m.returned++
 	m.gone = append(m.gone, l)
-	if l.rescued {
+	if l.outside() {
 		m.drain()
 		return
 	}
+	m.giveToken(l)
+}
+
+// giveToken returns the buffer of a lease to the kernel.
+func (m *model) giveToken(l modelLease) {
 	m.given = append(m.given, l.token)
 	m.drain()
 	if m.waiting() > 0 {
 		l.member.want.RefillFull++
 	}
+}
+
+func (l *modelLease) outside() bool { return l.rescued || l.moved }
+
+// moveOut makes the i-th lease that is out one of bytes outside the areas.
+func (m *model) moveOut(i int) {
+	l := &m.out[i]
+	as := l.Buffer
+	l.at = bytes.Clone(l.Bytes())
+	l.data, l.moved = unsafe.Pointer(unsafe.SliceData(l.at)), true
+	m.movedOut++
+	m.giveToken(*l)
+	m.alert(m.waiting() > 0)
+	l.member.pool.movedOut([]Buffer{as})
 }
 
 // rescue makes the member lease n bytes that it read from a socket.
@@ -306,7 +327,7 @@ func (m *model) alert(full bool) {
 
 // turn is a turn of a member's loop. fails makes its flush fail.
 func (m *model) turn(rt *rapid.T, mm *modelMember, fails bool) {
-	now := supply{returns: m.returned, taken: atomic.LoadUint32(m.memory.refillQueue.khead)}
+	now := supply{returns: m.returned + m.movedOut, taken: atomic.LoadUint32(m.memory.refillQueue.khead)}
 	m.drain()
 	mm.woken = false
 	// On a hardware queue the kernel takes entries by itself, as long as none wait.

@@ -81,6 +81,7 @@ type Pool struct {
 
 	crowdWarned bool     // the warning of too many connections was given; of the loop's thread
 	warnings    []string // guarded by memory.mu: see PoolConfig.Warnings
+	waits       bool     // guarded by memory.mu: a receiver waits for a buffer: see poolMemory.strainOn
 	cannotFlush bool     // guarded by memory.mu: a turn of this member's loop would not make room
 
 	rescued, rescuedBytes, stalls atomic.Uint64
@@ -192,6 +193,7 @@ func (p *Pool) setMemory(m *poolMemory) {
 	p.memory = m
 	p.flushAt = max(1, min(m.entries, uint32(m.numBuffers.Load()))/4)
 	p.ledger.init(&m.mu, p, p.loop.wake)
+	p.moved = &m.moved
 	p.maxLeases = m.maxLeases
 }
 
@@ -321,9 +323,13 @@ func (p *Pool) Close() error { return p.loop.closeSource(p) }
 
 // The methods of refiller. Called with the lock held.
 
-func (p *Pool) giveBack(run *lease, n int) {
+func (p *Pool) giveBack(run *lease, n int, ended bool) (a alarm) {
 	m := p.memory
-	m.returns += uint64(n)
+	if ended {
+		m.returns += uint64(n)
+	} else {
+		m.movedOut += uint64(n)
+	}
 	if m.waiting.len() > 0 {
 		m.drain() // offsets that wait go first
 	}
@@ -336,6 +342,7 @@ func (p *Pool) giveBack(run *lease, n int) {
 		switch {
 		case l.token == rescuedToken:
 			m.rescuedOut--
+		case l.token >= outsidePool:
 		case room > 0:
 			m.refillQueue.write(l.token)
 			room--
@@ -350,11 +357,12 @@ func (p *Pool) giveBack(run *lease, n int) {
 		p.refillFull.Add(uint64(waited))
 	}
 	if waited > 0 || m.starving > 0 {
-		m.alert(waited > 0)
+		a = m.alert(waited > 0)
 	}
+	return a
 }
 
-func (p *Pool) returnCount() uint64     { return p.memory.returns }
+func (p *Pool) returnCount() uint64     { return p.memory.returns + p.memory.movedOut }
 func (p *Pool) starvingChanged(on bool) { p.memory.starvingChanged(on) }
 func (p *Pool) free()                   { p.memory.drop() }
 

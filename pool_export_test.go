@@ -183,7 +183,6 @@ func TestImporterOutlivesOwner(t *testing.T) {
 func TestDeadMembersBuffersComeBack(t *testing.T) {
 	const buffers = 16
 	loops, members, _ := newSharedPool(t, PoolConfig{NumBuffers: buffers, MaxLeases: MaxNumBuffers}, 1)
-	keepUnread(t, members[1])
 	deadSender, dead := newTestReceiver(t, members[1])
 	go func() { _, _ = deadSender.Write(pattern(1, 1<<20)) }() // the close ends it
 	eventually(t, "nobody takes what came", dead.isPaused.Load)

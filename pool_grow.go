@@ -57,7 +57,7 @@ type growth struct {
 
 // growIfLow makes the pool grow, if it may, when the kernel found no buffer or fewer than
 // an eighth of the buffers are free: a hardware queue without free buffers drops packets.
-// Each lease of any member counts as a buffer.
+// Each lease of any member in the areas counts as a buffer.
 func (p *Pool) growIfLow() {
 	m := p.memory
 	if !m.mayGrow.Load() || !p.runsLow() {
@@ -89,7 +89,7 @@ func (p *Pool) runsLow() bool {
 		return true
 	}
 	have := p.NumBuffers()
-	return m.countOutstanding() > have-(have+7)/8
+	return m.countUsed() > have-(have+7)/8
 }
 
 func (p *Pool) grew(err error) {

@@ -138,7 +138,6 @@ func TestPoolGrowsForImporters(t *testing.T) {
 	needFeature(t, FeatureAddArea)
 	const first, most = 16, 64
 	_, members, _ := newSharedPool(t, PoolConfig{NumBuffers: first, MaxBuffers: most, MaxLeases: MaxNumBuffers}, 1)
-	keepUnread(t, members[1])
 	sender, r := newTestReceiver(t, members[1])
 	want := pattern(61, most*int(pageSize()))
 	send(t, sender, want)
@@ -198,7 +197,6 @@ func TestGrowFeedsWaitingReceive(t *testing.T) {
 	l := newTestLoop(t, LoopConfig{})
 	p, err := NewDeviceLessPool(t.Context(), l, PoolConfig{NumBuffers: first})
 	require.NoError(t, err)
-	p.memory.growable.Store(true) // so that nothing is copied out of it for being unread
 	sender, r := newTestReceiver(t, p)
 	s := newStream(12)
 	s.Send(t, sender, size)

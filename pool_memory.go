@@ -32,6 +32,7 @@ type poolMemory struct {
 	// not about to. moreWanted has it grow.
 	mayGrow, moreWanted atomic.Bool
 	growable            atomic.Bool // mayGrow, or growing just now
+	asked               atomic.Bool // the members look for unread bytes: see askOthers
 
 	// mu guards what follows, and every member's ledger.
 	mu          sync.Mutex
@@ -40,7 +41,9 @@ type poolMemory struct {
 	waiting     offsetQueue
 	members     []*Pool   // those that are on a ring
 	starving    int       // how many members wait for a return
-	returns     uint64    // leases given back so far, to all members
+	returns     uint64    // leases ended so far, of all members
+	movedOut    uint64    // leases so far whose bytes were moved out of the areas
+	moved       moved     // those that are out
 	refillFull  uint64    // returns that found the refill queue full
 	rescuedOut  int       // leases out whose bytes lie outside the areas
 	refs        int       // members that have not freed it, and open handles
@@ -99,13 +102,19 @@ func (m *poolMemory) addArea(a area, add func() (token uint64, err error)) error
 		return err
 	}
 	m.numBuffers.Add(int64(a.buffers()))
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, p := range m.members {
+	for _, p := range m.currentMembers() {
 		p.grown.Store(true)
 		p.wake()
 	}
 	return nil
+}
+
+// currentMembers returns the members, for callers that wake them: that may take a system
+// call, and is not done under the lock.
+func (m *poolMemory) currentMembers() []*Pool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.members)
 }
 
 // wantMore asks the owner to grow the pool, for a member that found no buffer. Only owners
@@ -114,21 +123,52 @@ func (m *poolMemory) wantMore() {
 	if m.moreWanted.Swap(true) {
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, p := range m.members {
+	for _, p := range m.currentMembers() {
 		if p.owner {
 			p.wake()
 		}
 	}
 }
 
-// countOutstanding is outstanding, for callers that do not hold mu.
-func (m *poolMemory) countOutstanding() int {
+// countUsed returns how many leases of all members lie in the areas.
+func (m *poolMemory) countUsed() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.outstanding()
+	return m.used()
 }
+
+// used is countUsed for callers that hold mu.
+func (m *poolMemory) used() int { return max(0, m.outstanding()-m.moved.leases-m.rescuedOut) }
+
+// strainOn returns how much of the memory is in use, for the member p. waits says whether a
+// receiver of p waits for a buffer, which the other members see.
+func (m *poolMemory) strainOn(p *Pool, waits bool) *strain {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p.waits = waits
+	s := &strain{out: m.used(), size: p.NumBuffers(), bufferSize: m.bufferSize, moved: m.moved.bytes}
+	for _, member := range m.members {
+		s.receivers += member.ledger.users - 1
+		s.othersWait = s.othersWait || member.waits && member != p
+	}
+	s.runsLow = p.mode == ZeroCopy && s.out > s.size-(s.size+7)/8
+	return s
+}
+
+// askOthers makes the other members look, once, for unread bytes that they can move, because
+// p has seen that the pool is in need of buffers. calmed lets that be done again.
+func (m *poolMemory) askOthers(p *Pool) {
+	if m.asked.Swap(true) {
+		return
+	}
+	for _, member := range m.currentMembers() {
+		if member != p {
+			member.wake()
+		}
+	}
+}
+
+func (m *poolMemory) calmed() { m.asked.Store(false) }
 
 // outstanding returns how many leases all members have out. It is called with mu held.
 func (m *poolMemory) outstanding() int {
@@ -148,15 +188,16 @@ func (m *poolMemory) drain() {
 	}
 }
 
-// alert wakes the members that wait for a return. If the refill queue is full it also wakes
-// any one member that can flush. Called with mu held.
-func (m *poolMemory) alert(full bool) {
+// alert returns the members that wait for a return and, if the refill queue is full, any one
+// member that can flush. Called with mu held.
+func (m *poolMemory) alert(full bool) (a alarm) {
 	for _, p := range m.members {
 		needed := full && !p.cannotFlush
-		if p.alertLocked(needed) && needed {
+		if p.alertLocked(needed, &a) && needed {
 			full = false
 		}
 	}
+	return a
 }
 
 // starvingChanged counts the members that wait for a return. Called with mu held.
@@ -175,11 +216,9 @@ func (m *poolMemory) countLease() {
 		return
 	}
 	m.exhaustions.Add(1)
-	m.mu.Lock()
-	for _, p := range m.members {
+	for _, p := range m.currentMembers() {
 		p.wake()
 	}
-	m.mu.Unlock()
 }
 
 // join adds p to the members with a ring.
@@ -192,7 +231,6 @@ func (m *poolMemory) join(p *Pool) {
 // leave removes p, whose ring is going to be closed. The other members flush what waits.
 func (m *poolMemory) leave(p *Pool) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	if i := slices.Index(m.members, p); i >= 0 {
 		m.members = slices.Delete(m.members, i, i+1)
 		if p.owner {
@@ -206,15 +244,18 @@ func (m *poolMemory) leave(p *Pool) {
 		p.starving = false
 		m.starving--
 	}
-	m.alert(m.waiting.len() > 0)
+	a := m.alert(m.waiting.len() > 0)
+	m.mu.Unlock()
+	a.raise()
 }
 
 // leaveFlushing records that p can flush no more. The other members flush what waits.
 func (m *poolMemory) leaveFlushing(p *Pool) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	p.cannotFlush = true
-	m.alert(m.waiting.len() > 0)
+	a := m.alert(m.waiting.len() > 0)
+	m.mu.Unlock()
+	a.raise()
 }
 
 // hold counts one more member or handle that needs the memory.

@@ -137,7 +137,6 @@ func TestMemoryIsMappedUntilTheLastRelease(t *testing.T) {
 // the loop is blocked. After that the loop flushes all of them.
 func TestReceiveGoesOnWithSmallRefillQueue(t *testing.T) {
 	l, p := newDeviceLessPool(t, PoolConfig{NumBuffers: 200, RefillEntries: 8, MaxLeases: 200})
-	keepUnread(t, p)
 	sender, r := newTestReceiver(t, p)
 	want := pattern(2, 600*int(pageSize()))
 	send(t, sender, want)

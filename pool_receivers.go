@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // consumer is a Receiver as the pool sees it. Every method runs on the loop's thread.
@@ -30,8 +31,11 @@ type consumer interface {
 	endOfStream() error
 	// readNow reads from the socket without waiting.
 	readNow(b []byte) (int, syscall.Errno)
-	// copyUnread copies what is not read: see receiverList.relieve.
-	copyUnread() (freed int, left bool)
+	// unreadLeases returns how many leases of the pool wait to be read, and whether nothing was
+	// read for so long that they may be moved. moveUnread moves their bytes out of the pool,
+	// and returns how many leases that were.
+	unreadLeases(now time.Time) (leases int, idle bool)
+	moveUnread() (freed int)
 	// take hands over buffers that did not come with a completion.
 	take(buffers []Buffer)
 }
@@ -47,7 +51,40 @@ type receiverList struct {
 	closing bool // no further receiver is accepted
 	onEmpty func()
 
+	spareBatches [][]Buffer // see keepBatch
+	spareRoom    int        // of all of them together, in Buffers
+
 	rearmedNoBuffer, rearmedQueueFull, rearmedOther, paused, unreadBytes atomic.Uint64
+}
+
+const (
+	// keptBuffers is the room of the largest batch that a receiver keeps for itself, in
+	// Buffers: peers could make each have room for its whole share.
+	keptBuffers = 64
+	// mostSpareRoom is the room of the batches that the receivers of a pool keep together.
+	mostSpareRoom = 1 << 14
+)
+
+// keepBatch keeps an empty batch for the next receiver that needs a large one.
+func (rl *receiverList) keepBatch(batch []Buffer) {
+	if rl.spareRoom+cap(batch) <= mostSpareRoom {
+		rl.spareRoom += cap(batch)
+		rl.spareBatches = append(rl.spareBatches, batch)
+	}
+}
+
+// batchWithRoom returns a receiver's batch with room for n more Buffers, unless that is so
+// small that append may make it.
+func (rl *receiverList) batchWithRoom(batch []Buffer, n int) []Buffer {
+	last := len(rl.spareBatches) - 1
+	if last < 0 || cap(batch)-len(batch) >= n || cap(batch) > 0 && len(batch)+n <= keptBuffers {
+		return batch
+	}
+	larger := append(rl.spareBatches[last], batch...)
+	rl.spareRoom -= cap(rl.spareBatches[last])
+	rl.spareBatches[last] = nil
+	rl.spareBatches = rl.spareBatches[:last]
+	return larger
 }
 
 func (rl *receiverList) add(r consumer) {

@@ -32,8 +32,8 @@ type PoolStats struct {
 	RescuedBytes uint64 `json:"rescued_bytes"`
 	Stalls       uint64 `json:"stalls"`
 
-	// UnreadBytes are bytes that were copied out of the pool because it ran low and nobody
-	// read them.
+	// UnreadBytes are bytes that were moved out of the pool, to the Go heap, because nobody
+	// read them and other receivers needed buffers. They are leased as before.
 	UnreadBytes uint64 `json:"unread_bytes"`
 
 	AllocFailures   uint64 `json:"alloc_failures"`   // allocation-failure events (Linux 7.2)

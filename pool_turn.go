@@ -85,15 +85,13 @@ func (p *Pool) beforeTurn(l *Loop) {
 	now := p.supplied()
 	waiting := p.drain()
 	p.growIfLow()
-	if !p.memory.growable.Load() { // else there are more buffers soon
-		p.receivers.relieve(l, p.memory.countOutstanding(), p.NumBuffers())
-	}
-	p.resumePaused()
-	p.warnOfCrowd()
-	pending := p.memory.refillQueue.pending()
 	if epoch := p.memory.exhaustions.Load(); epoch != p.exhaustionsSeen {
 		p.exhaustionsSeen, p.nudgeOnSupply = epoch, true
 	}
+	p.moveUnread(l)
+	p.resumePaused()
+	p.warnOfCrowd()
+	pending := p.memory.refillQueue.pending()
 	needsBuffer := p.receivers.numWaiting() > 0 || p.nudgeOnSupply
 	if pending > 0 && p.canFlush && (needsBuffer || waiting > 0 || (p.mode == DeviceLess && pending >= p.flushAt)) {
 		l.requestFlush(p, newFlushRequest(p.id, p.memory.refillQueue.khead, p.memory.refillQueue.published()))
@@ -107,6 +105,22 @@ func (p *Pool) beforeTurn(l *Loop) {
 	}
 	if !p.setStarving(p.nudgeOnSupply || p.receivers.numWaiting() > 0 || p.receivers.lacksRoom(), now.returns) {
 		l.again = true
+	}
+}
+
+// moveUnread has unread bytes moved to the heap if receivers are in need: see
+// receiverList.relieve. Other members are asked to do the same.
+func (p *Pool) moveUnread(l *Loop) {
+	m := p.memory
+	if len(p.receivers.all) == 0 || m.growable.Load() {
+		return // there is nothing to move, or there are more buffers soon
+	}
+	s := m.strainOn(p, p.receivers.numWaiting() > 0 || p.nudgeOnSupply)
+	s.othersWait = s.othersWait || p.nudgeOnSupply // perhaps all of them
+	if p.receivers.relieve(l, s) {
+		m.askOthers(p)
+	} else {
+		m.calmed()
 	}
 }
 

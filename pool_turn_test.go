@@ -113,7 +113,6 @@ func TestFailedFlushIsNotRepeated(t *testing.T) {
 func TestReceiverEndsWhenFlushFails(t *testing.T) {
 	const buffers = 8
 	l, p := newDeviceLessPool(t, PoolConfig{NumBuffers: buffers})
-	keepUnread(t, p)
 	sender, r := newTestReceiver(t, p)
 	data := pattern(1, 64*buffers*int(pageSize()))
 	go func() { _, _ = sender.Write(data) }() // the receiver's end ends it
@@ -155,7 +154,6 @@ func TestLoopSleepsWhileEveryBufferIsHeld(t *testing.T) {
 		const buffers = 16
 		l := newTestLoop(t, LoopConfig{})
 		p := openTestPool(t, l, mode, PoolConfig{NumBuffers: buffers, MaxLeases: MaxNumBuffers})
-		keepUnread(t, p)
 		sender, r := newTestReceiver(t, p)
 		want := pattern(4, 4*buffers*int(pageSize()))
 		send(t, sender, want)

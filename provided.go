@@ -172,9 +172,13 @@ func (p *ProvidedPool) accounts() *ledger        { return &p.ledger }
 func (p *ProvidedPool) beforeTurn(l *Loop) {
 	p.mu.Lock()
 	p.woken = false
-	now, out := supply{returns: p.supplies}, p.outstandingLocked()
+	now := supply{returns: p.supplies}
+	s := strain{
+		out: p.outstandingLocked() - p.moved.leases, size: p.numBuffers, bufferSize: p.bufferSize, moved: p.moved.bytes,
+		receivers: len(p.receivers.all),
+	}
 	p.mu.Unlock()
-	p.receivers.relieve(l, out, p.numBuffers)
+	p.receivers.relieve(l, &s)
 	p.resumePaused()
 	p.receivers.feed(now)
 	if !p.setStarving(p.receivers.numWaiting() > 0, now.returns) {

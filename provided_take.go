@@ -31,17 +31,20 @@ func splitLeaseToken(token uint64) (id uint16, leases int32) {
 // giveBack puts those buffers into the ring that the kernel has used up and whose leases
 // are all returned. It wakes the loop only for buffers, because a lease alone lets no
 // receive continue. Called with the ledger's lock held.
-func (p *ProvidedPool) giveBack(run *lease, _ int) {
+func (p *ProvidedPool) giveBack(run *lease, _ int, _ bool) (a alarm) {
 	before := p.supplies
 	for l := run; l != nil; l = l.next {
+		if l.token >= outsidePool {
+			continue
+		}
 		id, leases := splitLeaseToken(l.token)
 		p.addOwed(id, leases-1)
 	}
-	if p.supplies == before {
-		return
+	if p.supplies > before {
+		p.ring.publish()
+		p.alertLocked(false, &a)
 	}
-	p.ring.publish()
-	p.alertLocked(false)
+	return a
 }
 
 // addOwed adds change to what a buffer owes, and puts the buffer into the ring if the sum

@@ -2,6 +2,7 @@ package zcrx
 
 import (
 	"sync"
+	"time"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
@@ -17,6 +18,9 @@ type readAhead struct {
 	handedOver bool // Buffers were handed over since mayBeAhead was set
 	// pausedAhead: the receive is paused until the consumer has taken half of what was there.
 	pausedAhead bool
+
+	takesSeen uint64    // Receiver.takes, as unreadLeases last saw it
+	idleSince time.Time // when it saw that
 
 	windowMu  sync.Mutex
 	bounded   bool // guarded by windowMu: the receiver has set the size of the socket's receive buffer
@@ -92,19 +96,32 @@ func (r *Receiver) setReceiveBuffer(bytes int) error {
 	return err
 }
 
-// copyUnread copies what the consumer has not taken, unless it has taken something since the
-// last call. It returns how many leases it released, and whether some are left.
-func (r *Receiver) copyUnread() (freed int, left bool) {
+// unreadLeases returns how many leases of the pool the consumer has not taken, and whether it
+// has taken nothing for so long that their bytes may be moved: since an earlier call, at
+// least unreadPause ago, or readPause if it has ever taken something.
+func (r *Receiver) unreadLeases(now time.Time) (leases int, idle bool) {
 	r.mu.Lock()
-	if r.incoming.len() == 0 || r.takes != r.takesSeen {
-		r.takesSeen = r.takes
-		left = r.incoming.len() > 0
-		r.mu.Unlock()
-		return 0, left
+	defer r.mu.Unlock()
+	leases = r.incoming.inPool()
+	if leases == 0 || r.takes != r.takesSeen || r.idleSince.IsZero() {
+		r.takesSeen, r.idleSince = r.takes, now
+		return leases, false
 	}
-	leases, bytes := r.incoming.copyOut()
+	pause := unreadPause
+	if r.takes > 0 {
+		pause = readPause
+	}
+	return leases, now.Sub(r.idleSince) >= pause
+}
+
+// moveUnread moves the bytes that the consumer has not taken out of the pool. It returns how
+// many leases they were.
+func (r *Receiver) moveUnread() (freed int) {
+	g := r.pool.accounts()
+	r.mu.Lock()
+	leases, bytes := r.incoming.moveOut(g)
 	r.mu.Unlock()
-	_ = ReleaseAll(leases) // cannot fail: no other goroutine has them
+	g.movedOut(leases)
 	r.pool.users().unreadBytes.Add(uint64(bytes))
-	return len(leases), false
+	return len(leases)
 }

@@ -50,7 +50,6 @@ type loopSide struct {
 	closeWanted bool  // Close was called: close the socket once nothing is in flight on it
 	moving      *move // the move to another pool that starts once nothing is in flight; nil if none
 
-	takesSeen   uint64   // Receiver.takes, as copyUnread last saw it
 	batch       []Buffer // received in this turn, not yet handed over
 	unpublished bool     // batch or endErr wait for publish
 	handler     func(buffers []Buffer, err error)
@@ -129,7 +128,7 @@ func (r *Receiver) complete(c *uring.CQE) {
 		return
 	}
 	had := len(r.batch)
-	batch, err := r.pool.take(c, r.batch)
+	batch, err := r.pool.take(c, r.pool.users().batchWithRoom(r.batch, int(c.Res)/r.pool.BufferSize()+2))
 	r.left -= min(r.left, uint64(c.Res))
 	if r.length == 0 {
 		r.length = 16 * int(c.Res)
@@ -377,10 +376,13 @@ func (r *Receiver) publish() {
 }
 
 // reuse takes a batch that was handed over for the next one, unless a handler has received
-// on, or it is large.
+// on. A large one is for whichever receiver needs it next.
 func (r *Receiver) reuse(batch []Buffer) {
 	clear(batch)
-	if r.batch == nil && cap(batch) <= keptBuffers {
+	switch {
+	case cap(batch) > keptBuffers:
+		r.pool.users().keepBatch(batch[:0])
+	case r.batch == nil:
 		r.batch = batch[:0]
 	}
 }

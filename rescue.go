@@ -36,10 +36,6 @@ const (
 	longestStall  = time.Second
 )
 
-// rescuedToken is the token of a lease whose bytes lie outside the area, for which no
-// refill entry is written. No offset has all bits set: there are at most 1024 areas.
-const rescuedToken = ^uint64(0)
-
 // errStalled is logged once for a pool; PoolStats.Stalls counts further cases.
 var errStalled = errors.New("a packet can be neither copied by the kernel, which has no free buffer, nor read: " +
 	"it is tried again; let the pool grow (PoolConfig.MaxBuffers) or give it more buffers than the device's ring posts")

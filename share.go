@@ -74,27 +74,30 @@ func (g *ledger) pauseIfExhausted(s *share) bool {
 // resumeEarly lets the first return that makes room resume a paused receiver, because its
 // consumer has taken everything and waits. It is safe from any goroutine.
 func (g *ledger) resumeEarly(s *share) {
+	var a alarm
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if s.resumeAt == 0 || s.receiver == nil {
-		return
+	if s.resumeAt > 0 && s.receiver != nil {
+		s.resumeAt = s.earliest
+		if s.returned >= s.earliest {
+			g.endPause(s)
+			g.alertLocked(true, &a)
+		}
 	}
-	s.resumeAt = s.earliest
-	if s.returned >= s.earliest {
-		g.endPause(s)
-		g.alertLocked(true)
-	}
+	g.mu.Unlock()
+	a.raise()
 }
 
 // resumeSoon makes the loop resume a paused receiver, whatever is left of its share. It is
 // safe from any goroutine.
 func (g *ledger) resumeSoon(s *share) {
+	var a alarm
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	if s.receiver != nil {
 		g.resumable = append(g.resumable, s)
-		g.alertLocked(true)
+		g.alertLocked(true, &a)
 	}
+	g.mu.Unlock()
+	a.raise()
 }
 
 // endShare detaches a receiver that takes no more from this pool. It runs on the loop's

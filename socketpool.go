@@ -171,11 +171,12 @@ func (p *SocketPool) leaseTo(s *share, b socketBuffer, n int) Buffer {
 
 // The methods of refiller. Called with the ledger's lock held.
 
-func (p *SocketPool) giveBack(run *lease, _ int) {
+func (p *SocketPool) giveBack(run *lease, _ int, _ bool) alarm {
 	for l := run; l != nil; l = l.next {
 		p.idle = append(p.idle, uint32(l.token))
 	}
 	p.tellWaiting()
+	return alarm{}
 }
 
 func (p *SocketPool) returnCount() uint64  { return p.returns }
@@ -185,6 +186,8 @@ func (p *SocketPool) free()                {}
 // resumeNow is the ledger's wake. It resumes receivers at once, because there is no loop to
 // do it.
 func (p *SocketPool) resumeNow() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.woken = false
 	for _, s := range p.resumable {
 		if s.receiver != nil {
