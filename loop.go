@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/zcrx-go/zcrx/internal/onloop"
 	"github.com/zcrx-go/zcrx/internal/sys"
 	"github.com/zcrx-go/zcrx/uring"
 )
@@ -22,7 +23,7 @@ import (
 // All methods are safe from any goroutine unless their comment says otherwise.
 type Loop struct {
 	ring   *zcrxRing
-	tid    atomic.Int64 // the loop's thread while it runs, else 0
+	place  *onloop.Place // where the loop runs; set before NewLoop returns
 	logger *slog.Logger
 	wide   bool          // completions may have 32 bytes
 	done   chan struct{} // closed when the ring is closed
@@ -127,16 +128,13 @@ func (l *Loop) start(cfg uring.Config) error {
 		return err
 	}
 	l.ring = ring
-	l.tid.Store(int64(sys.ThreadID()))
-	addLoopThread(l.tid.Load())
 	if l.wakeFD, err = sys.NewEventFD(); err != nil {
-		removeLoopThread(l.tid.Swap(0))
 		return errors.Join(err, ring.Close())
 	}
 	if l.wakeBuf, err = sys.MapAnonymous(sys.PageSize(), sys.PageSize()); err != nil {
-		removeLoopThread(l.tid.Swap(0))
 		return errors.Join(err, sys.Close(l.wakeFD), ring.Close())
 	}
+	l.place = onloop.Enter(l)
 	if err := ring.Enable(); err != nil {
 		return errors.Join(err, l.release())
 	}
@@ -152,7 +150,7 @@ func (l *Loop) release() error {
 	fd := l.wakeFD
 	l.wakeFD = -1
 	l.mu.Unlock()
-	removeLoopThread(l.tid.Swap(0))
+	l.place.Leave()
 	return errors.Join(l.ring.Close(), sys.Close(fd), sys.Unmap(l.wakeBuf))
 }
 
@@ -371,6 +369,17 @@ func (l *Loop) publish() {
 	l.published = l.published[:0]
 }
 
+// Later runs fn on the loop in this turn, after the buffers that the turn has brought are
+// handed over, and before the loop sleeps: requests that fn starts are submitted together
+// with those of the rest of the turn. It must be called on the loop. Unlike Post it takes no
+// lock and does not shorten the loop's sleep.
+func (l *Loop) Later(fn func()) { l.published = append(l.published, publisherFunc(fn)) }
+
+// publisherFunc is a function that implements publisher.
+type publisherFunc func()
+
+func (f publisherFunc) publish() { f() }
+
 // ignoreTransient returns nil for errors that pass, and other errors as they are: they end
 // the loop. EBUSY, EAGAIN and ENOMEM mean that the kernel takes no more requests until
 // completions are reaped or memory is free.
@@ -524,36 +533,24 @@ func (l *Loop) call(fn func(*uring.Ring) error) (err error) {
 }
 
 // OnLoop reports whether the caller runs on the loop's thread: in a function given to Do or
-// Post, or in a Receiver's handler. There it must not wait. The thread is locked to the
-// loop's goroutine, so no other goroutine can run on it.
-func (l *Loop) OnLoop() bool { return int64(sys.ThreadID()) == l.tid.Load() }
+// Post, in a Receiver's handler, or in a fiber. There it must not wait. The thread is locked
+// to the loop's goroutine, so no other goroutine can run on it.
+func (l *Loop) OnLoop() bool { return l.place.IsCurrent() || l.place.IsThread() && !l.ended() }
 
-// loopThreads are the threads of all loops of the process.
-var loopThreads struct {
-	count atomic.Int64
-	tids  sync.Map // keys are thread ids, int64
-}
-
-func addLoopThread(tid int64) {
-	loopThreads.tids.Store(tid, nil)
-	loopThreads.count.Add(1)
-}
-
-func removeLoopThread(tid int64) {
-	loopThreads.tids.Delete(tid)
-	loopThreads.count.Add(-1)
-}
-
-// OnAnyLoop reports whether the caller runs on the thread of any loop of the process, in a
-// function given to Do or Post or in a Receiver's handler. Such code must not wait for
-// another loop, which could be waiting for this one. It costs a system call.
-func OnAnyLoop() bool {
-	if loopThreads.count.Load() == 0 {
+// ended reports whether the loop's thread has gone. Another one may have its number.
+func (l *Loop) ended() bool {
+	select {
+	case <-l.done:
+		return true
+	default:
 		return false
 	}
-	_, found := loopThreads.tids.Load(int64(sys.ThreadID()))
-	return found
 }
+
+// OnAnyLoop reports whether the caller runs on the thread of any loop of the process, as
+// OnLoop does for one. Such code must not wait for another loop, which could be waiting for
+// this one. It costs a system call, except on a loop.
+func OnAnyLoop() bool { return onloop.Current() != nil || onloop.AnyThread() }
 
 // report logs a failure that no caller can be told of.
 func (l *Loop) report(what string, err error) {

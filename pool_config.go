@@ -36,8 +36,10 @@ type PoolConfig struct {
 	RefillEntries int
 	// MaxLeases is the number of leases that one receiver may have out, 1 to 16777216, by
 	// default a quarter of NumBuffers and at least 64. With that many out the receiver is
-	// paused: see Receiver. What the kernel had already received when it pauses is leased
-	// in addition.
+	// paused: see Receiver. What else comes in the turn of the loop in which it reaches that
+	// number is leased in addition: few Buffers where the pieces of a stream have about the
+	// same length, but hundreds where long and short ones alternate. At most they are as
+	// many as the loop's completion queue has entries (LoopConfig.CQEntries).
 	MaxLeases int
 }
 

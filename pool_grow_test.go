@@ -5,7 +5,6 @@ package zcrx
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -32,25 +31,19 @@ func TestPoolGrowsByItself(t *testing.T) {
 	p, err := NewDeviceLessPool(t.Context(), l, PoolConfig{NumBuffers: first, MaxBuffers: most, MaxLeases: MaxNumBuffers})
 	require.NoError(t, err)
 	sender, r := newTestReceiver(t, p)
-	want := pattern(60, 2<<20)
-	send(t, sender, want)
+	const size = 2 << 20
+	s := newStream(60)
+	s.Send(t, sender, size)
 	var held []Buffer
-	got := 0
-	for {
-		b, err := r.Recv(t.Context())
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		require.NoError(t, err)
-		require.True(t, bytes.Equal(want[got:got+b.Len()], b.Bytes()))
-		got += b.Len()
+	got, err := s.receive(t, r, 0, func(b Buffer) {
 		if held = append(held, b); len(held) == most {
 			require.Equal(t, most, p.NumBuffers(), "all of them are out")
 			require.NoError(t, ReleaseAll(held))
 			held = nil
 		}
-	}
-	require.Equal(t, len(want), got)
+	})
+	require.ErrorIs(t, err, io.EOF)
+	require.Equal(t, size, got)
 	require.NoError(t, ReleaseAll(held))
 	assert.Equal(t, most, p.NumBuffers(), "not one more")
 	assert.Zero(t, p.Stats().Outstanding)

@@ -37,7 +37,8 @@ type Receiver struct {
 
 	loopSide // belongs to the loop's thread
 
-	notify chan struct{} // holds one wake-up
+	notify     chan struct{}          // holds one wake-up
+	onReadable atomic.Pointer[func()] // set by OnReadable; nil if there is none
 
 	mu sync.Mutex
 	// Guarded by mu:
@@ -236,6 +237,27 @@ func (r *Receiver) TryRecv(dst []Buffer) (int, error) {
 // It always returns the same channel, which is never closed.
 func (r *Receiver) Readable() <-chan struct{} { return r.notify }
 
+// OnReadable makes the receiver call fn, in addition to what Readable does, whenever TryRecv
+// may return buffers or an error that it did not return before. fn is called on the
+// receiver's loop after the buffers of a turn were handed over, or, after Close and where the
+// loop has ended, on another goroutine. It must not wait. It replaces an earlier function;
+// nil removes it.
+func (r *Receiver) OnReadable(fn func()) {
+	if fn == nil {
+		r.onReadable.Store(nil)
+		return
+	}
+	r.onReadable.Store(&fn)
+}
+
+// signal wakes the consumer.
+func (r *Receiver) signal() {
+	wakeUp(r.notify)
+	if fn := r.onReadable.Load(); fn != nil {
+		(*fn)()
+	}
+}
+
 // Control runs fn with the socket's fd, for socket options. The fd stays open while fn
 // runs; fn must neither close it nor make it non-blocking. fn runs on the caller's
 // goroutine. After Close, Control returns ErrClosed and does not run fn.
@@ -317,7 +339,7 @@ func (r *Receiver) Close() error {
 	left := r.incoming.takeAll()
 	r.unwanted, r.err = true, ErrClosed
 	r.mu.Unlock()
-	wakeUp(r.notify)
+	r.signal()
 	_ = ReleaseAll(left) // cannot fail: no other goroutine has them
 	return nil
 }
@@ -335,5 +357,5 @@ func (r *Receiver) fail(err error) {
 		r.err = err
 	}
 	r.mu.Unlock()
-	wakeUp(r.notify)
+	r.signal()
 }

@@ -362,7 +362,7 @@ func (r *Receiver) publish() {
 		r.err = r.endErr
 	}
 	r.mu.Unlock()
-	wakeUp(r.notify)
+	r.signal()
 	if unwanted {
 		_ = ReleaseAll(batch)
 	}

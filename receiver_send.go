@@ -48,6 +48,9 @@ func (r *Receiver) WaitWritable(expired <-chan struct{}) error {
 	}
 }
 
+// ErrNotOnLoop is what StartSend returns on a goroutine or loop other than the receiver's.
+var ErrNotOnLoop = errors.New("zcrx: the call is not made on the connection's loop")
+
 // ErrNotZeroCopy is what SendZeroCopy returns when nothing was sent, because it cannot be
 // sent without a copy now, or at all. Send it with TrySend.
 var ErrNotZeroCopy = errors.New("zcrx: not sent: it cannot be sent without a copy")
@@ -75,6 +78,66 @@ func (r *Receiver) SendZeroCopy(p []byte, expired <-chan struct{}) (n int, copie
 	return n, copied, err
 }
 
+// StartSend begins to send v, of 1 to 64 slices, with the requests of this turn, and does not
+// wait. done is called on the loop when the kernel no longer uses v, which must not be changed
+// before. n is how many bytes were sent; if that is fewer than v has and err is nil, the rest
+// must be sent. StartSend must be called on the receiver's loop, and not again before done is
+// called. ErrQueueFull means that it may be tried in the next turn. On another loop, and
+// during a move, it returns ErrNotOnLoop.
+//
+// Close cancels the send. If the loop is closed meanwhile, done may never be called.
+func (r *Receiver) StartSend(v [][]byte, done func(n int, err error)) error {
+	switch here := r.home.Load(); {
+	case !here.loop.place.IsCurrent():
+		return ErrNotOnLoop
+	case r.moving != nil:
+		return ErrNotOnLoop
+	case r.closeWanted || r.loop.stopping:
+		return ErrClosed
+	}
+	s, err := r.loop.newRequest((*queuedSend)(r))
+	if err != nil {
+		return err
+	}
+	q := &r.sending.queued
+	q.done, q.request, q.inFlight = done, s.UserData, true
+	if len(v) == 1 {
+		s.PrepSend(r.socket.fd, v[0], sys.MsgNoSignal|sys.MsgWaitAll)
+		r.loop.ops.keep(s)
+		return nil
+	}
+	q.message.Set(v)
+	s.PrepSendmsg(r.socket.fd, q.message.Pointer(), sys.MsgNoSignal|sys.MsgWaitAll)
+	return nil
+}
+
+// CancelSend asks the kernel to end a send of StartSend, whose done is called with
+// ECANCELED, or with what was sent before. It must be called on the receiver's loop.
+func (r *Receiver) CancelSend() {
+	if r.sending.queued.inFlight {
+		r.cancel(r.sending.queued.request)
+	}
+}
+
+// queuedSend is a Receiver as the completer of its StartSend.
+type queuedSend Receiver
+
+func (q *queuedSend) complete(c *uring.CQE) {
+	r := (*Receiver)(q)
+	sent := &r.sending.queued
+	done := sent.done
+	sent.done, sent.inFlight = nil, false
+	sent.message.Clear()
+	if errno := c.Errno(); errno != 0 {
+		r.sending.noteError(errno)
+		done(0, os.NewSyscallError("send", errno))
+	} else {
+		done(int(c.Res), nil)
+	}
+	r.finishIfCompleted()
+	r.closeIfIdle()
+}
+
 // sending is what the connection's writer has in the kernel. Except for writable and broken
 // it belongs to the loop's thread.
 type sending struct {
@@ -85,6 +148,13 @@ type sending struct {
 	pinned   bool   // its last completion has not come: the kernel uses the writer's memory
 	aborted  bool   // the connection was reset to free that memory
 	writable chan struct{}
+
+	queued struct { // by StartSend
+		request  uint64 // user data
+		inFlight bool
+		done     func(n int, err error)
+		message  sys.Message // the kernel uses it while the send is in flight
+	}
 
 	// broken is the errno of a connection that is broken, 0 else, if a send met it first:
 	// the kernel reports it once. Any goroutine stores it.
@@ -109,7 +179,7 @@ func (s *sending) endOfStream() error {
 }
 
 // idle reports whether no request holds the socket.
-func (s *sending) idle() bool { return !s.polling && !s.inFlight }
+func (s *sending) idle() bool { return !s.polling && !s.inFlight && !s.queued.inFlight }
 
 // allCompleted reports whether no completion can come any more.
 func (s *sending) allCompleted() bool { return s.idle() && !s.pinned }
@@ -158,6 +228,7 @@ func (r *Receiver) endSending() {
 	if r.sending.inFlight {
 		r.cancel(r.sending.request)
 	}
+	r.CancelSend()
 	if r.sending.pinned {
 		// The memory is the writer's again: the kernel must not send from it any more.
 		r.sending.aborted = true

@@ -45,6 +45,7 @@ const (
 	OpClose       Opcode = 19
 	OpRead        Opcode = 22
 	OpSend        Opcode = 26
+	OpSendmsg     Opcode = 9
 	OpRecv        Opcode = 27
 	OpShutdown    Opcode = 34
 	OpMsgRing     Opcode = 40
@@ -177,6 +178,15 @@ func (s *SQE) LimitMultishot(bytes uint32) { s.FileIndex = bytes }
 // Implements: void io_uring_prep_send(struct io_uring_sqe *sqe, int sockfd, const void *buf, size_t len, int flags)
 func (s *SQE) PrepSend(fd int, b []byte, flags int) {
 	s.transfer(OpSend, fd, b, 0)
+	s.OpFlags = uint32(flags)
+}
+
+// PrepSendmsg prepares to send a message. message is the address of a struct msghdr, which
+// must stay as it is, with all that it names, until the completion. flags are MSG_* flags.
+//
+// Implements: void io_uring_prep_sendmsg(struct io_uring_sqe *sqe, int fd, const struct msghdr *msg, unsigned flags)
+func (s *SQE) PrepSendmsg(fd int, message unsafe.Pointer, flags int) {
+	s.prep(OpSendmsg, fd, escape(message), 1, 0)
 	s.OpFlags = uint32(flags)
 }
 

@@ -39,6 +39,14 @@ func localAddr(fd int) net.Addr {
 	return tcpAddr(sa)
 }
 
+func remoteAddr(fd int) net.Addr {
+	sa, err := unix.Getpeername(fd)
+	if err != nil { // it is gone already
+		return &net.TCPAddr{}
+	}
+	return tcpAddr(sa)
+}
+
 func tcpAddr(sa unix.Sockaddr) *net.TCPAddr {
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"runtime"
 	"syscall"
+	"time"
 
 	"github.com/zcrx-go/zcrx"
 )
@@ -41,8 +43,18 @@ type Config struct {
 	// using it when the kernel reports that it copied all the same, as over loopback.
 	SendZeroCopyFrom int
 
+	// MaxConns is how many functions of a Listener.Serve run at a time, and so how many
+	// connections it has open. 0 means any number.
+	MaxConns int
+
+	// StallThreshold is how long a fiber or Handler may keep its loop from going on before
+	// that is logged, with the function's name and stack, and counted in FiberStats. The
+	// default is 100 ms, the least 1 ms. A negative value turns the check off.
+	StallThreshold time.Duration
+
 	// Logger, if not nil, gets what no call returns: temporary accept errors, and the
-	// failures and warnings of loops and pools.
+	// failures and warnings of loops and pools, panics of fibers (without a Logger,
+	// slog.Default gets these), and stalls.
 	Logger *slog.Logger
 }
 
@@ -75,6 +87,15 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if cfg.SendZeroCopyFrom < 0 {
 		return cfg, rangeError("Config.SendZeroCopyFrom", int64(cfg.SendZeroCopyFrom), 0, 1<<31-1)
+	}
+	if cfg.MaxConns < 0 {
+		return cfg, rangeError("Config.MaxConns", int64(cfg.MaxConns), 0, math.MaxInt)
+	}
+	if cfg.StallThreshold == 0 {
+		cfg.StallThreshold = 100 * time.Millisecond
+	}
+	if cfg.StallThreshold > 0 && cfg.StallThreshold < time.Millisecond {
+		return cfg, fmt.Errorf("zcnet: Config.StallThreshold %v is out of range: allowed are 1ms and more, or a negative value", cfg.StallThreshold)
 	}
 	if cfg.Mode == zcrx.DeviceLess && len(cfg.Queues) == 0 {
 		cfg.Queues = []int{0}

@@ -35,6 +35,7 @@ type Conn struct {
 	readLimit deadline
 
 	writing    turnstile // held by the writer, and by Migrate
+	single     [1][]byte // what Write writes; guarded by writing
 	writeLimit deadline
 
 	closing atomic.Bool   // set by the first Close; then reads and writes fail
@@ -60,6 +61,8 @@ type socket interface {
 	handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer, err error)) error
 	// send writes all of v. With an error it returns how many bytes it wrote.
 	send(v [][]byte, limit *deadline) (int, error)
+	// sendLeased writes all of buffers, and releases them.
+	sendLeased(buffers []zcrx.Buffer, limit *deadline) error
 	setWriteDeadline(t time.Time) error
 	// readFrom sends what r returns. handled is false if the socket has no better way
 	// than send, and has done nothing.
@@ -70,6 +73,8 @@ type socket interface {
 	mode() zcrx.Mode
 	loop() *zcrx.Loop // nil if there is none
 	moveTo(ctx context.Context, to *zcrx.Loop) error
+	// goFiber runs fn as a fiber. name is the program counter of the user's function in it.
+	goFiber(fn func(), name uintptr) error
 
 	socketOptions
 }
@@ -100,12 +105,12 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 // RemoteAddr returns the peer's address, a *net.TCPAddr.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
-// Close closes the connection. The kernel still sends what was written, except for a
-// Write without a copy (see Config.SendZeroCopyFrom) that is under way: then Close resets
-// the connection. Close releases received bytes that were not read. Leased buffers stay
+// Close closes the connection. What was written is still sent, for up to 30 seconds if it was
+// written on the loop, and by the kernel otherwise, except for a Write without a copy (see
+// Config.SendZeroCopyFrom) that is under way: then Close resets the connection. Close releases received bytes that were not read. Leased buffers stay
 // valid until they are released. Readers and writers that wait return an error that
-// matches net.ErrClosed, and so does a second Close. On a loop (in a Handler) Close does
-// not wait for the socket to be closed.
+// matches net.ErrClosed, and so does a second Close. On a loop, and while something is
+// still to be sent, Close does not wait for the socket to be closed.
 func (c *Conn) Close() error {
 	if !c.closing.CompareAndSwap(false, true) {
 		return c.opError("close", zcrx.ErrClosed)

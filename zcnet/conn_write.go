@@ -12,13 +12,8 @@ import (
 // startWriting waits for the caller's turn to write. If it returns nil, the caller must
 // call writing.leave.
 func (c *Conn) startWriting() error {
-	if !c.writing.tryEnter() {
-		if zcrx.OnAnyLoop() { // the writer that has the turn may be waiting for this loop
-			return ErrWouldBlock
-		}
-		if err := c.writing.enter(context.Background(), &c.writeLimit, c.closed); err != nil {
-			return err
-		}
+	if err := c.writing.enter(context.Background(), &c.writeLimit, c.closed); err != nil {
+		return err
 	}
 	if c.closing.Load() {
 		c.writing.leave()
@@ -33,11 +28,28 @@ func (c *Conn) startWriting() error {
 
 // Write sends p and returns how many bytes it sent: fewer than len(p) only with an error.
 // It waits until the socket has taken all of p or the write deadline passes; for large
-// writes see also Config.SendZeroCopyFrom. On a loop (in a Handler) it does not wait: it
-// returns ErrWouldBlock when the socket has no room, or while another goroutine writes.
+// writes see also Config.SendZeroCopyFrom.
+//
+// On the connection's loop, in a fiber or a Handler, the loop's ring sends all that was
+// written in a turn at its end. There Write copies up to 16 KiB and returns at once; an error
+// of sending is returned by a later call. In a fiber a longer write is not copied and waits
+// until it is sent, and any write waits while 256 KiB are unsent. A Handler does not wait:
+// there Write copies all of p, and returns ErrWouldBlock while 256 KiB are unsent, or while
+// another goroutine writes.
 func (c *Conn) Write(p []byte) (int, error) {
-	n, err := c.WriteBuffers(net.Buffers{p})
-	return int(n), err
+	if err := c.startWriting(); err != nil {
+		return 0, c.opError("write", err)
+	}
+	defer c.endWriting()
+	c.single[0] = p
+	n, err := c.socket.send(c.single[:], &c.writeLimit)
+	return n, c.opError("write", err)
+}
+
+// endWriting ends a turn that startWriting began.
+func (c *Conn) endWriting() {
+	c.single[0] = nil
+	c.writing.leave()
 }
 
 // WriteBuffers is Write for the bytes of several slices, in order, with one system call
@@ -46,9 +58,35 @@ func (c *Conn) WriteBuffers(v net.Buffers) (int64, error) {
 	if err := c.startWriting(); err != nil {
 		return 0, c.opError("write", err)
 	}
-	defer c.writing.leave()
+	defer c.endWriting()
 	n, err := c.socket.send(v, &c.writeLimit)
 	return int64(n), c.opError("write", err)
+}
+
+// Send sends the bytes of received buffers, of this connection or another, and releases the
+// buffers, also if it returns an error. On the connection's loop the kernel sends them from
+// where they are, and they are released when it has done so; Send does not wait for that.
+// Otherwise it is WriteBuffers.
+func (c *Conn) Send(buffers ...zcrx.Buffer) error {
+	if err := c.startWriting(); err != nil {
+		_ = zcrx.ReleaseAll(buffers) // the first error is the one to return
+		return c.opError("write", err)
+	}
+	defer c.endWriting()
+	return c.opError("write", c.socket.sendLeased(buffers, &c.writeLimit))
+}
+
+// sendAndRelease sends the bytes of buffers with send, and releases the buffers.
+func sendAndRelease(s socket, buffers []zcrx.Buffer, limit *deadline) error {
+	v := make([][]byte, len(buffers))
+	for i, b := range buffers {
+		v[i] = b.Bytes()
+	}
+	_, err := s.send(v, limit)
+	if released := zcrx.ReleaseAll(buffers); err == nil {
+		err = released
+	}
+	return err
 }
 
 // copySize is the size of ReadFrom's buffer, in bytes.

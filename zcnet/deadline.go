@@ -15,6 +15,7 @@ type deadline struct {
 	mu sync.Mutex
 	// Guarded by mu:
 	passed     chan struct{} // closed when the deadline passes; made when first needed
+	onPass     func()        // called when the deadline passes; may be nil
 	timer      *time.Timer
 	generation uint64 // number of calls of set; a timer of an earlier call does nothing
 }
@@ -50,9 +51,19 @@ func (d *deadline) set(t time.Time) {
 	})
 }
 
+// whenPassed makes the deadline call fn each time it passes from now on. fn must not wait.
+func (d *deadline) whenPassed(fn func()) {
+	d.mu.Lock()
+	d.onPass = fn
+	d.mu.Unlock()
+}
+
 // pass marks the deadline as passed. It is called with mu held.
 func (d *deadline) pass() {
 	if !d.hasPassed.Swap(true) {
+		if d.onPass != nil {
+			d.onPass()
+		}
 		if d.passed == nil {
 			d.passed = make(chan struct{})
 		}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/internal/onloop"
 	"github.com/zcrx-go/zcrx/nic"
 )
 
@@ -60,7 +62,9 @@ func NewEngine(ctx context.Context, cfg Config) (*Engine, error) {
 
 // newRingTransport makes the loops and their pools. On an error it closes what it made.
 func newRingTransport(ctx context.Context, cfg *Config) (*ringTransport, error) {
-	t := &ringTransport{sendZeroCopyFrom: cfg.SendZeroCopyFrom}
+	t := &ringTransport{sendZeroCopyFrom: cfg.SendZeroCopyFrom, ended: make(chan struct{})}
+	t.tally.logger = cfg.Logger
+	t.watchdog = watchdog{tally: &t.tally, threshold: cfg.StallThreshold}
 	for range cfg.Loops {
 		l, err := zcrx.NewLoop(cfg.Loop)
 		if err != nil {
@@ -201,8 +205,13 @@ func (e *Engine) newConn(conn *net.TCPConn, queue int) (*Conn, error) {
 
 // Close closes the engine's listeners and connections, then its pools and loops. Leased
 // buffers stay valid until they are released. Close must not be called on one of the
-// engine's loops. It is idempotent.
+// engine's loops, where it returns an error. Fibers of the engine end: calls that wait for a
+// connection return an error, and a fiber that waits in Await ends as by runtime.Goexit. What
+// fibers and Handlers have written is still sent, for up to 2 seconds. Close is idempotent.
 func (e *Engine) Close() error {
+	if p := onloop.Current(); p != nil && e.Group() != nil && slices.Contains(e.Group().Loops(), p.Loop.(*zcrx.Loop)) {
+		return errClosedOnLoop
+	}
 	e.end()
 	e.mu.Lock()
 	e.closed = true
@@ -221,16 +230,19 @@ func (e *Engine) Close() error {
 	return errors.Join(errs...)
 }
 
+var errClosedOnLoop = errors.New("zcnet: Engine.Close waits for the engine's loops, and may not be called on one: use a goroutine")
+
 // EngineStats is a snapshot of an engine's counters.
 type EngineStats struct {
 	Connections int              // open connections
 	Group       zcrx.GroupStats  // counters of the pools; in Socket mode only Total is set
 	Loops       []zcrx.LoopStats // in the order of Group().Loops()
+	Fibers      FiberStats
 }
 
 // Stats returns a snapshot of the engine's counters.
 func (e *Engine) Stats() EngineStats {
-	s := EngineStats{Connections: e.dialed.len()}
+	s := EngineStats{Connections: e.dialed.len(), Fibers: e.transport.fibers().stats()}
 	e.mu.Lock()
 	for l := range e.listeners {
 		s.Connections += l.conns.len()

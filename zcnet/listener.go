@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -20,6 +21,11 @@ type Listener struct {
 	conns  connSet
 
 	acceptor acceptor
+
+	mu        sync.Mutex
+	accepting bool          // guarded by mu: acceptLoop runs, or has run
+	accepts   bool          // guarded by mu: AcceptConn was called
+	serving   chan struct{} // guarded by mu: closed when Serve returns; nil if it does not run
 
 	accepted chan arrival  // unbuffered
 	closing  chan struct{} // closed by Close
@@ -94,7 +100,6 @@ func (e *Engine) NewListener(ln *net.TCPListener) (*Listener, error) {
 	}
 	e.listeners[l] = struct{}{}
 	l.conns.whenEmpty(func() { e.forget(l) })
-	go l.acceptLoop()
 	return l, nil
 }
 
@@ -114,6 +119,14 @@ func (l *Listener) Addr() net.Addr { return l.tcp.Addr() }
 // connection. AcceptConn returns ctx's error if ctx ends first, and an error that matches
 // net.ErrClosed after Close.
 func (l *Listener) AcceptConn(ctx context.Context) (*Conn, error) {
+	if err := l.startAccepting(); err != nil {
+		return nil, l.acceptError(err)
+	}
+	return l.awaitArrival(ctx)
+}
+
+// awaitArrival is AcceptConn, once acceptLoop runs.
+func (l *Listener) awaitArrival(ctx context.Context) (*Conn, error) {
 	select {
 	case a := <-l.accepted:
 		c, err := l.admit(a)
@@ -122,10 +135,33 @@ func (l *Listener) AcceptConn(ctx context.Context) (*Conn, error) {
 		}
 		l.total.Add(1)
 		return c, nil
+	case <-l.closing:
+		return nil, l.acceptError(net.ErrClosed)
 	case <-l.ended:
 		return nil, l.acceptError(l.endErr)
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+}
+
+// startAccepting makes AcceptConn the one that accepts.
+func (l *Listener) startAccepting() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.serving != nil {
+		return errServing
+	}
+	l.accepts = true
+	l.runAcceptLoop()
+	return nil
+}
+
+// runAcceptLoop starts acceptLoop, unless it runs or the listener is closed. It is called with
+// mu held.
+func (l *Listener) runAcceptLoop() {
+	if !l.accepting && !l.isClosing() {
+		l.accepting = true
+		go l.acceptLoop()
 	}
 }
 
@@ -160,14 +196,33 @@ func (l *Listener) Close() error {
 	if !l.closed.CompareAndSwap(false, true) {
 		return &net.OpError{Op: "close", Net: "tcp", Addr: l.Addr(), Err: net.ErrClosed}
 	}
+	l.mu.Lock()
 	close(l.closing)
-	err := errors.Join(l.acceptor.close(), l.tcp.Close())
-	if !zcrx.OnAnyLoop() { // on a loop, acceptLoop may be waiting for that loop
+	serving := l.serving
+	if !l.accepting {
+		l.endErr = net.ErrClosed
+		close(l.ended)
+	}
+	l.mu.Unlock()
+	onLoop := zcrx.OnAnyLoop() // there it must not wait: Serve and acceptLoop may wait for that loop
+	var err error
+	switch {
+	case serving == nil:
+		err = l.closeSocket()
+	case onLoop:
+		go func() { <-serving; _ = l.closeSocket() }() // no caller is left to return an error to
+	default:
+		<-serving // until then the loops' requests use the socket
+		err = l.closeSocket()
+	}
+	if !onLoop {
 		<-l.ended
 	}
 	l.conns.close()
 	return err
 }
+
+func (l *Listener) closeSocket() error { return errors.Join(l.acceptor.close(), l.tcp.Close()) }
 
 // Shutdown stops listening and waits until all connections of the listener are closed. If
 // ctx ends first, Shutdown closes the connections that are left and returns an error that
@@ -223,7 +278,7 @@ func (l *Listener) acceptLoop() {
 			}
 		case isTemporaryAcceptError(err):
 			l.retries.Add(1)
-			pause = min(max(5*time.Millisecond, 2*pause), time.Second)
+			pause = retryPause(pause)
 			l.engine.warn("accept", err)
 			select {
 			case <-time.After(pause):

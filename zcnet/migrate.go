@@ -2,6 +2,7 @@ package zcnet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/zcrx-go/zcrx"
@@ -15,8 +16,14 @@ import (
 // In ZeroCopy mode the new loop must serve the hardware queue that the connection's packets
 // arrive on, as owner or as importer; otherwise receiving ends with EFAULT. If the stream
 // has ended, Migrate returns its error, io.EOF for instance. In Socket mode, which has no
-// loops, Migrate returns an error. On a loop (in a Handler) it returns ErrWouldBlock.
+// loops, Migrate returns an error. In a Handler it returns ErrWouldBlock. A fiber stays on its
+// loop when its connection moves, and then waits longer for it.
 func (c *Conn) Migrate(ctx context.Context, to *zcrx.Loop) error {
+	if f := currentFiber(); f != nil {
+		var err error
+		f.await(func() { err = c.Migrate(ctx, to) })
+		return err
+	}
 	if zcrx.OnAnyLoop() {
 		return c.opError("migrate", ErrWouldBlock)
 	}
@@ -40,6 +47,11 @@ func (s *ringSocket) moveTo(ctx context.Context, to *zcrx.Loop) error {
 	pool := s.transport.pools.Pool(to)
 	if pool == nil {
 		return fmt.Errorf("the loop is not one of the engine's %d loops", len(s.transport.loops))
+	}
+	if s.queue.unsent.Load() > 0 {
+		if err := s.waitQueue(ctx.Done()); err != nil {
+			return errors.Join(ctx.Err(), err)
+		}
 	}
 	return s.MoveTo(ctx, pool)
 }

@@ -18,6 +18,7 @@ import (
 type plainSocket struct {
 	*net.TCPConn
 	receiver *zcrx.SocketReceiver
+	tally    *fiberTally
 	broken   atomic.Pointer[error] // the connection's error, if a write met it: reads then see an end
 }
 
@@ -25,7 +26,16 @@ func (s *plainSocket) mode() zcrx.Mode { return zcrx.Socket }
 
 // recv does not need the deadline: setReadDeadline has set it on the receiver.
 func (s *plainSocket) recv(ctx context.Context, dst []zcrx.Buffer, _ *deadline) (int, error) {
-	n, err := s.receiver.RecvBatch(ctx, dst)
+	var n int
+	var err error
+	recv := func() { n, err = s.receiver.RecvBatch(ctx, dst) }
+	if f := currentFiber(); f != nil {
+		f.await(recv)
+	} else if blocksLoop() {
+		return 0, ErrWouldBlock
+	} else {
+		recv()
+	}
 	return n, s.endOfStream(err)
 }
 
@@ -57,15 +67,29 @@ func (s *plainSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer,
 
 // send does not need the deadline: setWriteDeadline has set it on the socket.
 func (s *plainSocket) send(v [][]byte, _ *deadline) (int, error) {
+	if f := currentFiber(); f != nil {
+		var n int
+		var err error
+		f.await(func() { n, err = s.sendHere(v) })
+		return n, err
+	}
 	if zcrx.OnAnyLoop() {
 		return s.sendNow(v)
 	}
+	return s.sendHere(v)
+}
+
+func (s *plainSocket) sendHere(v [][]byte) (int, error) {
 	buffers := append(net.Buffers(nil), v...) // a copy, because WriteTo changes the list
 	n, err := buffers.WriteTo(s.TCPConn)
 	if err != nil {
 		s.noteError(err)
 	}
 	return int(n), err
+}
+
+func (s *plainSocket) sendLeased(buffers []zcrx.Buffer, limit *deadline) error {
+	return sendAndRelease(s, buffers, limit)
 }
 
 // sendNow is send for a Handler of another engine, which runs on a loop: it returns

@@ -66,7 +66,7 @@ func (a *ringArrival) open() (s socket, local, remote net.Addr, err error) {
 		return nil, nil, nil, errors.Join(err, sys.Close(a.fd))
 	}
 	local = localAddr(a.fd)
-	return &ringSocket{Receiver: zcrx.NewReceiverFD(pool, a.fd), transport: a.transport}, local, a.remote, nil
+	return newRingSocket(zcrx.NewReceiverFD(pool, a.fd), a.transport), local, a.remote, nil
 }
 
 func (a *ringArrival) close() { _ = sys.Close(a.fd) }

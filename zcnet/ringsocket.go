@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/internal/onloop"
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // ErrWouldBlock is what Write, WriteBuffers, Handle and Migrate return on a loop (in a
@@ -27,10 +29,19 @@ func (*wouldBlock) Unwrap() error { return syscall.EAGAIN }
 type ringSocket struct {
 	*zcrx.Receiver
 	transport *ringTransport
+	queue     sendQueue             // of what is written on the loop
+	reader    atomic.Pointer[fiber] // waits for something to read
+	hooked    bool                  // OnReadable was called; belongs to the reader
 
 	copies       atomic.Bool // the kernel copied what was sent without a copy: do not try again
 	evenIfCopied bool        // try again all the same: for tests
 	limited      atomic.Bool // there is a write deadline, which a send without a copy could miss
+}
+
+func newRingSocket(r *zcrx.Receiver, t *ringTransport) *ringSocket {
+	s := &ringSocket{Receiver: r, transport: t}
+	s.queue.socket = s
+	return s
 }
 
 func (s *ringSocket) mode() zcrx.Mode { return s.Pool().Mode() }
@@ -38,11 +49,17 @@ func (s *ringSocket) mode() zcrx.Mode { return s.Pool().Mode() }
 // recv waits until there is a buffer or an error, such as that of Close, ctx ends or limit
 // passes.
 func (s *ringSocket) recv(ctx context.Context, dst []zcrx.Buffer, limit *deadline) (int, error) {
+	n, err := s.TryRecv(dst)
+	if n > 0 || err != nil {
+		return n, err
+	}
+	if f := currentFiber(); f != nil {
+		return s.recvInFiber(ctx, f, dst, limit)
+	}
+	if blocksLoop() {
+		return 0, ErrWouldBlock
+	}
 	for {
-		n, err := s.TryRecv(dst)
-		if n > 0 || err != nil {
-			return n, err
-		}
 		select {
 		case <-s.Readable():
 		case <-ctx.Done():
@@ -50,8 +67,55 @@ func (s *ringSocket) recv(ctx context.Context, dst []zcrx.Buffer, limit *deadlin
 		case <-limit.done():
 			return 0, os.ErrDeadlineExceeded
 		}
+		n, err := s.TryRecv(dst)
+		if n > 0 || err != nil {
+			return n, err
+		}
 	}
 }
+
+// recvInFiber is recv for a fiber, which parks instead of blocking its loop.
+func (s *ringSocket) recvInFiber(ctx context.Context, f *fiber, dst []zcrx.Buffer, limit *deadline) (int, error) {
+	if ctx.Done() != nil {
+		defer context.AfterFunc(ctx, f.unpark)()
+	}
+	s.reader.Store(f)
+	defer s.reader.Store(nil)
+	if !s.hooked {
+		s.hooked = true
+		s.OnReadable(s.wakeReader)
+		limit.whenPassed(s.wakeReader)
+	}
+	for {
+		n, err := s.TryRecv(dst)
+		switch {
+		case n > 0 || err != nil:
+			return n, err
+		case limit.hasPassed.Load():
+			return 0, os.ErrDeadlineExceeded
+		case ctx.Err() != nil:
+			return 0, ctx.Err()
+		}
+		f.park()
+	}
+}
+
+// wakeReader wakes the fiber that waits for something to read. It is safe from any goroutine.
+func (s *ringSocket) wakeReader() {
+	if f := s.reader.Load(); f != nil {
+		f.unpark()
+	}
+}
+
+// blocksLoop reports whether the caller, which is not a fiber, runs on a loop: in a Handler,
+// or in a coroutine that a fiber has made. There it must not wait.
+func blocksLoop() bool {
+	return onloop.Current() != nil || fibersStarted.Load() && onloop.AnyThread()
+}
+
+// fibersStarted says that the program has used fibers. Without them the check for coroutines
+// of fibers, which takes a system call, is not necessary.
+var fibersStarted atomic.Bool
 
 func (s *ringSocket) setReadDeadline(time.Time) error { return s.open() }
 
@@ -63,9 +127,15 @@ func (s *ringSocket) setWriteDeadline(t time.Time) error {
 // open returns nil if the socket is open, else ErrClosed.
 func (s *ringSocket) open() error { return s.Control(func(uintptr) {}) }
 
-func (s *ringSocket) onOwnLoop() bool { return s.Pool().Loop().OnLoop() }
+func (s *ringSocket) onOwnLoop() bool {
+	p := onloop.Current()
+	return p != nil && p.Loop == any(s.Pool().Loop())
+}
 
 func (s *ringSocket) close() error {
+	if s.queue.unsent.Load() > 0 {
+		return s.closeQueue()
+	}
 	if !s.onOwnLoop() && zcrx.OnAnyLoop() {
 		go func() { _ = s.Receiver.Close() }() // no caller is left to return an error to
 		return nil
@@ -73,8 +143,35 @@ func (s *ringSocket) close() error {
 	return s.Receiver.Close()
 }
 
+// closeQueue closes a socket with unsent bytes: when they are sent, or at once if the program
+// wants them dropped. It does not wait.
+func (s *ringSocket) closeQueue() error {
+	drop := false
+	if err := s.Control(func(fd uintptr) { drop = sys.DropsOnClose(int(fd)) }); err != nil {
+		return err
+	}
+	end := s.queue.closeWhenSent
+	if drop {
+		end = s.queue.closeNow
+	}
+	if s.onOwnLoop() {
+		end()
+		return nil
+	}
+	return s.Pool().Loop().Post(end)
+}
+
 func (s *ringSocket) control(fn func(fd uintptr)) error { return s.Control(fn) }
-func (s *ringSocket) shutdown(how int) error            { return s.Shutdown(how) }
+
+func (s *ringSocket) shutdown(how int) error {
+	if how == syscall.SHUT_RD || s.queue.unsent.Load() == 0 {
+		return s.Shutdown(how)
+	}
+	if s.onOwnLoop() {
+		return s.queue.shutdownWhenSent()
+	}
+	return s.Pool().Loop().Post(func() { _ = s.queue.shutdownWhenSent() }) // the caller does not wait
+}
 
 // readFrom does nothing: a ring has no better way than send.
 func (s *ringSocket) readFrom(io.Reader) (n int64, handled bool, err error) { return 0, false, nil }
@@ -86,8 +183,60 @@ func (s *ringSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer, 
 	return s.Handle(first, fn)
 }
 
-// send writes v. It waits for room until limit passes.
+// send writes v. It waits for room until limit passes. On the loop the ring sends it at the
+// end of the turn; elsewhere the caller does.
 func (s *ringSocket) send(v [][]byte, limit *deadline) (int, error) {
+	if s.onOwnLoop() {
+		if f := currentFiber(); f == nil || !s.wantsZeroCopy(v) {
+			return s.queue.write(v, limit)
+		}
+	}
+	if f := currentFiber(); f != nil {
+		var n int
+		var err error
+		f.await(func() { n, err = s.sendHere(v, limit) })
+		return n, err
+	}
+	return s.sendHere(v, limit)
+}
+
+// sendLeased writes buffers, and releases them.
+func (s *ringSocket) sendLeased(buffers []zcrx.Buffer, limit *deadline) error {
+	if s.onOwnLoop() {
+		return s.queue.writeLeased(buffers, limit)
+	}
+	return sendAndRelease(s, buffers, limit)
+}
+
+// waitQueue waits until what was written on the loop has been sent. It returns
+// os.ErrDeadlineExceeded if expired is closed first.
+func (s *ringSocket) waitQueue(expired <-chan struct{}) error {
+	if zcrx.OnAnyLoop() {
+		return ErrWouldBlock
+	}
+	empty := make(chan struct{})
+	// The writer has the turn, so the connection does not move to another loop.
+	loop := s.Pool().Loop()
+	if err := loop.Post(func() { s.queue.onEmpty(empty) }); err != nil {
+		return err
+	}
+	select {
+	case <-empty:
+		return nil
+	case <-expired:
+		return os.ErrDeadlineExceeded
+	case <-s.transport.ended:
+		return zcrx.ErrClosed
+	}
+}
+
+// sendHere writes v with the caller's own system calls.
+func (s *ringSocket) sendHere(v [][]byte, limit *deadline) (int, error) {
+	if s.queue.unsent.Load() > 0 {
+		if err := s.waitQueue(limit.done()); err != nil {
+			return 0, err
+		}
+	}
 	w := newWindow(v)
 	for w.next() {
 		n, err := s.sendSome(w.slices, limit)
@@ -104,7 +253,7 @@ func (s *ringSocket) send(v [][]byte, limit *deadline) (int, error) {
 
 // sendSome writes at least one byte of v, waits for room, or returns an error.
 func (s *ringSocket) sendSome(v [][]byte, limit *deadline) (n int, err error) {
-	if s.wantsZeroCopy(len(v[0])) {
+	if s.wantsZeroCopy(v[:1]) && !zcrx.OnAnyLoop() {
 		var copied bool
 		n, copied, err = s.SendZeroCopy(v[0], limit.done())
 		if copied && !s.evenIfCopied {
@@ -124,7 +273,16 @@ func (s *ringSocket) sendSome(v [][]byte, limit *deadline) (n int, err error) {
 	return n, err
 }
 
-func (s *ringSocket) wantsZeroCopy(n int) bool {
+// wantsZeroCopy reports whether one of v is to be sent without a copy.
+func (s *ringSocket) wantsZeroCopy(v [][]byte) bool {
 	from := s.transport.sendZeroCopyFrom
-	return from > 0 && n >= from && !s.copies.Load() && !s.limited.Load() && !zcrx.OnAnyLoop()
+	if from == 0 || s.copies.Load() || s.limited.Load() {
+		return false
+	}
+	for _, p := range v {
+		if len(p) >= from {
+			return true
+		}
+	}
+	return false
 }

@@ -1,9 +1,12 @@
 package zcnet
 
 import (
+	"context"
 	"errors"
 	"net"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/zcrx-go/zcrx"
 )
@@ -20,6 +23,7 @@ type transport interface {
 	group() *zcrx.Group           // nil without loops
 	socketPool() *zcrx.SocketPool // nil with loops
 	addStats(s *EngineStats)
+	fibers() *fiberTally
 	close() error
 }
 
@@ -27,6 +31,9 @@ type transport interface {
 type acceptor interface {
 	// accept waits for a connection.
 	accept() (arrival, error)
+	// serve accepts connections and runs the server's function for each, until ctx ends, the
+	// listener is closing, or accepting fails. It returns why.
+	serve(ctx context.Context, sv *server) error
 	close() error
 }
 
@@ -39,20 +46,24 @@ type arrival interface {
 }
 
 // plainTransport is the transport of Socket mode.
-type plainTransport struct{ pool *zcrx.SocketPool }
+type plainTransport struct {
+	pool  *zcrx.SocketPool
+	tally *fiberTally
+}
 
 func newPlainTransport(cfg *Config) (*plainTransport, error) {
 	pool, err := zcrx.NewSocketPool(cfg.Pool)
 	if err != nil {
 		return nil, err
 	}
-	return &plainTransport{pool}, nil
+	return &plainTransport{pool, &fiberTally{logger: cfg.Logger}}, nil
 }
 
 func (t *plainTransport) mode() zcrx.Mode              { return zcrx.Socket }
 func (t *plainTransport) group() *zcrx.Group           { return nil }
 func (t *plainTransport) socketPool() *zcrx.SocketPool { return t.pool }
 func (t *plainTransport) close() error                 { return nil }
+func (t *plainTransport) fibers() *fiberTally          { return t.tally }
 
 func (t *plainTransport) addStats(s *EngineStats) { s.Group.Total = t.pool.Stats() }
 
@@ -61,7 +72,7 @@ func (t *plainTransport) open(conn *net.TCPConn, _ int) (socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &plainSocket{TCPConn: conn, receiver: r}, nil
+	return &plainSocket{TCPConn: conn, receiver: r, tally: t.tally}, nil
 }
 
 func (t *plainTransport) listen(ln *net.TCPListener) (acceptor, error) {
@@ -110,12 +121,49 @@ type ringTransport struct {
 	loops            []*zcrx.Loop
 	pools            *zcrx.Group
 	sendZeroCopyFrom int
+
+	tally    fiberTally
+	watchdog watchdog
+	ending   sync.Once
+	ended    chan struct{} // closed when fibers have ended, and loops are about to be closed
 }
 
 func (t *ringTransport) mode() zcrx.Mode              { return t.pools.Mode() }
 func (t *ringTransport) group() *zcrx.Group           { return t.pools }
 func (t *ringTransport) socketPool() *zcrx.SocketPool { return nil }
-func (t *ringTransport) close() error                 { return errors.Join(t.pools.Close(), closeLoops(t.loops)) }
+func (t *ringTransport) fibers() *fiberTally          { return &t.tally }
+
+func (t *ringTransport) close() error {
+	t.ending.Do(t.endFibers)
+	return errors.Join(t.pools.Close(), closeLoops(t.loops))
+}
+
+// sendingTime bounds how long a closing engine waits for what was written to be sent.
+const sendingTime = 2 * time.Second
+
+// endFibers ends the fibers of all loops, and sends what they have written. The connections
+// are closed.
+func (t *ringTransport) endFibers() {
+	t.watchdog.stop()
+	expired := time.After(sendingTime)
+	for _, loop := range t.pools.Loops() {
+		sent := make(chan struct{})
+		err := loop.Post(func() {
+			s := schedulerHere()
+			s.shutdown()
+			s.whenSent(sent)
+		})
+		if err != nil {
+			continue // the loop is closed
+		}
+		select {
+		case <-sent:
+		case <-expired:
+			_ = loop.Post(func() { schedulerHere().giveUp() })
+		}
+	}
+	close(t.ended)
+}
 
 func (t *ringTransport) addStats(s *EngineStats) {
 	s.Group = t.pools.Stats()
@@ -133,7 +181,7 @@ func (t *ringTransport) open(conn *net.TCPConn, queue int) (socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ringSocket{Receiver: r, transport: t}, nil
+	return newRingSocket(r, t), nil
 }
 
 func (t *ringTransport) pick(conn *net.TCPConn, queue int) (zcrx.BufferPool, error) {

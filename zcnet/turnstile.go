@@ -13,13 +13,23 @@ type turnstile chan struct{}
 func newTurnstile() turnstile { return make(turnstile, 1) }
 
 // enter takes the lock. It returns an error if ctx ends, limit passes or closed is closed
-// first.
+// first. On a loop, but for fibers, it returns ErrWouldBlock instead of waiting.
 func (t turnstile) enter(ctx context.Context, limit *deadline, closed <-chan struct{}) error {
-	select {
-	case t <- struct{}{}:
+	if t.tryEnter() {
 		return nil
-	default:
 	}
+	if f := currentFiber(); f != nil {
+		var err error
+		f.await(func() { err = t.wait(ctx, limit, closed) })
+		return err
+	}
+	if blocksLoop() {
+		return ErrWouldBlock
+	}
+	return t.wait(ctx, limit, closed)
+}
+
+func (t turnstile) wait(ctx context.Context, limit *deadline, closed <-chan struct{}) error {
 	select {
 	case t <- struct{}{}:
 		return nil

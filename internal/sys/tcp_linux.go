@@ -145,6 +145,9 @@ const (
 	MsgWaitAll  = unix.MSG_WAITALL
 )
 
+// SockCloseOnExec is a flag of accept.
+const SockCloseOnExec = unix.SOCK_CLOEXEC
+
 const maxSlices = 1024 // UIO_MAXIOV: the kernel refuses more
 
 // SendNow sends some of v without waiting. It returns an error that matches EAGAIN if the
@@ -172,6 +175,13 @@ func ResetConn(fd int) {
 func Lingers(fd int) bool {
 	l, err := unix.GetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER)
 	return err == nil && l.Onoff != 0 && l.Linger != 0 // a negative time is a very long one
+}
+
+// DropsOnClose reports whether close(2) of the socket drops what has not been sent and resets
+// the connection (SO_LINGER with a time of 0).
+func DropsOnClose(fd int) bool {
+	l, err := unix.GetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER)
+	return err == nil && l.Onoff != 0 && l.Linger == 0
 }
 
 // Shutdown ends a direction of the connection: how is SHUT_RD, SHUT_WR or SHUT_RDWR.

@@ -49,6 +49,9 @@ const (
 	MsgWaitAll  = 0
 )
 
+// SockCloseOnExec is 0.
+const SockCloseOnExec = 0
+
 // SendNow returns ErrNotLinux.
 func SendNow(int, [][]byte) (int, error) { return 0, ErrNotLinux }
 
@@ -57,6 +60,9 @@ func ResetConn(int) {}
 
 // Lingers returns false.
 func Lingers(int) bool { return false }
+
+// DropsOnClose returns false.
+func DropsOnClose(int) bool { return false }
 
 // Shutdown returns ErrNotLinux.
 func Shutdown(int, int) error { return ErrNotLinux }

@@ -20,7 +20,7 @@ type layer struct {
 // Imports of test files count too. So a package that tests import is in the lowest layer
 // whose tests import it.
 var layers = []layer{
-	{name: "ground", folders: []string{"internal/skip", "internal/sys", "internal/netlink", "internal/zcrxtest", "tools/matrix/answers"}},
+	{name: "ground", folders: []string{"internal/skip", "internal/sys", "internal/netlink", "internal/onloop", "internal/zcrxtest", "tools/matrix/answers"}},
 	{name: "C", folders: []string{"csrc", "internal/cprep", "tools/cbench"}},
 	{name: "kernel", folders: []string{"uring", "nic"}, apart: true},
 	{name: "pools", folders: []string{"."}},

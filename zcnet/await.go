@@ -1,0 +1,61 @@
+package zcnet
+
+import (
+	"fmt"
+	"runtime/debug"
+)
+
+// Await runs fn on a goroutine of its own and waits until it has returned. In a fiber only
+// the fiber waits, and its loop goes on: that is the way to do in a fiber what blocks a
+// thread or waits for something other than a connection, such as a database call, a channel,
+// a mutex, a file or time.Sleep. Elsewhere Await just calls fn.
+//
+// A panic in fn becomes a panic of Await, with fn's stack in its text. If the engine is
+// closed meanwhile, the fiber ends as by runtime.Goexit, and fn goes on.
+func Await(fn func()) {
+	f := currentFiber()
+	if f == nil {
+		fn()
+		return
+	}
+	f.await(fn)
+}
+
+// AwaitValue is Await for a function with a result.
+func AwaitValue[T any](fn func() (T, error)) (T, error) {
+	var v T
+	var err error
+	Await(func() { v, err = fn() })
+	return v, err
+}
+
+// await is Await for a fiber, which calls it.
+func (f *fiber) await(fn func()) {
+	done := false // belongs to the loop's thread
+	var failure any
+	finish := func() {
+		done = true
+		f.wake()
+	}
+	go func() {
+		returned := false
+		defer func() {
+			if !returned {
+				if v := recover(); v != nil {
+					failure = fmt.Sprintf("%v [in Await]\n\n%s", v, debug.Stack())
+				} else {
+					failure = "zcnet: runtime.Goexit in Await"
+				}
+			}
+			_ = f.sched.loop.Post(finish) // a closed loop has ended its fibers
+		}()
+		fn()
+		returned = true
+	}()
+	for !done {
+		f.park()
+	}
+	if failure != nil {
+		panic(failure)
+	}
+}
