@@ -23,15 +23,16 @@ type job struct {
 	contestants []*contestant.Contestant
 }
 
-// measure does the jobs, prints a table for each and writes the files. If a run fails it goes
-// on, and returns an error in the end.
-func (o *options) measure(cmd *cobra.Command, jobs []job, d time.Duration) (err error) {
-	r, err := o.runner(d)
+// measure does the jobs, prints a table for each and writes the files. duration returns how long
+// each run of job number i is measured. If a run fails measure goes on, and returns an error in
+// the end.
+func (o *options) measure(cmd *cobra.Command, jobs []job, duration func(i int) time.Duration) (err error) {
+	r, err := o.runner()
 	if err != nil {
 		return err
 	}
 	machine := result.ThisMachine()
-	machine.Threads, machine.Rounds, machine.Duration, machine.Note = o.threads, o.rounds, d.Round(time.Millisecond).String(), o.note
+	machine.Threads, machine.Rounds, machine.Note = o.threads, o.rounds, o.note
 	machine.Command = strings.Join(append([]string{"bench"}, os.Args[1:]...), " ")
 	files, err := o.create(machine)
 	if err != nil {
@@ -40,7 +41,9 @@ func (o *options) measure(cmd *cobra.Command, jobs []job, d time.Duration) (err 
 	defer func() { err = errors.Join(err, files.close()) }()
 	failed := 0
 	for i, j := range jobs {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%d of %d: %v, %d contestants, %d rounds\n", i+1, len(jobs), j.c, len(j.contestants), o.rounds)
+		r.Duration = duration(i)
+		fmt.Fprintf(cmd.ErrOrStderr(), "%d of %d: %v, %d contestants, %d rounds of %v\n", i+1, len(jobs), j.c,
+			len(j.contestants), o.rounds, r.Duration.Round(time.Millisecond))
 		results, err := j.rounds(cmd, r, o.rounds)
 		for _, res := range results {
 			if err := files.write(res); err != nil {

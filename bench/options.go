@@ -62,8 +62,8 @@ func (o *options) check() error {
 	return err
 }
 
-// runner returns how each run is done.
-func (o *options) runner(d time.Duration) (runner.Options, error) {
+// runner returns how each run is done, but for how long it is measured.
+func (o *options) runner() (runner.Options, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return runner.Options{}, err
@@ -71,7 +71,7 @@ func (o *options) runner(d time.Duration) (runner.Options, error) {
 	return runner.Options{
 		Program:      program,
 		ServerPrefix: strings.Fields(o.serverPrefix), ClientPrefix: strings.Fields(o.clientPrefix),
-		Warmup: o.warmup, Duration: d,
+		Warmup: o.warmup,
 		Server: contestant.Config{Threads: o.threads, Address: o.address, Interface: o.iface, Queues: o.queues},
 	}, nil
 }

@@ -67,7 +67,7 @@ func (o *runOptions) run(cmd *cobra.Command) error {
 		}
 		jobs = append(jobs, job{contestants: contestants, c: k})
 	}
-	return o.measure(cmd, jobs, o.duration)
+	return o.measure(cmd, jobs, func(int) time.Duration { return o.duration })
 }
 
 // cases returns every combination.

@@ -11,9 +11,6 @@ import (
 	"github.com/zcrx-go/zcrx/bench/internal/scenario"
 )
 
-// overhead is about how long a run takes beside its warm-up and measurement.
-const overhead = 150 * time.Millisecond
-
 // minDuration is the shortest measurement of the suite: CPU times are counted in ticks of up to
 // 10 ms on some kernels.
 const minDuration = 200 * time.Millisecond
@@ -34,17 +31,46 @@ func newSuite() *cobra.Command {
 				return fmt.Errorf("--contestants %v: none of them is in the suite", o.contestants)
 			}
 			runs *= o.rounds
-			d := budget/time.Duration(runs) - o.warmup - overhead
-			if d < minDuration {
-				return fmt.Errorf("--budget %v is too short for %d runs: allowed is %v or more", budget, runs,
-					(time.Duration(runs) * (minDuration + o.warmup + overhead)).Round(time.Second))
+			if least := time.Duration(runs) * (minDuration + o.warmup); budget < least || budget > 24*time.Hour {
+				return fmt.Errorf("--budget %v is out of range: allowed are %v to 24h for these %d runs", budget, least, runs)
 			}
-			return o.measure(cmd, jobs, d)
+			b := &spender{deadline: time.Now().Add(budget), runs: runs, warmup: o.warmup}
+			return o.measure(cmd, jobs, func(i int) time.Duration { return b.next(time.Now(), len(jobs[i].contestants)*o.rounds) })
 		},
 	}
 	o.register(cmd)
 	cmd.Flags().DurationVar(&budget, "budget", 13*time.Minute, "about how long the whole takes; it decides how long each run does")
 	return cmd
+}
+
+// spender divides the time until a deadline among the runs that are left.
+type spender struct {
+	deadline time.Time
+	runs     int // that are left, those under way included
+	warmup   time.Duration
+
+	// What is under way, and was done before.
+	started  time.Time
+	current  int           // runs
+	planned  time.Duration // of each of these, without the overhead
+	overhead time.Duration // of a run: starting and ending its processes
+}
+
+// firstOverhead is what the overhead is taken for before it is known.
+const firstOverhead = 300 * time.Millisecond
+
+// next returns how long each of the next n runs is measured, at least minDuration. It is called
+// when the runs before have ended.
+func (s *spender) next(now time.Time, n int) time.Duration {
+	if s.current == 0 {
+		s.overhead = firstOverhead
+	} else {
+		s.overhead = max(0, now.Sub(s.started)/time.Duration(s.current)-s.planned)
+		s.runs -= s.current
+	}
+	d := max(minDuration, s.deadline.Sub(now)/time.Duration(s.runs)-s.warmup-s.overhead)
+	s.started, s.current, s.planned = now, n, d+s.warmup
+	return d
 }
 
 // suiteJobs returns what the suite measures, with the named contestants only if there are any,

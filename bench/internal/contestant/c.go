@@ -8,18 +8,12 @@ import (
 	"github.com/zcrx-go/zcrx/bench/internal/scenario"
 )
 
-// cServer is the server in C.
-type cServer struct {
-	*cserver.Server
-	address string
-}
-
 // cMemory is how many bytes of buffers each thread has: enough for all connections, and little
 // enough to stay in the processor's caches.
 const cMemory = 16 << 20
 
-func startC(ringSends bool) func(context.Context, Config) (Server, error) {
-	return func(_ context.Context, cfg Config) (Server, error) {
+func startC(ringSends bool) func(context.Context, Config) (*Server, error) {
+	return func(_ context.Context, cfg Config) (*Server, error) {
 		var lc net.ListenConfig
 		lc.SetMultipathTCP(false)
 		ln, err := lc.Listen(context.Background(), "tcp", cfg.Address)
@@ -39,9 +33,6 @@ func startC(ringSends bool) func(context.Context, Config) (Server, error) {
 			_ = ln.Close() // the error above says more
 			return nil, err
 		}
-		return &cServer{Server: s, address: ln.Addr().String()}, nil
+		return &Server{Address: ln.Addr().String(), Received: s.Received, Close: s.Close}, nil
 	}
 }
-
-func (s *cServer) Address() string { return s.address }
-func (*cServer) Mode() string      { return "" }

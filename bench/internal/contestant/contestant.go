@@ -4,7 +4,6 @@ package contestant
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -18,7 +17,7 @@ type Contestant struct {
 	Baseline  string
 	About     string
 	Workloads []scenario.Workload
-	start     func(ctx context.Context, cfg Config) (Server, error)
+	start     func(ctx context.Context, cfg Config) (*Server, error)
 }
 
 // Config says what a server does, and with what.
@@ -34,18 +33,16 @@ type Config struct {
 }
 
 // Server is a running server.
-type Server interface {
-	// Address is what clients connect to.
-	Address() string
-	// Mode says which of several ways the server took; it may be empty.
-	Mode() string
+type Server struct {
+	Address string // what clients connect to
+	Mode    string // which of several ways the server took; may be empty
 	// Received returns the number of bytes received so far, or 0 for HTTP.
-	Received() int64
-	io.Closer
+	Received func() int64
+	Close    func() error
 }
 
 // Start starts a server, which the caller must Close. ctx is for the whole life of the server.
-func (c *Contestant) Start(ctx context.Context, cfg Config) (Server, error) {
+func (c *Contestant) Start(ctx context.Context, cfg Config) (*Server, error) {
 	if !slices.Contains(c.Workloads, cfg.Case.Workload) {
 		return nil, fmt.Errorf("contestant %s has no workload %s, only %v", c.Name, cfg.Case.Workload, c.Workloads)
 	}

@@ -20,7 +20,7 @@ import (
 
 // start starts a contestant, or skips the test where this machine or build has not what it
 // needs.
-func start(t *testing.T, c *Contestant, w scenario.Workload, size int) Server {
+func start(t *testing.T, c *Contestant, w scenario.Workload, size int) *Server {
 	if strings.HasSuffix(c.Name, "-zerocopy") {
 		t.Skip("needs an interface that can do zero copy")
 	}
@@ -45,7 +45,7 @@ func TestEcho(t *testing.T) {
 		t.Run(c.Name, func(t *testing.T) {
 			s := start(t, c, scenario.Echo, 100)
 			for range 3 {
-				conn, err := net.Dial("tcp", s.Address())
+				conn, err := net.Dial("tcp", s.Address)
 				require.NoError(t, err)
 				sent := make([]byte, 3<<20)
 				for i := range sent {
@@ -74,7 +74,7 @@ func TestBulk(t *testing.T) {
 	for _, c := range with(scenario.Bulk) {
 		t.Run(c.Name, func(t *testing.T) {
 			s := start(t, c, scenario.Bulk, 64<<10)
-			conn, err := net.Dial("tcp", s.Address())
+			conn, err := net.Dial("tcp", s.Address)
 			require.NoError(t, err)
 			_, err = conn.Write(make([]byte, 4<<20))
 			require.NoError(t, err)
@@ -95,7 +95,7 @@ func TestHTTP(t *testing.T) {
 			client := &http.Client{Transport: &http.Transport{}}
 			defer client.CloseIdleConnections()
 			for range 3 {
-				resp, err := client.Get("http://" + s.Address())
+				resp, err := client.Get("http://" + s.Address)
 				require.NoError(t, err)
 				text, err := io.ReadAll(resp.Body)
 				require.NoError(t, err)

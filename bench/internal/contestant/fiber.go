@@ -29,14 +29,14 @@ func fastHTTPFibers(modes ...zcrx.Mode) []*Contestant {
 	var list []*Contestant
 	for _, mode := range modes {
 		name, about := withMode("fasthttp-fiber", "fasthttp's ServeConn on a fiber for each connection", mode)
-		list = append(list, &Contestant{Name: name, Baseline: fastHTTPNetName, About: about, start: func(ctx context.Context, cfg Config) (Server, error) {
-			s, err := startEngine(ctx, mode, cfg)
+		list = append(list, &Contestant{Name: name, Baseline: fastHTTPNetName, About: about, start: func(ctx context.Context, cfg Config) (*Server, error) {
+			ln, err := listen(ctx, mode, cfg)
 			if err != nil {
 				return nil, err
 			}
 			server := fastHTTPServer(cfg)
-			serveFibers(ctx, s.ln, func(conn *zcnet.Conn) { _ = server.ServeConn(conn) }) // the client reports the end of the connection
-			return s, nil
+			serveFibers(ctx, ln, func(conn *zcnet.Conn) { _ = server.ServeConn(conn) }) // the client reports the end of the connection
+			return serverOf(ln, &traffic{}), nil
 		}})
 	}
 	return list

@@ -14,13 +14,12 @@ import (
 type gnetServer struct {
 	gnet.BuiltinEventEngine
 	*traffic
-	engine  gnet.Engine
-	address string
-	booted  chan struct{}
-	ended   chan error
+	engine gnet.Engine
+	booted chan struct{}
+	ended  chan error
 }
 
-func startGnet(_ context.Context, cfg Config) (Server, error) {
+func startGnet(_ context.Context, cfg Config) (*Server, error) {
 	s := &gnetServer{traffic: newTraffic(cfg.Case), booted: make(chan struct{}), ended: make(chan error, 1)}
 	options := []gnet.Option{gnet.WithNumEventLoop(cfg.Threads), gnet.WithLogLevel(logging.FatalLevel)}
 	if cfg.Case.BufferSize > 0 {
@@ -34,11 +33,10 @@ func startGnet(_ context.Context, cfg Config) (Server, error) {
 	}
 	address, err := s.listening()
 	if err != nil {
-		_ = s.Close() // the error above says more
+		_ = s.stop() // the error above says more
 		return nil, err
 	}
-	s.address = address
-	return s, nil
+	return &Server{Address: address, Received: s.received.Load, Close: s.stop}, nil
 }
 
 // listening returns the address of the listening socket, whose port the kernel chose.
@@ -85,10 +83,7 @@ func (s *gnetServer) OnTraffic(conn gnet.Conn) gnet.Action {
 	return gnet.None
 }
 
-func (s *gnetServer) Address() string { return s.address }
-func (*gnetServer) Mode() string      { return "" }
-
-func (s *gnetServer) Close() error {
+func (s *gnetServer) stop() error {
 	if err := s.engine.Stop(context.Background()); err != nil {
 		return err
 	}

@@ -39,25 +39,25 @@ func httpContestants() []*Contestant {
 	return list
 }
 
-func startHTTPNet(serve func(Config, net.Listener)) func(context.Context, Config) (Server, error) {
-	return func(_ context.Context, cfg Config) (Server, error) {
+func startHTTPNet(serve func(Config, net.Listener)) func(context.Context, Config) (*Server, error) {
+	return func(_ context.Context, cfg Config) (*Server, error) {
 		ln, err := net.Listen("tcp", cfg.Address)
 		if err != nil {
 			return nil, err
 		}
 		go serve(cfg, ln)
-		return acceptor{traffic: newTraffic(cfg.Case), Listener: ln}, nil
+		return &Server{Address: ln.Addr().String(), Received: new(traffic).received.Load, Close: ln.Close}, nil
 	}
 }
 
-func startHTTPEngine(mode zcrx.Mode, serve func(Config, net.Listener)) func(context.Context, Config) (Server, error) {
-	return func(ctx context.Context, cfg Config) (Server, error) {
-		s, err := startEngine(ctx, mode, cfg)
+func startHTTPEngine(mode zcrx.Mode, serve func(Config, net.Listener)) func(context.Context, Config) (*Server, error) {
+	return func(ctx context.Context, cfg Config) (*Server, error) {
+		ln, err := listen(ctx, mode, cfg)
 		if err != nil {
 			return nil, err
 		}
-		go serve(cfg, s.ln)
-		return s, nil
+		go serve(cfg, ln)
+		return serverOf(ln, &traffic{}), nil
 	}
 }
 

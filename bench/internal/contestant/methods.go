@@ -39,49 +39,40 @@ func (m method) contestants() []*Contestant {
 	var list []*Contestant
 	for _, mode := range modes {
 		name, about := withMode(m.name, m.about, mode)
-		list = append(list, &Contestant{Name: name, About: about, start: func(ctx context.Context, cfg Config) (Server, error) {
-			s, err := startEngine(ctx, mode, cfg)
+		list = append(list, &Contestant{Name: name, About: about, start: func(ctx context.Context, cfg Config) (*Server, error) {
+			ln, err := listen(ctx, mode, cfg)
 			if err != nil {
 				return nil, err
 			}
-			m.serve(ctx, s.ln, s.traffic)
-			return s, nil
+			t := newTraffic(cfg.Case)
+			m.serve(ctx, ln, t)
+			return serverOf(ln, t), nil
 		}})
 	}
 	return list
-}
-
-// engineServer is a server of this library.
-type engineServer struct {
-	*traffic
-	*zcnet.Engine
-	ln *zcnet.Listener
 }
 
 // poolMemory is how many bytes of buffers a pool has if the case says how large each is. It is
 // also the library's default.
 const poolMemory = 64 << 20
 
-// startEngine makes an engine and a listener. The caller must serve the listener's connections.
-func startEngine(ctx context.Context, mode zcrx.Mode, cfg Config) (*engineServer, error) {
+// listen returns a listener, whose engine is closed with it and its connections. The caller must
+// serve the connections.
+func listen(ctx context.Context, mode zcrx.Mode, cfg Config) (*zcnet.Listener, error) {
 	ecfg := zcnet.Config{Mode: mode, Interface: cfg.Interface, Queues: cfg.Queues, Loops: cfg.Threads}
 	if size := cfg.Case.BufferSize; size > 0 {
 		ecfg.Pool = zcrx.PoolConfig{BufferSizeHint: size, NumBuffers: poolMemory / size}
 	}
-	engine, err := zcnet.NewEngine(ctx, ecfg)
-	if err != nil {
-		return nil, err
-	}
-	ln, err := engine.Listen(ctx, "tcp", cfg.Address)
-	if err != nil {
-		_ = engine.Close() // the error above says more
-		return nil, err
-	}
-	return &engineServer{traffic: newTraffic(cfg.Case), Engine: engine, ln: ln}, nil
+	return zcnet.Listen(ctx, "tcp", cfg.Address, ecfg)
 }
 
-func (s *engineServer) Address() string { return s.ln.Addr().String() }
-func (s *engineServer) Mode() string    { return s.Engine.Mode().String() }
+// serverOf returns the Server of a listener whose connections are served.
+func serverOf(ln *zcnet.Listener, t *traffic) *Server {
+	return &Server{
+		Address: ln.Addr().String(), Mode: ln.Engine().Mode().String(),
+		Received: t.received.Load, Close: ln.Engine().Close,
+	}
+}
 
 // serveEach accepts connections until the listener is closed.
 func serveEach(ctx context.Context, ln *zcnet.Listener, serve func(*zcnet.Conn)) {

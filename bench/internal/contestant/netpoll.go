@@ -8,14 +8,7 @@ import (
 	"github.com/cloudwego/netpoll"
 )
 
-// netpollServer is a server of netpoll.
-type netpollServer struct {
-	*traffic
-	loop    netpoll.EventLoop
-	address string
-}
-
-func startNetpoll(_ context.Context, cfg Config) (Server, error) {
+func startNetpoll(_ context.Context, cfg Config) (*Server, error) {
 	if err := netpoll.Configure(netpoll.Config{PollerNum: cfg.Threads, BufferSize: cfg.Case.BufferSize, LoggerOutput: io.Discard}); err != nil {
 		return nil, err
 	}
@@ -23,34 +16,50 @@ func startNetpoll(_ context.Context, cfg Config) (Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &netpollServer{traffic: newTraffic(cfg.Case), address: ln.Addr().String()}
-	if s.loop, err = netpoll.NewEventLoop(s.request); err != nil {
+	t := newTraffic(cfg.Case)
+	request := t.netpollDrop
+	if t.echo {
+		request = t.netpollEcho
+	}
+	loop, err := netpoll.NewEventLoop(request)
+	if err != nil {
 		_ = ln.Close() // the error above says more
 		return nil, err
 	}
-	go func() { _ = s.loop.Serve(ln) }() // a client that gets no connection reports it
-	return s, nil
+	go func() { _ = loop.Serve(ln) }() // a client that gets no connection reports it
+	return &Server{
+		Address: ln.Addr().String(), Received: t.received.Load,
+		Close: func() error { return loop.Shutdown(context.Background()) },
+	}, nil
 }
 
-// request is the netpoll.OnRequest.
-func (s *netpollServer) request(_ context.Context, conn netpoll.Connection) error {
+// netpollDrop is the netpoll.OnRequest of Bulk. It reads the blocks where they are, because Next would
+// copy them into one.
+func (t *traffic) netpollDrop(_ context.Context, conn netpoll.Connection) error {
+	r := conn.Reader()
+	part, err := r.Slice(r.Len())
+	if err != nil {
+		return err
+	}
+	for _, p := range part.(*netpoll.LinkBuffer).GetBytes(nil) { //nolint:errcheck // Slice returns one
+		t.read(p)
+	}
+	return part.Release()
+}
+
+// netpollEcho is the netpoll.OnRequest of the other workloads.
+func (t *traffic) netpollEcho(_ context.Context, conn netpoll.Connection) error {
 	r, w := conn.Reader(), conn.Writer()
 	p, err := r.Next(r.Len())
 	if err != nil {
 		return err
 	}
-	s.read(p)
-	if s.echo {
-		if _, err := w.WriteBinary(p); err != nil {
-			return err
-		}
-		if err := w.Flush(); err != nil {
-			return err
-		}
+	t.read(p)
+	if _, err := w.WriteBinary(p); err != nil {
+		return err
+	}
+	if err := w.Flush(); err != nil {
+		return err
 	}
 	return r.Release()
 }
-
-func (s *netpollServer) Address() string { return s.address }
-func (*netpollServer) Mode() string      { return "" }
-func (s *netpollServer) Close() error    { return s.loop.Shutdown(context.Background()) }

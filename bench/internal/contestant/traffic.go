@@ -24,9 +24,6 @@ func newTraffic(c scenario.Case) *traffic {
 	return t
 }
 
-// Received returns the number of bytes received so far.
-func (t *traffic) Received() int64 { return t.received.Load() }
-
 // read counts received bytes and, if they are not sent back, reads them.
 func (t *traffic) read(p []byte) {
 	t.received.Add(int64(len(p)))

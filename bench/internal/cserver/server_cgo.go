@@ -10,6 +10,7 @@ package cserver
 import "C"
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"syscall"
@@ -50,13 +51,9 @@ func duplicate(ln *net.TCPListener) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	fd := -1
-	if cerr := raw.Control(func(from uintptr) {
-		fd, err = unix.FcntlInt(from, unix.F_DUPFD_CLOEXEC, 0)
-	}); cerr != nil {
-		return -1, cerr
-	}
-	return fd, err
+	fd, failed := -1, error(nil)
+	err = raw.Control(func(from uintptr) { fd, failed = unix.FcntlInt(from, unix.F_DUPFD_CLOEXEC, 0) })
+	return fd, errors.Join(err, failed)
 }
 
 func flag(set bool) C.int {

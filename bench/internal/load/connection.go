@@ -21,7 +21,7 @@ import (
 // connection is a connection with what is sent over it.
 type connection struct {
 	net.Conn
-	request []byte
+	request []byte        // nil for Bulk
 	reply   []byte        // what an echo is read into
 	http    *bufio.Reader // nil for other workloads
 }
@@ -40,15 +40,22 @@ func dial(ctx context.Context, address string, c scenario.Case) (*connection, er
 }
 
 func newConnection(conn net.Conn, c scenario.Case) *connection {
-	if c.Workload == scenario.HTTP {
+	switch c.Workload {
+	case scenario.Bulk:
+		return &connection{Conn: conn}
+	case scenario.HTTP:
 		return &connection{Conn: conn, request: []byte("GET / HTTP/1.1\r\nHost: bench\r\n\r\n"), http: bufio.NewReader(conn)}
+	default:
+		return &connection{Conn: conn, request: pattern(c.Size), reply: make([]byte, c.Size)}
 	}
-	request := make([]byte, c.Size)
-	for i := range request {
-		request[i] = byte(i)
+}
+
+func pattern(n int) []byte {
+	p := make([]byte, n)
+	for i := range p {
+		p[i] = byte(i)
 	}
-	reply := make([]byte, c.Size)
-	return &connection{Conn: conn, request: request, reply: reply}
+	return p
 }
 
 // ask sends message number, which begins with its number if it is long enough.

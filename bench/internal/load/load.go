@@ -64,8 +64,9 @@ func Start(ctx context.Context, address string, c scenario.Case) (*Load, error) 
 			l.start(func() error { return l.churn(i) })
 		}
 	case c.Workload == scenario.Bulk:
+		chunk := pattern(c.Size)
 		for _, conn := range l.conns {
-			l.start(func() error { return l.send(conn) })
+			l.start(func() error { return l.send(conn, chunk) })
 		}
 	case c.Rate > 0:
 		l.startPaced()
@@ -125,10 +126,10 @@ func (l *Load) Close() {
 	l.tasks.Wait()
 }
 
-// send sends until the connection is closed.
-func (l *Load) send(conn *connection) error {
+// send sends the chunk until the connection is closed.
+func (l *Load) send(conn *connection, chunk []byte) error {
 	for {
-		if _, err := conn.Write(conn.request); err != nil {
+		if _, err := conn.Write(chunk); err != nil {
 			return err
 		}
 		l.record.sent.Add(1)

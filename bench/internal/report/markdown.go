@@ -13,7 +13,7 @@ import (
 func writeMachine(w io.Writer, m result.Machine, results []result.Result) {
 	fmt.Fprintf(w, "Measured on %s: Linux %s, %s, %d CPUs, %s, load average before %s; ", m.Time.Format("2 January 2006"),
 		m.Kernel, m.CPU, m.CPUs, m.Go, m.LoadAverage)
-	fmt.Fprintf(w, "%d rounds of %s; event loops of each server that has them: %d.", m.Rounds, m.Duration, m.Threads)
+	fmt.Fprintf(w, "%d rounds of %s s; event loops of each server that has them: %d.", m.Rounds, durations(results), m.Threads)
 	if len(m.Modules) > 0 {
 		fmt.Fprintf(w, " Versions: %s.", strings.Join(m.Modules, ", "))
 	}
@@ -31,11 +31,22 @@ func writeMachine(w io.Writer, m result.Machine, results []result.Result) {
 		"with the lowest and the highest in brackets.\n\n")
 }
 
+// durations returns how long runs were, in seconds.
+func durations(results []result.Result) result.Spread {
+	return spreadOf(results, func(r result.Result) float64 { return r.Client.Seconds })
+}
+
+// otherCPU returns how many CPUs other programs used.
 func otherCPU(results []result.Result) result.Spread {
+	return spreadOf(results, func(r result.Result) float64 { return r.OtherCPU })
+}
+
+// spreadOf returns the spread of a figure over all runs that did not fail.
+func spreadOf(results []result.Result, of func(result.Result) float64) result.Spread {
 	var values []float64
 	for _, r := range results {
 		if r.Error == "" {
-			values = append(values, r.OtherCPU)
+			values = append(values, of(r))
 		}
 	}
 	return result.SpreadOf(values)

@@ -55,9 +55,9 @@ func Write(page, plots string, m result.Machine, results []result.Result) error 
 
 // replace replaces the section with its markers.
 func replace(page, section []byte) ([]byte, error) {
-	before, rest, begins := bytes.Cut(page, []byte(Begin))
+	before, rest, _ := bytes.Cut(page, []byte(Begin))
 	_, after, ends := bytes.Cut(rest, []byte(End))
-	if !begins || !ends || bytes.Contains(after, []byte(Begin)) || bytes.Contains(after, []byte(End)) {
+	if !ends || bytes.Count(page, []byte(Begin)) != 1 || bytes.Count(page, []byte(End)) != 1 {
 		return nil, fmt.Errorf("it must have the lines %s and %s once, in this order", Begin, End)
 	}
 	return bytes.Join([][]byte{before, section, after}, nil), nil

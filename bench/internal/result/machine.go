@@ -24,7 +24,6 @@ type Machine struct {
 	Modules     []string  `json:"modules"` // the servers that are compared, with their versions
 	Threads     int       `json:"threads"` // event loops of each server
 	Rounds      int       `json:"rounds"`
-	Duration    string    `json:"duration"` // of each run
 	Command     string    `json:"command"`
 	Note        string    `json:"note,omitempty"`
 }

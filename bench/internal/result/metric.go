@@ -37,7 +37,7 @@ var (
 		if r.Case.Workload == scenario.Bulk {
 			return r.Server.CPU() / (float64(r.Server.Received) / 1e9)
 		}
-		return r.Server.CPU() * 1e6 / float64(r.Client.Requests)
+		return r.Server.CPU() * 1e6 / r.Requests()
 	}}
 	P50  = latency("p50", func(r Result) int64 { return r.Client.Latency.P50 })
 	P90  = latency("p90", func(r Result) int64 { return r.Client.Latency.P90 })
@@ -76,6 +76,6 @@ func perUnit(name, unit, bulkUnit string, of func(Result) float64, divided bool)
 		case r.Case.Workload == scenario.Bulk:
 			return of(r) / (float64(r.Server.Received) / 1e6)
 		}
-		return of(r) / float64(r.Client.Requests)
+		return of(r) / r.Requests()
 	}}
 }

@@ -27,6 +27,12 @@ type Result struct {
 	Error string `json:"error,omitempty"`
 }
 
+// Requests returns the number of messages in the server's measurement, which a busy machine may
+// begin and end at other moments than the client's. It assumes that the rate was the same.
+func (r Result) Requests() float64 {
+	return float64(r.Client.Requests) / r.Client.Seconds * r.Server.Seconds
+}
+
 // Usage is what the server's process used, from the beginning to the end of the run.
 type Usage struct {
 	Seconds     float64 `json:"seconds"` // wall time

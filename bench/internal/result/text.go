@@ -117,9 +117,9 @@ func WriteBenchmark(out io.Writer, r Result) error {
 			Rate.Of(r), r.Server.CPU()*1e9/float64(megabytes), float64(r.Server.Mallocs)/float64(megabytes))
 		return err
 	}
-	n := float64(r.Client.Requests)
+	n := r.Requests()
 	_, err = fmt.Fprintf(out, "%s %d %.6g ns/op %.6g cpu-ns/op %.6g p50-ns %.6g p90-ns %.6g p99-ns %.6g p99.9-ns %.6g allocs/op\n",
-		name, r.Client.Requests, r.Client.Seconds*1e9/n, r.Server.CPU()*1e9/n,
+		name, r.Client.Requests, 1e9/Rate.Of(r), r.Server.CPU()*1e9/n,
 		P50.Of(r)*1e3, P90.Of(r)*1e3, P99.Of(r)*1e3, P999.Of(r)*1e3, float64(r.Server.Mallocs)/n)
 	return err
 }

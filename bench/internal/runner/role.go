@@ -2,7 +2,6 @@ package runner
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/zcrx-go/zcrx/bench/internal/contestant"
@@ -36,7 +35,7 @@ type clientReport struct {
 	CPU float64 `json:"cpu"` // seconds
 }
 
-// Serve is the role of the server.
+// Serve is the role of the server. The process must end after it: that closes the server.
 func Serve(ctx context.Context) error {
 	c, err := openControl()
 	if err != nil {
@@ -54,7 +53,7 @@ func Serve(ctx context.Context) error {
 	if err != nil {
 		return c.reply(nil, err)
 	}
-	if err := c.reply(serverReady{server.Address(), server.Mode()}, nil); err != nil {
+	if err := c.reply(serverReady{server.Address, server.Mode}, nil); err != nil {
 		return err
 	}
 	var before snapshot
@@ -71,10 +70,10 @@ func Serve(ctx context.Context) error {
 		usage.PeakMemory, err = peakMemory()
 		return usage, err
 	})
-	return errors.Join(err, server.Close())
+	return err
 }
 
-// Load is the role of the client.
+// Load is the role of the client. The process must end after it: that closes the connections.
 func Load(ctx context.Context) error {
 	c, err := openControl()
 	if err != nil {
@@ -88,7 +87,6 @@ func Load(ctx context.Context) error {
 	if err != nil {
 		return c.reply(nil, err)
 	}
-	defer l.Close()
 	if err := c.reply(nil, nil); err != nil {
 		return err
 	}

@@ -39,8 +39,8 @@ func (s snapshot) since(earlier snapshot) result.Usage {
 		Received:    s.received - earlier.received,
 		User:        seconds(s.rusage.Utime) - seconds(earlier.rusage.Utime),
 		System:      seconds(s.rusage.Stime) - seconds(earlier.rusage.Stime),
-		Voluntary:   int64(s.rusage.Nvcsw - earlier.rusage.Nvcsw),
-		Involuntary: int64(s.rusage.Nivcsw - earlier.rusage.Nivcsw),
+		Voluntary:   s.rusage.Nvcsw - earlier.rusage.Nvcsw,
+		Involuntary: s.rusage.Nivcsw - earlier.rusage.Nivcsw,
 		Mallocs:     s.memory.Mallocs - earlier.memory.Mallocs,
 		Allocated:   s.memory.TotalAlloc - earlier.memory.TotalAlloc,
 	}

@@ -25,8 +25,9 @@ func (p Parameter) Of(c Case) int {
 		return c.Size
 	case BufferSize:
 		return c.BufferSize
+	default:
+		return c.Connections
 	}
-	return c.Connections
 }
 
 // Suite returns what "bench suite" measures.
@@ -59,7 +60,7 @@ func vary(base Case, p Parameter, values ...int) []Case {
 			cases[i].Size = v
 		case BufferSize:
 			cases[i].BufferSize = v
-		default:
+		case Connections:
 			cases[i].Connections = v
 		}
 	}
