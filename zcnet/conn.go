@@ -57,8 +57,9 @@ type socket interface {
 	recv(ctx context.Context, dst []zcrx.Buffer, limit *deadline) (int, error)
 	setReadDeadline(t time.Time) error
 	// handle passes first, and everything received from then on, to fn. recv is not called
-	// after it. On a loop it returns ErrWouldBlock if it had to wait for another loop.
-	handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer, err error)) error
+	// after it. name is the program counter of the user's function in fn. On a loop it
+	// returns ErrWouldBlock if it had to wait for another loop.
+	handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer, err error), name uintptr) error
 	// send writes all of v. With an error it returns how many bytes it wrote.
 	send(v [][]byte, limit *deadline) (int, error)
 	// sendLeased writes all of buffers, and releases them.

@@ -134,6 +134,7 @@ type scheduler struct {
 	blocks   [][]byte      // memory for copies of small writes
 	slices   [mostSegments][]byte
 	watch    stallWatch
+	watched  bool     // the watchdog looks at the loop
 	handlers userCode // of Handlers
 }
 

@@ -566,7 +566,24 @@ func TestStallIsReported(t *testing.T) {
 	require.NoError(t, err)
 	c.Close()
 	stop()
-	assert.NotZero(t, e.Stats().Fibers.Stalls)
+	byFiber := e.Stats().Fibers.Stalls
+	assert.NotZero(t, byFiber)
+
+	client, server := connPair(t, e)
+	handled := make(chan struct{})
+	require.NoError(t, server.Handle(func(_ *Conn, buffers []zcrx.Buffer, err error) {
+		if err == nil {
+			_ = zcrx.ReleaseAll(buffers)
+			stallsOnPurpose()
+			close(handled)
+		}
+	}))
+	_, err = client.Write([]byte("x"))
+	require.NoError(t, err)
+	<-handled
+	client.Close()
+	server.Close()
+	assert.Greater(t, e.Stats().Fibers.Stalls, byFiber)
 	assert.GreaterOrEqual(t, e.Stats().Fibers.LongestStall, 20*time.Millisecond)
 	assert.Contains(t, log.String(), "TestStallIsReported.func", "the function's name")
 	assert.Contains(t, log.String(), "stallsOnPurpose", "the stack")

@@ -50,18 +50,9 @@ func (c *Conn) startHandling(h Handler) error {
 	if c.handled {
 		return errHandled
 	}
-	function := programCounter(h)
 	err := c.socket.handle(c.inbox.buffers[c.inbox.first:], func(buffers []zcrx.Buffer, err error) {
-		s := schedulerHere()
-		if s == nil { // Socket mode
-			h(c, buffers, c.opError("read", err))
-			return
-		}
-		s.handlers.function.Store(function)
-		s.watch.enter(&s.handlers)
 		h(c, buffers, c.opError("read", err))
-		s.watch.leave()
-	})
+	}, programCounter(h))
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func (s *plainSocket) noteError(err error) {
 func (s *plainSocket) setReadDeadline(t time.Time) error  { return s.receiver.SetReadDeadline(t) }
 func (s *plainSocket) setWriteDeadline(t time.Time) error { return s.SetWriteDeadline(t) }
 
-func (s *plainSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer, err error)) error {
+func (s *plainSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer, err error), _ uintptr) error {
 	s.receiver.Handle(first, func(buffers []zcrx.Buffer, err error) { fn(buffers, s.endOfStream(err)) })
 	return nil
 }

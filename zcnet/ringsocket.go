@@ -176,11 +176,18 @@ func (s *ringSocket) shutdown(how int) error {
 // readFrom does nothing: a ring has no better way than send.
 func (s *ringSocket) readFrom(io.Reader) (n int64, handled bool, err error) { return 0, false, nil }
 
-func (s *ringSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer, err error)) error {
+func (s *ringSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer, err error), name uintptr) error {
 	if !s.onOwnLoop() && zcrx.OnAnyLoop() {
 		return ErrWouldBlock
 	}
-	return s.Handle(first, fn)
+	return s.Handle(first, func(buffers []zcrx.Buffer, err error) {
+		here := schedulerHere()
+		s.transport.watchdog.add(here)
+		here.handlers.function.Store(name)
+		here.watch.enter(&here.handlers)
+		fn(buffers, err)
+		here.watch.leave()
+	})
 }
 
 // send writes v. It waits for room until limit passes. On the loop the ring sends it at the

@@ -88,14 +88,15 @@ func (w *stallWatch) leave()            { w.running.Store(nil) }
 // between is stalled. So it costs the loop two stores for each function, and no clock.
 type watchdog struct {
 	tally     *fiberTally
-	threshold time.Duration
+	threshold time.Duration // negative if nothing is to be found
 
 	mu      sync.Mutex
 	watched map[*scheduler]*watchedLoop // guarded by mu; nil before the first and after stop
-	end     chan struct{}
+	stopped bool                        // guarded by mu
+	end     chan struct{}               // closed by stop
 }
 
-// watchedLoop belongs to the watchdog's goroutine.
+// watchedLoop is what the watchdog saw of a loop when it looked last.
 type watchedLoop struct {
 	turns   uint64
 	in      bool // it was in a function
@@ -103,20 +104,22 @@ type watchedLoop struct {
 	told    bool
 }
 
-// add makes the watchdog look at a loop.
+// add makes the watchdog look at the loop that calls it.
 func (w *watchdog) add(s *scheduler) {
-	if w.threshold < 0 {
+	if s.watched || w.threshold < 0 {
 		return
 	}
+	s.watched = true
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.stopped {
+		return
+	}
 	if w.watched == nil {
 		w.watched, w.end = map[*scheduler]*watchedLoop{}, make(chan struct{})
 		go w.run(w.end)
 	}
-	if w.watched[s] == nil {
-		w.watched[s] = &watchedLoop{}
-	}
+	w.watched[s] = &watchedLoop{}
 }
 
 // stop ends the watchdog.
@@ -125,8 +128,8 @@ func (w *watchdog) stop() {
 	defer w.mu.Unlock()
 	if w.watched != nil {
 		close(w.end)
-		w.watched, w.threshold = nil, -1
 	}
+	w.watched, w.stopped = nil, true
 }
 
 func (w *watchdog) run(end chan struct{}) {
