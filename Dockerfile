@@ -30,6 +30,7 @@ RUN third_party/liburing/build
 
 # Dependencies change less often than the source.
 COPY go.work* go.mod go.sum ./
+COPY bench/go.mod bench/go.sum bench/
 COPY cmd/zcrx/go.mod cmd/zcrx/go.sum cmd/zcrx/
 COPY vm/go.mod vm/go.sum vm/
 COPY examples/go.mod examples/go.sum examples/

@@ -25,6 +25,7 @@ library := ./...
 command := ./cmd/zcrx/...
 vm := ./vm/...
 users := ./test/conn/... ./examples/...
+comparison := ./bench/...
 zerocopy := ./test/zerocopy/...
 
 # Flags for a binary that runs in a guest without a C library. netgo and osusergo leave
@@ -59,18 +60,18 @@ build: liburing ## bin/zcrx, bin/zcrx-static and bin/vmrun
 
 .PHONY: vet
 vet: liburing ## go vet, also without cgo and for another system
-	go vet $(library) $(command) $(vm) $(users)
+	go vet $(library) $(command) $(vm) $(users) $(comparison)
 	go vet -tags nic $(zerocopy)
 	go vet -tags vmtest $(vm)
 	go vet -tags matrix .
-	CGO_ENABLED=0 go vet $(library) $(command) $(vm) $(users)
+	CGO_ENABLED=0 go vet $(library) $(command) $(vm) $(users) $(comparison)
 	GOOS=darwin go vet $(library) $(command) $(users)
 
 .PHONY: lint
 lint: vet $(golangci) ## vet, gofmt, golangci-lint, the import graph, changes in the API
 	@unformatted=$$(gofmt -l -s .); \
 	if [ -n "$$unformatted" ]; then echo "gofmt -s would change:"; echo "$$unformatted"; exit 1; fi
-	$(golangci) run $(library) $(command) $(vm) $(users)
+	$(golangci) run $(library) $(command) $(vm) $(users) $(comparison)
 	$(golangci) run --build-tags nic $(zerocopy)
 	@GOLANGCI='$(CURDIR)/$(golangci)' test/depguard_test
 	@go run ./tools/graph -q
@@ -136,7 +137,7 @@ test-unit: liburing ## unit tests, anywhere
 .PHONY: test-host
 test-host: liburing ## real rings on this machine's kernel
 	@ZCRX_H2LOAD=h2load scripts/lane $(call limit,2m) $(call max,10m) -skips scripts/skips host -- \
-		go test -json -timeout $(backstop) -race -count=1 $(library) $(command) $(users)
+		go test -json -timeout $(backstop) -race -count=1 $(library) $(command) $(users) $(comparison)
 
 .PHONY: test-asan
 test-asan: build ## the C side under AddressSanitizer, here and in a virtual machine
@@ -191,8 +192,20 @@ test-matrix-update: matrix-binary ## write docs/kernels.md from a run
 load: liburing ## h2load against net/http in each mode, half a minute each
 	ZCRX_H2LOAD=h2load ZCRX_LOAD=30s go test -count=1 -timeout 15m -v -run UnderLoad ./test/conn
 
+# BENCHFLAGS= adds flags of "bench suite", for instance --note 'A quiet machine.'
+BENCHFLAGS ?=
+
+# The report is written also if some runs failed: it says so.
 .PHONY: bench
-bench: liburing ## benchmarks on this machine's kernel
+bench: liburing ## compare with other servers, write docs/performance.md (14 minutes)
+	go build -o bin/bench ./bench
+	@status=0; \
+	bin/bench suite --results bin/bench.jsonl --benchstat bin/bench.txt $(BENCHFLAGS) || status=1; \
+	bin/bench report bin/bench.jsonl; \
+	exit $$status
+
+.PHONY: microbench
+microbench: liburing ## benchmarks of the packages on this machine's kernel
 	go test -run '^$$' -bench . -benchmem $(library)
 
 ##### The demo

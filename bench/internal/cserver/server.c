@@ -7,6 +7,8 @@
 #include "zcrx_liburing.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdint.h>
@@ -123,8 +125,11 @@ static void receive(struct worker *w, struct connection *c)
 static void open_connection(struct worker *w, int fd)
 {
 	struct connection *c = calloc(1, sizeof(*c)), *head = &w->connections;
+	int on = 1;
 
-	if (!c) {
+	/* As all of the others do. */
+	if (!c || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0) {
+		free(c);
 		close(fd);
 		return;
 	}
