@@ -45,9 +45,18 @@ var _ BufferPool = (*ProvidedPool)(nil)
 // MaxProvidedBuffers is the largest number of buffers of a ProvidedPool.
 const MaxProvidedBuffers = 32768
 
-// NewProvidedPool makes a pool of cfg.NumBuffers buffers (1 to 32768, by default 16384) of
-// cfg.BufferSizeHint bytes (a power of two of at least a page, else a page) on the loop's
-// ring. It also uses cfg.Memory, which must not be MemoryDMABuf, and cfg.MaxLeases. The
+// defaultSharedBuffers and defaultSharedSize are the number and the size in bytes of buffers
+// that are filled incrementally, if the caller chooses neither. Large streams take half the
+// CPU time with buffers of 64 KiB that they take with pages; small messages share a buffer.
+const (
+	defaultSharedBuffers = 1024
+	defaultSharedSize    = 64 << 10
+)
+
+// NewProvidedPool makes a pool of cfg.NumBuffers buffers (1 to 32768) of cfg.BufferSizeHint
+// bytes (a power of two of at least a page, else a page) on the loop's ring. If both are 0
+// they are 1024 buffers of 64 KiB where the kernel fills a buffer with several receives
+// (6.16, 6.12.107), and 16384 pages elsewhere. It also uses cfg.Memory, which must not be MemoryDMABuf, and cfg.MaxLeases. The
 // caller must Close the pool; closing the loop closes it too. Errors match ErrNotSupported
 // where the kernel or the process does not support it.
 func NewProvidedPool(loop *Loop, cfg PoolConfig) (*ProvidedPool, error) {
@@ -57,6 +66,9 @@ func NewProvidedPool(loop *Loop, cfg PoolConfig) (*ProvidedPool, error) {
 // newProvidedPool is NewProvidedPool that uses buffers up in the given way, and waits for
 // the loop as long as ctx allows.
 func newProvidedPool(ctx context.Context, loop *Loop, cfg PoolConfig, how consumption) (*ProvidedPool, error) {
+	if cfg.NumBuffers == 0 && cfg.BufferSizeHint == 0 && how.incremental {
+		cfg.NumBuffers, cfg.BufferSizeHint = defaultSharedBuffers, defaultSharedSize
+	}
 	cfg, err := cfg.withDefaults(MaxProvidedBuffers)
 	if err != nil {
 		return nil, err

@@ -17,6 +17,8 @@ type SocketPool struct {
 	paused     atomic.Uint64 // times that a connection's share was used up
 	room       chan struct{} // holds one wake-up, for one connection that waits
 
+	passedBy atomic.Uint64 // bytes that were read without a buffer of the pool
+
 	// Guarded by ledger.mu:
 	idle    []uint32 // numbers of the free buffers; the last one was used most recently
 	waiting int      // connections that wait for a buffer
@@ -66,6 +68,7 @@ func (p *SocketPool) BufferSize() int { return p.bufferSize }
 func (p *SocketPool) Stats() PoolStats {
 	s := p.ledger.stats()
 	s.Paused = p.paused.Load()
+	s.Bytes += p.passedBy.Load()
 	s.CopiedBytes = s.Bytes
 	return s
 }
@@ -158,14 +161,16 @@ func (p *SocketPool) returnUnused(b *socketBuffer) {
 	b.mem = nil
 }
 
-// leaseTo makes the first n bytes of a borrowed buffer a lease that counts for s.
-func (p *SocketPool) leaseTo(s *share, b socketBuffer, n int) Buffer {
+// leaseTo makes the first n bytes of a borrowed buffer a lease that counts for s. b is none
+// after that.
+func (p *SocketPool) leaseTo(s *share, b *socketBuffer, n int) Buffer {
 	p.leaseMu.Lock()
 	defer p.leaseMu.Unlock()
 	buffer := p.lease(unsafe.Pointer(unsafe.SliceData(b.mem)), uint32(n), uint64(b.id))
 	buffer.lease.share = s
 	s.taken++
 	p.count()
+	b.mem = nil
 	return buffer
 }
 

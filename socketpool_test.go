@@ -42,7 +42,7 @@ func TestSocketPool(t *testing.T) {
 	p.returnUnused(&a) // no longer borrowed
 	p.returnUnused(&c)
 	require.Len(t, p.idle, 1)
-	lease := p.leaseTo(&share{limit: 2}, b, 3)
+	lease := p.leaseTo(&share{limit: 2}, &b, 3)
 	assert.Equal(t, 1, p.Stats().Outstanding)
 	assert.EqualValues(t, 3, p.Stats().Bytes)
 	waits := make(chan error)
@@ -78,7 +78,7 @@ func TestSocketPoolWakesEveryWaiter(t *testing.T) {
 				case k%2 == 0:
 					p.returnUnused(&b)
 				default:
-					lease := p.leaseTo(s, b, 1)
+					lease := p.leaseTo(s, &b, 1)
 					runtime.Gosched()
 					assert.NoError(t, lease.Release())
 				}

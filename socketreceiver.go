@@ -17,11 +17,13 @@ import (
 // any system. It has at most PoolConfig.MaxLeases leases out; then it waits until one of
 // them is released.
 //
-// All methods are safe from any goroutine, but only one goroutine at a time may be in Recv
-// or RecvBatch.
+// All methods are safe from any goroutine, but only one goroutine at a time may be in Read,
+// Recv or RecvBatch.
 type SocketReceiver struct {
 	conn    *net.TCPConn
 	raw     syscall.RawConn
+	reader  *sys.ConnReader // of the one reader
+	buffer  socketBuffer    // what it reads into; of the one reader
 	pool    *SocketPool
 	share   *share        // its share of the pool's leases; taken is the reader's own
 	resumed chan struct{} // holds one wake-up: the share has room again
@@ -46,7 +48,7 @@ func NewSocketReceiver(pool *SocketPool, conn *net.TCPConn) (*SocketReceiver, er
 		return nil, err
 	}
 	r := &SocketReceiver{
-		conn: conn, raw: raw, pool: pool,
+		conn: conn, raw: raw, reader: sys.NewConnReader(conn, raw), buffer: socketBuffer{pool: pool}, pool: pool,
 		resumed: make(chan struct{}, 1), deadlineMoved: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
 	r.share = &share{limit: pool.maxLeases, receiver: r}
@@ -81,20 +83,20 @@ func (r *SocketReceiver) RecvBatch(ctx context.Context, dst []Buffer) (int, erro
 	if err := r.awaitShare(ctx); err != nil {
 		return 0, err
 	}
-	b := socketBuffer{pool: r.pool}
+	b := &r.buffer
 	for {
-		n, err := r.readUntil(ctx, &b)
+		n, err := r.readUntil(ctx, b)
 		if n > 0 { // an error that came with the bytes comes again
 			dst[0] = r.pool.leaseTo(r.share, b, n)
 			return 1, nil
 		}
-		r.pool.returnUnused(&b)
+		r.pool.returnUnused(b)
 		if err != nil {
 			r.noteError(err)
 			return 0, err
 		}
 		// The pool had no buffer.
-		if err := r.pool.borrow(&b, func(room <-chan struct{}) error { return r.await(ctx, room) }); err != nil {
+		if err := r.pool.borrow(b, func(room <-chan struct{}) error { return r.await(ctx, room) }); err != nil {
 			return 0, err
 		}
 	}
@@ -108,11 +110,27 @@ func (r *SocketReceiver) noteError(err error) {
 	}
 }
 
+// Read reads up to len(p) bytes, at least one, straight into p: no Buffer is used, and
+// MaxLeases does not matter. It waits as long as the read deadline allows, and returns errors
+// as Recv does. Only one goroutine at a time may be in Read, Recv or RecvBatch.
+func (r *SocketReceiver) Read(p []byte) (int, error) {
+	if r.broken != nil {
+		return 0, r.broken
+	}
+	n, err := r.conn.Read(p)
+	r.pool.passedBy.Add(uint64(n))
+	if op, told := errors.AsType[*net.OpError](err); told {
+		err = op.Err
+	}
+	if err != nil {
+		r.noteError(err)
+	}
+	return n, err
+}
+
 // readInto waits for data without holding a buffer, so that an idle connection holds none.
 // If there is data but the pool has no free buffer, it returns 0 and no error.
-func (r *SocketReceiver) readInto(b *socketBuffer) (n int, err error) {
-	return sys.ReadConn(r.conn, r.raw, b)
-}
+func (r *SocketReceiver) readInto(b *socketBuffer) (n int, err error) { return r.reader.Read(b) }
 
 // awaitShare waits while the connection's share is used up.
 func (r *SocketReceiver) awaitShare(ctx context.Context) error {

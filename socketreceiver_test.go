@@ -72,7 +72,7 @@ func TestSocketReceiverWaits(t *testing.T) {
 			for range out.others {
 				var b socketBuffer
 				require.True(t, r.pool.tryBorrow(&b))
-				held[name] = append(held[name], r.pool.leaseTo(&share{limit: 4}, b, 1))
+				held[name] = append(held[name], r.pool.leaseTo(&share{limit: 4}, &b, 1))
 			}
 			for range 3 {
 				ended, cancel := context.WithTimeout(ctx, time.Millisecond)

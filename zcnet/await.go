@@ -23,9 +23,16 @@ func Await(fn func()) {
 
 // AwaitValue is Await for a function with a result.
 func AwaitValue[T any](fn func() (T, error)) (T, error) {
-	var v T
-	var err error
-	Await(func() { v, err = fn() })
+	f := currentFiber()
+	if f == nil {
+		return fn()
+	}
+	return awaitValue(f, fn)
+}
+
+// awaitValue is AwaitValue for a fiber, which calls it.
+func awaitValue[T any](f *fiber, fn func() (T, error)) (v T, err error) {
+	f.await(func() { v, err = fn() })
 	return v, err
 }
 

@@ -55,6 +55,9 @@ type socket interface {
 	// recv puts at least one buffer into dst, waiting until ctx ends or limit passes. The
 	// moment of limit was also passed to setReadDeadline.
 	recv(ctx context.Context, dst []zcrx.Buffer, limit *deadline) (int, error)
+	// readDirect reads into p what recv would put into buffers. direct is false if the socket
+	// cannot, and has done nothing.
+	readDirect(p []byte) (n int, direct bool, err error)
 	setReadDeadline(t time.Time) error
 	// handle passes first, and everything received from then on, to fn. recv is not called
 	// after it. name is the program counter of the user's function in fn. On a loop it

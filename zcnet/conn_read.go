@@ -126,10 +126,19 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, c.opError("read", c.mayStart())
 	}
-	if err := c.startReading(context.Background(), len(p)); err != nil {
+	if err := c.startReading(context.Background(), 0); err != nil {
 		return 0, c.opError("read", err)
 	}
 	defer c.endReading()
+	if c.inbox.empty() {
+		n, direct, err := c.socket.readDirect(p)
+		if direct {
+			return n, c.opError("read", err)
+		}
+		if err := c.fill(context.Background(), len(p)); err != nil {
+			return 0, c.opError("read", err)
+		}
+	}
 	return c.inbox.read(p), nil
 }
 

@@ -26,17 +26,30 @@ func (s *plainSocket) mode() zcrx.Mode { return zcrx.Socket }
 
 // recv does not need the deadline: setReadDeadline has set it on the receiver.
 func (s *plainSocket) recv(ctx context.Context, dst []zcrx.Buffer, _ *deadline) (int, error) {
-	var n int
-	var err error
-	recv := func() { n, err = s.receiver.RecvBatch(ctx, dst) }
 	if f := currentFiber(); f != nil {
-		f.await(recv)
-	} else if blocksLoop() {
-		return 0, ErrWouldBlock
-	} else {
-		recv()
+		return awaitValue(f, func() (int, error) { return s.recvHere(ctx, dst) })
 	}
+	if blocksLoop() {
+		return 0, ErrWouldBlock
+	}
+	return s.recvHere(ctx, dst)
+}
+
+func (s *plainSocket) recvHere(ctx context.Context, dst []zcrx.Buffer) (int, error) {
+	n, err := s.receiver.RecvBatch(ctx, dst)
 	return n, s.endOfStream(err)
+}
+
+// readDirect reads into p: no buffer of the pool, and no copy from it, is necessary.
+func (s *plainSocket) readDirect(p []byte) (n int, direct bool, err error) {
+	if f := currentFiber(); f != nil {
+		n, err = awaitValue(f, func() (int, error) { return s.receiver.Read(p) })
+	} else if blocksLoop() {
+		err = ErrWouldBlock
+	} else {
+		n, err = s.receiver.Read(p)
+	}
+	return n, true, s.endOfStream(err)
 }
 
 // endOfStream returns what err of a read means: the kernel reports the connection's error
@@ -68,10 +81,7 @@ func (s *plainSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer,
 // send does not need the deadline: setWriteDeadline has set it on the socket.
 func (s *plainSocket) send(v [][]byte, _ *deadline) (int, error) {
 	if f := currentFiber(); f != nil {
-		var n int
-		var err error
-		f.await(func() { n, err = s.sendHere(v) })
-		return n, err
+		return awaitValue(f, func() (int, error) { return s.sendHere(v) })
 	}
 	if zcrx.OnAnyLoop() {
 		return s.sendNow(v)
@@ -80,8 +90,16 @@ func (s *plainSocket) send(v [][]byte, _ *deadline) (int, error) {
 }
 
 func (s *plainSocket) sendHere(v [][]byte) (int, error) {
-	buffers := append(net.Buffers(nil), v...) // a copy, because WriteTo changes the list
-	n, err := buffers.WriteTo(s.TCPConn)
+	var n int64
+	var err error
+	if len(v) == 1 {
+		var k int
+		k, err = s.Write(v[0])
+		n = int64(k)
+	} else {
+		buffers := append(net.Buffers(nil), v...) // a copy, because WriteTo changes the list
+		n, err = buffers.WriteTo(s.TCPConn)
+	}
 	if err != nil {
 		s.noteError(err)
 	}

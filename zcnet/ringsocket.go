@@ -173,6 +173,9 @@ func (s *ringSocket) shutdown(how int) error {
 	return s.Pool().Loop().Post(func() { _ = s.queue.shutdownWhenSent() }) // the caller does not wait
 }
 
+// readDirect does nothing: the ring receives into buffers.
+func (s *ringSocket) readDirect([]byte) (n int, direct bool, err error) { return 0, false, nil }
+
 // readFrom does nothing: a ring has no better way than send.
 func (s *ringSocket) readFrom(io.Reader) (n int64, handled bool, err error) { return 0, false, nil }
 
@@ -199,10 +202,7 @@ func (s *ringSocket) send(v [][]byte, limit *deadline) (int, error) {
 		}
 	}
 	if f := currentFiber(); f != nil {
-		var n int
-		var err error
-		f.await(func() { n, err = s.sendHere(v, limit) })
-		return n, err
+		return awaitValue(f, func() (int, error) { return s.sendHere(v, limit) })
 	}
 	return s.sendHere(v, limit)
 }

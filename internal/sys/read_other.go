@@ -7,13 +7,19 @@ import (
 	"syscall"
 )
 
-// ReadConn reads from conn into m, which it holds while it waits. If there is no memory,
-// ReadConn returns 0 and no error. The end of the stream is
-// io.EOF.
-func ReadConn(conn *net.TCPConn, _ syscall.RawConn, m BorrowedMemory) (int, error) {
-	mem := m.Get()
-	if mem == nil {
+// ConnReader reads from a connection into borrowed memory. One goroutine at a time may use
+// it.
+type ConnReader struct{ conn *net.TCPConn }
+
+// NewConnReader returns a ConnReader for conn.
+func NewConnReader(conn *net.TCPConn, _ syscall.RawConn) *ConnReader { return &ConnReader{conn} }
+
+// Read reads into memory of m, which it holds while it waits. If there is no memory, Read
+// returns 0 and no error. The end of the stream is io.EOF.
+func (r *ConnReader) Read(m BorrowedMemory) (int, error) {
+	memory := m.Get()
+	if memory == nil {
 		return 0, nil
 	}
-	return conn.Read(mem)
+	return r.conn.Read(memory)
 }

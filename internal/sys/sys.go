@@ -21,7 +21,7 @@ func PollMask(events uint32) uint32 {
 	return events
 }
 
-// BorrowedMemory is what ReadConn reads into.
+// BorrowedMemory is what a ConnReader reads into.
 type BorrowedMemory interface {
 	// Get returns the memory, nil if there is none at present.
 	Get() []byte
