@@ -46,29 +46,32 @@ func newSuite() *cobra.Command {
 // spender divides the time until a deadline among the runs that are left.
 type spender struct {
 	deadline time.Time
-	runs     int // that are left, those under way included
 	warmup   time.Duration
+	runs     int // that are left, those under way included
 
-	// What is under way, and was done before.
-	started  time.Time
-	current  int           // runs
-	planned  time.Duration // of each of these, without the overhead
-	overhead time.Duration // of a run: starting and ending its processes
+	// What is under way.
+	started time.Time
+	current int           // runs
+	planned time.Duration // of each of these
+
+	done     int           // runs that have ended
+	overhead time.Duration // of all of these: starting and ending processes
 }
 
-// firstOverhead is what the overhead is taken for before it is known.
+// firstOverhead is what the overhead of a run is taken for before it is known.
 const firstOverhead = 300 * time.Millisecond
 
 // next returns how long each of the next n runs is measured, at least minDuration. It is called
 // when the runs before have ended.
 func (s *spender) next(now time.Time, n int) time.Duration {
-	if s.current == 0 {
-		s.overhead = firstOverhead
-	} else {
-		s.overhead = max(0, now.Sub(s.started)/time.Duration(s.current)-s.planned)
+	overhead := firstOverhead
+	if s.current > 0 {
+		s.done += s.current
 		s.runs -= s.current
+		s.overhead += now.Sub(s.started) - time.Duration(s.current)*s.planned
+		overhead = s.overhead / time.Duration(s.done)
 	}
-	d := max(minDuration, s.deadline.Sub(now)/time.Duration(s.runs)-s.warmup-s.overhead)
+	d := max(minDuration, s.deadline.Sub(now)/time.Duration(s.runs)-s.warmup-overhead)
 	s.started, s.current, s.planned = now, n, d+s.warmup
 	return d
 }

@@ -1,11 +1,8 @@
-//go:build fiber
-
 package contestant
 
 import (
 	"context"
 
-	"github.com/zcrx-go/zcrx"
 	"github.com/zcrx-go/zcrx/zcnet"
 )
 
@@ -25,7 +22,7 @@ func serveFibers(ctx context.Context, ln *zcnet.Listener, fn func(*zcnet.Conn)) 
 }
 
 // fastHTTPFibers returns fasthttp on a fiber for each connection.
-func fastHTTPFibers(modes ...zcrx.Mode) []*Contestant {
+func fastHTTPFibers() []*Contestant {
 	var list []*Contestant
 	for _, mode := range modes {
 		name, about := withMode("fasthttp-fiber", "fasthttp's ServeConn on a fiber for each connection", mode)

@@ -32,7 +32,7 @@ func httpContestants() []*Contestant {
 			list = append(list, &Contestant{Name: name, Baseline: s.baseline, About: about, start: startHTTPEngine(mode, s.serve)})
 		}
 	}
-	list = append(list, fastHTTPFibers(modes...)...)
+	list = append(list, fastHTTPFibers()...)
 	for _, c := range list {
 		c.Workloads = httpWorkloads
 	}

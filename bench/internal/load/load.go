@@ -19,7 +19,7 @@ type Load struct {
 	target string
 	c      scenario.Case
 	cancel context.CancelFunc
-	ctx    context.Context //nolint:containedctx // that of the goroutines, which Close ends
+	ctx    context.Context // that of the goroutines, which Close ends
 	tasks  sync.WaitGroup
 	record *recorder
 	conns  []*connection

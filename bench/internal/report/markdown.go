@@ -52,8 +52,8 @@ func spreadOf(results []result.Result, of func(result.Result) float64) result.Sp
 	return result.SpreadOf(values)
 }
 
-// writeGroup writes the group's plots and, for each metric, a table: a row for each contestant,
-// a column for each case.
+// writeGroup writes the group's plots and tables, which have a row for each contestant. A group
+// of one case has one table, others have one for each metric.
 func writeGroup(w io.Writer, g group, plots []drawing, folder string) {
 	fmt.Fprintf(w, "### %s\n\n", g.title)
 	for _, p := range plots {
@@ -62,31 +62,66 @@ func writeGroup(w io.Writer, g group, plots []drawing, folder string) {
 	if len(plots) > 0 {
 		fmt.Fprintln(w)
 	}
-	for _, m := range result.Metrics() {
-		if m.UnitFor(g.workload) != "" {
-			writeMetric(w, g, m)
+	metrics := slices.DeleteFunc(result.Metrics(), func(m result.Metric) bool { return m.UnitFor(g.workload) == "" })
+	if len(g.tables) == 1 {
+		writeCase(w, g, metrics)
+	} else {
+		for _, m := range metrics {
+			if !slices.Contains(leftOut, m.Name) {
+				writeMetric(w, g, m)
+			}
 		}
 	}
 	writeFailures(w, g)
 }
 
+// leftOut are metrics that only groups of one case have on the page.
+var leftOut = []string{"user CPU share", "p90", "voluntary context switches", "involuntary context switches"}
+
 // ratioed are the metrics whose tables have ratios too.
 var ratioed = []string{result.Rate.Name, result.CPU.Name}
 
-func writeMetric(w io.Writer, g group, m result.Metric) {
-	fmt.Fprintf(w, "| %s, %s |", m.Name, m.UnitFor(g.workload))
-	for _, t := range g.tables {
-		fmt.Fprintf(w, " %s |", g.label(t.Case))
+// writeCase writes a table with a column for each metric.
+func writeCase(w io.Writer, g group, metrics []result.Metric) {
+	head := []string{""}
+	for _, m := range metrics {
+		head = append(head, m.Name+", "+m.UnitFor(g.workload))
 	}
-	fmt.Fprintf(w, "\n|---|%s\n", strings.Repeat("---|", len(g.tables)))
+	writeHead(w, head)
 	for _, name := range g.contestants() {
-		fmt.Fprintf(w, "| %s |", name)
-		for i := range g.tables {
-			fmt.Fprintf(w, " %s |", cell(&g.tables[i], name, m))
+		cells := []string{name}
+		for _, m := range metrics {
+			cells = append(cells, cell(&g.tables[0], name, m))
 		}
-		fmt.Fprintln(w)
+		writeRow(w, cells)
 	}
 	fmt.Fprintln(w)
+}
+
+// writeMetric writes a table with a column for each case.
+func writeMetric(w io.Writer, g group, m result.Metric) {
+	head := []string{m.Name + ", " + m.UnitFor(g.workload)}
+	for _, t := range g.tables {
+		head = append(head, g.label(t.Case))
+	}
+	writeHead(w, head)
+	for _, name := range g.contestants() {
+		cells := []string{name}
+		for i := range g.tables {
+			cells = append(cells, cell(&g.tables[i], name, m))
+		}
+		writeRow(w, cells)
+	}
+	fmt.Fprintln(w)
+}
+
+func writeHead(w io.Writer, cells []string) {
+	writeRow(w, cells)
+	fmt.Fprintf(w, "|%s\n", strings.Repeat("---|", len(cells)))
+}
+
+func writeRow(w io.Writer, cells []string) {
+	fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
 }
 
 // cell is the median and, where the table has ratios, the ratio in brackets.
