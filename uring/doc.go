@@ -20,6 +20,16 @@
 // liburing, only what networking on one thread needs. [Ring.Pointer] returns the
 // struct io_uring, for programs that call liburing themselves.
 //
+// # User data
+//
+// The kernel copies [SQE.UserData] to the request's completions. In a ring of one's own it
+// may have any value. The loops of package zcrx set bit 63 in the user data of all their
+// requests. A program that takes an entry of a loop's ring itself, in a function for
+// Loop.Do, must leave that bit clear: otherwise the loop may take the completion for that
+// of one of its requests. The loop reads the completions of all requests of its ring, drops
+// those that it does not know, and counts them (LoopStats.Strays). Loop.Start sets the user
+// data, and passes the completions to the program.
+//
 // # Threads
 //
 // A ring belongs to the thread that made it: call runtime.LockOSThread before New,

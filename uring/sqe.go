@@ -21,7 +21,7 @@ type SQE struct {
 	Addr        uint64
 	Len         uint32
 	OpFlags     uint32 // msg_flags, poll_events, timeout_flags and the like
-	UserData    uint64
+	UserData    uint64 // of any value; see the package comment for rings of package zcrx
 	BufferGroup uint16
 	Personality uint16
 	FileIndex   uint32 // file_index, zcrx_ifq_idx
