@@ -18,7 +18,9 @@ import (
 type Config struct {
 	// Mode is how bytes come into buffers. Auto selects the first of ZeroCopy, Provided
 	// and Socket that works; it tries ZeroCopy only if Interface and Queues are set.
-	// Engine.Reason returns why it did not select a better mode.
+	// Engine.Reason returns why it did not select a better mode. Where Auto does not select
+	// ZeroCopy, a connection is received for by a ring from when it gets a fiber or a
+	// Handler; if goroutines read it, it is served as in mode Socket, which costs them less.
 	Mode zcrx.Mode
 
 	// Interface and Queues name the hardware receive queues for ZeroCopy. The

@@ -25,7 +25,7 @@ import (
 // syscall.ECONNRESET and so on. Exceptions are io.EOF, the errors of contexts, and those of
 // the reader of ReadFrom and the writer of WriteTo.
 type Conn struct {
-	socket        socket
+	below         atomic.Pointer[socket] // replaced by useRing alone
 	local, remote net.Addr
 	onClose       func() // called once, after the socket is closed; may be nil
 
@@ -94,14 +94,19 @@ type socketOptions interface {
 }
 
 func newConn(s socket, local, remote net.Addr, onClose func()) *Conn {
-	return &Conn{
-		socket: s, local: local, remote: remote, onClose: onClose,
+	c := &Conn{
+		local: local, remote: remote, onClose: onClose,
 		reading: newTurnstile(), writing: newTurnstile(), closed: make(chan struct{}),
 	}
+	c.setSocket(s)
+	return c
 }
 
+func (c *Conn) socket() socket     { return *c.below.Load() }
+func (c *Conn) setSocket(s socket) { c.below.Store(&s) }
+
 // Mode returns how bytes come into the buffers.
-func (c *Conn) Mode() zcrx.Mode { return c.socket.mode() }
+func (c *Conn) Mode() zcrx.Mode { return c.socket().mode() }
 
 // LocalAddr returns the local address, a *net.TCPAddr.
 func (c *Conn) LocalAddr() net.Addr { return c.local }
@@ -120,7 +125,7 @@ func (c *Conn) Close() error {
 		return c.opError("close", zcrx.ErrClosed)
 	}
 	close(c.closed)
-	err := c.socket.close()
+	err := c.socket().close()
 	c.emptyInbox()
 	c.readLimit.set(time.Time{}) // stops its timer
 	c.writeLimit.set(time.Time{})
@@ -149,11 +154,11 @@ func (c *Conn) emptyInbox() {
 
 // CloseRead shuts down the receiving side of the connection. The peer is not told. What
 // was received before can still be read.
-func (c *Conn) CloseRead() error { return c.opError("close", c.socket.shutdown(syscall.SHUT_RD)) }
+func (c *Conn) CloseRead() error { return c.opError("close", c.socket().shutdown(syscall.SHUT_RD)) }
 
 // CloseWrite shuts down the sending side of the connection: the peer reads the end of the
 // stream.
-func (c *Conn) CloseWrite() error { return c.opError("close", c.socket.shutdown(syscall.SHUT_WR)) }
+func (c *Conn) CloseWrite() error { return c.opError("close", c.socket().shutdown(syscall.SHUT_WR)) }
 
 // SetDeadline sets the read and the write deadline. The zero time means none.
 func (c *Conn) SetDeadline(t time.Time) error {
@@ -168,7 +173,7 @@ func (c *Conn) SetDeadline(t time.Time) error {
 // matches os.ErrDeadlineExceeded, including calls that wait already. The zero time means
 // none. A Handler has no deadline.
 func (c *Conn) SetReadDeadline(t time.Time) error {
-	return c.opError("set", c.setLimit(&c.readLimit, c.socket.setReadDeadline, t))
+	return c.opError("set", c.setLimit(&c.readLimit, c.socket().setReadDeadline, t))
 }
 
 // SetWriteDeadline sets the moment from which on calls that write return an error that
@@ -177,7 +182,7 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 // returns later: when the peer has acknowledged what the kernel took of it. While there is
 // a deadline, Write copies.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
-	return c.opError("set", c.setLimit(&c.writeLimit, c.socket.setWriteDeadline, t))
+	return c.opError("set", c.setLimit(&c.writeLimit, c.socket().setWriteDeadline, t))
 }
 
 // setLimit sets a deadline of the connection and of its socket to the same moment.
@@ -197,22 +202,22 @@ func (c *Conn) setLimit(d *deadline, setSocket func(time.Time) error, t time.Tim
 // SetNoDelay turns Nagle's algorithm off (true, the default) or on, as
 // net.TCPConn.SetNoDelay does.
 func (c *Conn) SetNoDelay(noDelay bool) error {
-	return c.opError("set", c.socket.SetNoDelay(noDelay))
+	return c.opError("set", c.socket().SetNoDelay(noDelay))
 }
 
 // SetLinger sets what Close does with unsent bytes, as net.TCPConn.SetLinger does. With 0
 // Close drops them and resets the connection.
-func (c *Conn) SetLinger(sec int) error { return c.opError("set", c.socket.SetLinger(sec)) }
+func (c *Conn) SetLinger(sec int) error { return c.opError("set", c.socket().SetLinger(sec)) }
 
 // SetKeepAlive turns keep-alive probes on (the default) or off, as
 // net.TCPConn.SetKeepAlive does.
 func (c *Conn) SetKeepAlive(keepAlive bool) error {
-	return c.opError("set", c.socket.SetKeepAlive(keepAlive))
+	return c.opError("set", c.socket().SetKeepAlive(keepAlive))
 }
 
 // SetKeepAliveConfig configures keep-alive probes, as net.TCPConn.SetKeepAliveConfig does.
 func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
-	return c.opError("set", c.socket.SetKeepAliveConfig(config))
+	return c.opError("set", c.socket().SetKeepAliveConfig(config))
 }
 
 // SetReadBuffer sets the size in bytes of the kernel's receive buffer. Linux doubles the
@@ -220,13 +225,13 @@ func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 // sets the size, it starts small and grows while the connection is read, up to what fits
 // the pool.
 func (c *Conn) SetReadBuffer(bytes int) error {
-	return c.opError("set", c.socket.SetReadBuffer(bytes))
+	return c.opError("set", c.socket().SetReadBuffer(bytes))
 }
 
 // SetWriteBuffer sets the size in bytes of the kernel's send buffer. Linux doubles the
 // number.
 func (c *Conn) SetWriteBuffer(bytes int) error {
-	return c.opError("set", c.socket.SetWriteBuffer(bytes))
+	return c.opError("set", c.socket().SetWriteBuffer(bytes))
 }
 
 // SyscallConn returns access to the socket's fd, for socket options. The Read method of
@@ -238,7 +243,7 @@ type rawConn struct{ c *Conn }
 
 // Control calls fn with the fd, which stays open until fn returns. fn must not wait.
 func (r rawConn) Control(fn func(fd uintptr)) error {
-	return r.c.opError("raw-control", r.c.socket.control(fn))
+	return r.c.opError("raw-control", r.c.socket().control(fn))
 }
 
 func (r rawConn) Read(func(fd uintptr) bool) error {
@@ -249,7 +254,7 @@ func (r rawConn) Read(func(fd uintptr) bool) error {
 // socket has room.
 func (r rawConn) Write(fn func(fd uintptr) bool) error {
 	done := false
-	err := r.c.socket.control(func(fd uintptr) { done = fn(fd) })
+	err := r.c.socket().control(func(fd uintptr) { done = fn(fd) })
 	if err == nil && !done {
 		err = errRawWrite
 	}

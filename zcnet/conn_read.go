@@ -68,7 +68,7 @@ func (c *Conn) fill(ctx context.Context, want int) error {
 	if err := c.mayWait(ctx); err != nil {
 		return err
 	}
-	n, err := c.socket.recv(ctx, c.inbox.room(want), &c.readLimit)
+	n, err := c.socket().recv(ctx, c.inbox.room(want), &c.readLimit)
 	c.inbox.added(n)
 	return err
 }
@@ -99,7 +99,7 @@ func (c *Conn) RecvBatch(ctx context.Context, dst []zcrx.Buffer) (int, error) {
 	if !c.inbox.empty() {
 		return c.inbox.take(dst), nil
 	}
-	n, err := c.socket.recv(ctx, dst, &c.readLimit)
+	n, err := c.socket().recv(ctx, dst, &c.readLimit)
 	return n, c.opError("read", err)
 }
 
@@ -131,7 +131,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 	defer c.endReading()
 	if c.inbox.empty() {
-		n, direct, err := c.socket.readDirect(p)
+		n, direct, err := c.socket().readDirect(p)
 		if direct {
 			return n, c.opError("read", err)
 		}

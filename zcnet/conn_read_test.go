@@ -460,13 +460,13 @@ func TestPeekEndsWhileDataFlows(t *testing.T) {
 		for _, want := range []error{context.Canceled, os.ErrDeadlineExceeded} {
 			peer, c := peerPair(t, e)
 			ctx, cancel := context.WithCancel(t.Context())
-			c.socket = &endless{socket: c.socket, last: func() {
+			c.setSocket(&endless{socket: c.socket(), last: func() {
 				if errors.Is(want, context.Canceled) {
 					cancel()
 				} else {
 					assert.NoError(t, c.SetReadDeadline(time.Unix(1, 0)))
 				}
-			}}
+			}})
 			p, err := c.Peek(ctx, 1000)
 			cancel()
 			assert.ErrorIs(t, err, want)

@@ -240,7 +240,7 @@ func TestDeadlineOfAClosedConnLeavesNoTimer(t *testing.T) {
 	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
 		peer, c := peerPair(t, e)
 		defer peer.Close()
-		c.socket = &preempted{socket: c.socket, meanwhile: func() { assert.NoError(t, c.Close()) }}
+		c.setSocket(&preempted{socket: c.socket(), meanwhile: func() { assert.NoError(t, c.Close()) }})
 		_ = c.SetReadDeadline(time.Now().Add(time.Hour))
 		c.readLimit.mu.Lock()
 		defer c.readLimit.mu.Unlock()
@@ -290,12 +290,12 @@ func TestInterrupterIsPreempted(t *testing.T) {
 		defer c.Close()
 		defer peer.Close()
 		goOn := make(chan struct{})
-		c.socket = &preempted{socket: c.socket, meanwhile: func() {
+		c.setSocket(&preempted{socket: c.socket(), meanwhile: func() {
 			select {
 			case <-goOn:
 			case <-time.After(100 * time.Millisecond): // the reader may have to wait for us
 			}
-		}}
+		}})
 		interrupted := make(chan error, 1)
 		go func() { interrupted <- c.SetReadDeadline(time.Unix(1, 0)) }()
 		p := make([]byte, 1)

@@ -42,7 +42,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 	defer c.endWriting()
 	c.single[0] = p
-	n, err := c.socket.send(c.single[:], &c.writeLimit)
+	n, err := c.socket().send(c.single[:], &c.writeLimit)
 	return n, c.opError("write", err)
 }
 
@@ -59,7 +59,7 @@ func (c *Conn) WriteBuffers(v net.Buffers) (int64, error) {
 		return 0, c.opError("write", err)
 	}
 	defer c.endWriting()
-	n, err := c.socket.send(v, &c.writeLimit)
+	n, err := c.socket().send(v, &c.writeLimit)
 	return int64(n), c.opError("write", err)
 }
 
@@ -73,7 +73,7 @@ func (c *Conn) Send(buffers ...zcrx.Buffer) error {
 		return c.opError("write", err)
 	}
 	defer c.endWriting()
-	return c.opError("write", c.socket.sendLeased(buffers, &c.writeLimit))
+	return c.opError("write", c.socket().sendLeased(buffers, &c.writeLimit))
 }
 
 // sendAndRelease sends the bytes of buffers with send, and releases the buffers.
@@ -99,7 +99,7 @@ func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 	if from, ok := r.(*Conn); ok {
 		return from.WriteTo(c)
 	}
-	n, handled, err := c.socket.readFrom(r)
+	n, handled, err := c.socket().readFrom(r)
 	if handled {
 		return n, err
 	}

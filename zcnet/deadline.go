@@ -51,6 +51,13 @@ func (d *deadline) set(t time.Time) {
 	})
 }
 
+// isSet reports whether the deadline is a moment, which may have passed.
+func (d *deadline) isSet() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.timer != nil || d.hasPassed.Load()
+}
+
 // whenPassed makes the deadline call fn each time it passes from now on. fn must not wait.
 func (d *deadline) whenPassed(fn func()) {
 	d.mu.Lock()

@@ -45,6 +45,11 @@ func NewEngine(ctx context.Context, cfg Config) (*Engine, error) {
 		t, err := newRingTransport(ctx, &cfg)
 		if err == nil {
 			e.transport, e.reason = t, t.pools.Reason()
+			if cfg.Mode == zcrx.Auto && t.mode() == zcrx.Provided {
+				if e.transport, err = newAutoTransport(t, &cfg); err != nil {
+					return nil, errors.Join(err, t.close())
+				}
+			}
 			return e, nil
 		}
 		if cfg.Mode != zcrx.Auto || !errors.Is(err, zcrx.ErrNotSupported) {
@@ -89,8 +94,8 @@ func (e *Engine) Mode() zcrx.Mode { return e.transport.mode() }
 // one, or if the mode was named.
 func (e *Engine) Reason() error { return e.reason }
 
-// SocketPool returns the pool of an engine in Socket mode, else nil. It belongs to the
-// engine.
+// SocketPool returns the pool of an engine in Socket mode, or in mode Auto without zero copy,
+// else nil. It belongs to the engine.
 func (e *Engine) SocketPool() *zcrx.SocketPool { return e.transport.socketPool() }
 
 // Group returns the engine's loops and pools, or nil in Socket mode. It belongs to the
@@ -112,7 +117,7 @@ func (e *Engine) Dial(ctx context.Context, network, address string) (*Conn, erro
 	defer cancel(nil)
 	defer context.AfterFunc(e.ending, func() { cancel(zcrx.ErrClosed) })()
 	steer := e.steering()
-	tcp, err := dialTCP(ctx, network, address, steer)
+	tcp, err := AwaitValue(func() (*net.TCPConn, error) { return dialTCP(ctx, network, address, steer) })
 	if err != nil {
 		if errors.Is(context.Cause(ctx), zcrx.ErrClosed) {
 			err = dialError(network, zcrx.ErrClosed)
@@ -238,6 +243,9 @@ type EngineStats struct {
 	Group       zcrx.GroupStats  // counters of the pools; in Socket mode only Total is set
 	Loops       []zcrx.LoopStats // in the order of Group().Loops()
 	Fibers      FiberStats
+	// Socket has the counters of connections that goroutines read, in mode Auto without
+	// zero copy: see Config.Mode.
+	Socket zcrx.PoolStats
 }
 
 // Stats returns a snapshot of the engine's counters.

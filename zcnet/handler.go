@@ -50,7 +50,10 @@ func (c *Conn) startHandling(h Handler) error {
 	if c.handled {
 		return errHandled
 	}
-	err := c.socket.handle(c.inbox.buffers[c.inbox.first:], func(buffers []zcrx.Buffer, err error) {
+	if err := c.useRing(); err != nil {
+		return err
+	}
+	err := c.socket().handle(c.inbox.buffers[c.inbox.first:], func(buffers []zcrx.Buffer, err error) {
 		h(c, buffers, c.opError("read", err))
 	}, programCounter(h))
 	if err != nil {

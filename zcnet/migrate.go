@@ -34,11 +34,11 @@ func (c *Conn) Migrate(ctx context.Context, to *zcrx.Loop) error {
 	if c.closing.Load() {
 		return c.opError("migrate", zcrx.ErrClosed)
 	}
-	return c.opError("migrate", c.socket.moveTo(ctx, to))
+	return c.opError("migrate", c.socket().moveTo(ctx, to))
 }
 
 // Loop returns the loop that the connection is on, nil in Socket mode. Migrate changes it.
-func (c *Conn) Loop() *zcrx.Loop { return c.socket.loop() }
+func (c *Conn) Loop() *zcrx.Loop { return c.socket().loop() }
 
 func (s *ringSocket) loop() *zcrx.Loop  { return s.Pool().Loop() }
 func (s *plainSocket) loop() *zcrx.Loop { return nil }

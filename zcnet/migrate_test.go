@@ -119,12 +119,12 @@ func TestMoveUnderTraffic(t *testing.T) {
 	withEngine(t, Config{Loops: 3, Pool: zcrx.PoolConfig{NumBuffers: 64}, SendZeroCopyFrom: 1 << 16}, func(t *testing.T, e *Engine) {
 		client, server := connPair(t, e)
 		if e.Mode() == zcrx.Socket {
-			assert.ErrorContains(t, server.socket.moveTo(t.Context(), nil), "has no loop")
+			assert.ErrorContains(t, server.socket().moveTo(t.Context(), nil), "has no loop")
 			require.NoError(t, client.Close())
 			require.NoError(t, server.Close())
 			return
 		}
-		server.socket.(*ringSocket).evenIfCopied = true
+		server.socket().(*ringSocket).evenIfCopied = true
 		const total = 8 << 20
 		s := zcrxtest.NewStream(50)
 		var all sync.WaitGroup
@@ -142,7 +142,7 @@ func TestMoveUnderTraffic(t *testing.T) {
 			defer close(moved)
 			loops := e.Group().Loops()
 			for ; ; moves++ {
-				if server.socket.moveTo(context.Background(), loops[moves%len(loops)]) != nil {
+				if server.socket().moveTo(context.Background(), loops[moves%len(loops)]) != nil {
 					return // the stream has ended
 				}
 			}
@@ -174,7 +174,7 @@ func TestMoveToALoopThatGoes(t *testing.T) {
 				require.NoError(t, server.Handle(h))
 			}
 			move := make(chan error)
-			go func() { move <- server.socket.(*ringSocket).MoveTo(context.Background(), p) }()
+			go func() { move <- server.socket().(*ringSocket).MoveTo(context.Background(), p) }()
 			if i%3 == 0 {
 				time.Sleep(time.Duration(i) * 20 * time.Microsecond)
 			}

@@ -22,7 +22,7 @@ func zeroCopyEngine() Config { return Config{Loops: 2, SendZeroCopyFrom: 64 << 1
 // alwaysZeroCopy makes the connection go on sending without a copy although the kernel
 // reports that it copies.
 func alwaysZeroCopy(c *Conn) {
-	if s, ok := c.socket.(*ringSocket); ok {
+	if s, ok := c.socket().(*ringSocket); ok {
 		s.evenIfCopied = true
 	}
 }
@@ -38,9 +38,9 @@ func TestSendZeroCopyNoticesThatItIsNone(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, client.CloseWrite())
 		both.Wait()
-		if own, ok := client.socket.(*ringSocket); ok {
+		if own, ok := client.socket().(*ringSocket); ok {
 			assert.True(t, own.copies.Load(), "the kernel reported that it copied")
-			assert.False(t, server.socket.(*ringSocket).copies.Load(), "the server sent nothing")
+			assert.False(t, server.socket().(*ringSocket).copies.Load(), "the server sent nothing")
 		}
 		require.NoError(t, client.Close())
 		require.NoError(t, server.Close())

@@ -196,7 +196,14 @@ func (c *Conn) Go(fn func(*Conn)) error {
 	if c.closing.Load() {
 		return c.opError("go", zcrx.ErrClosed)
 	}
-	return c.opError("go", c.socket.goFiber(func() {
+	if c.reading.tryEnter() { // otherwise a goroutine reads, and goes on so
+		err := c.useRing()
+		c.endReading()
+		if err != nil {
+			return c.opError("go", err)
+		}
+	}
+	return c.opError("go", c.socket().goFiber(func() {
 		returned := false
 		defer func() {
 			if !returned {

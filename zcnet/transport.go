@@ -103,7 +103,7 @@ func unwrapOpError(err error) error {
 func (a *plainAcceptor) close() error { return nil }
 
 type plainArrival struct {
-	transport *plainTransport
+	transport transport
 	conn      *net.TCPConn
 }
 
@@ -173,10 +173,25 @@ func (t *ringTransport) addStats(s *EngineStats) {
 }
 
 func (t *ringTransport) open(conn *net.TCPConn, queue int) (socket, error) {
+	f := currentFiber()
+	if f == nil {
+		return t.openPicked(conn, queue)
+	}
+	if pool := t.pools.Pool(f.sched.loop); pool != nil && t.mode() != zcrx.ZeroCopy {
+		return t.openOn(pool, conn) // where the fiber does not have to wait for another loop
+	}
+	return awaitValue(f, func() (socket, error) { return t.openPicked(conn, queue) })
+}
+
+func (t *ringTransport) openPicked(conn *net.TCPConn, queue int) (socket, error) {
 	pool, err := t.pick(conn, queue)
 	if err != nil {
 		return nil, err
 	}
+	return t.openOn(pool, conn)
+}
+
+func (t *ringTransport) openOn(pool zcrx.BufferPool, conn *net.TCPConn) (socket, error) {
 	r, err := zcrx.NewReceiver(pool, conn)
 	if err != nil {
 		return nil, err
