@@ -143,6 +143,10 @@ test-host: liburing ## real rings on this machine's kernel
 test-asan: build ## the C side under AddressSanitizer, here and in a virtual machine
 	@KERNEL='$(KERNEL)' scripts/lane $(call max,8m) -lines asan -- test/asan_test
 
+# One boot by package vm itself, whose other boots take minutes: go test -tags vmtest ./vm
+# runs them.
+bootvm := go test -json -count=1 -tags vmtest -timeout $(backstop) -run TestBoot ./vm
+
 # Compiled first, because -p 1, which keeps two virtual machines from running at once,
 # would also compile one package at a time. --quiet, because go test takes the console on
 # vmrun's standard error for output of the test. The packages that are left out do not
@@ -152,7 +156,8 @@ test-vm: build ## the same tests on Linux 7.3 (KERNEL=) in a virtual machine
 	@module=$$(test/tls_module $(KERNEL)); \
 	packages=$$(go list $(library) $(command) ./test/conn | grep -v '/zcrx/tools/'); \
 	go test -run '^$$' -exec true $(static) $$packages >/dev/null; \
-	scripts/lane $(call limit,3m) $(call max,16m) -skips scripts/skips vm -- \
+	ZCRX_VM_KERNEL='$(KERNEL)' scripts/lane $(call limit,3m) $(call max,16m) -skips scripts/skips vm -- \
+		bash -c '$(bootvm) && booted=0 || booted=1; "$$@" && exit $$booted' bash \
 		go test -json -count=1 -p 1 -timeout $(backstop) \
 		-exec "'$(CURDIR)/bin/vmrun' --quiet --timeout $(backstop) --kernel $(KERNEL) --module '$$module' --env ZCRX_LANE" \
 		$(static) $$packages
