@@ -1,6 +1,6 @@
 // Command echohandler does what echo does, without a goroutine for each connection. A Handler
-// gets the buffers on the loop that received them, and writes as much as the socket takes
-// without waiting. Only if that is not all, it starts a goroutine for the rest.
+// gets the buffers on the loop that received them, and writes without waiting; the loop sends
+// at the end of its turn. Only if the peer is too slow, it starts a goroutine for the rest.
 package main
 
 import (
@@ -96,7 +96,7 @@ func (e *echo) handle(conn *zcnet.Conn, buffers []zcrx.Buffer, err error) {
 }
 
 // write writes the waiting buffers. On a loop Write does not wait, and returns ErrWouldBlock
-// if the socket is full. It is called with mu held.
+// if too many bytes are unsent. It is called with mu held.
 func (e *echo) write(conn *zcnet.Conn) error {
 	for len(e.waiting) > 0 {
 		n, err := conn.Write(e.waiting[0].Bytes()[e.done:])
