@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -137,23 +138,28 @@ func TestUnreadConnections(t *testing.T) {
 	end()
 }
 
-// BenchmarkUnreadConnections compares the throughput of a connection beside fifty that are not
-// read with its throughput alone.
+// BenchmarkUnreadConnections compares the throughput of a connection beside two hundred that
+// are not read with its throughput alone, and reports the largest heap of the program.
 func BenchmarkUnreadConnections(b *testing.B) {
-	const size, rounds = 16 << 20, 7
+	const size, rounds, unread = 16 << 20, 5, 200
 	w := newWire(b)
 	srv := newServer(b, w)
 	srv.read(size) // warm up
 	var alone, beside []time.Duration
+	heap := uint64(0)
 	for range rounds {
 		alone = append(alone, srv.read(size))
-		end := srv.unread(50)
+		end := srv.unread(unread)
 		beside = append(beside, srv.read(size))
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		heap = max(heap, m.HeapAlloc)
 		end()
 	}
 	b.ReportMetric(size/median(alone)/1e6, "alone-MB/s")
 	b.ReportMetric(size/median(beside)/1e6, "beside-MB/s")
 	b.ReportMetric(median(alone)/median(beside), "beside/alone")
+	b.ReportMetric(float64(heap)/1e6, "heap-MB")
 	b.ReportMetric(0, "ns/op")
 	b.Logf("alone %v, beside %v; %+v", alone, beside, srv.e.Stats().Group.Total)
 }
