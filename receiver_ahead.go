@@ -32,7 +32,7 @@ func (r *Receiver) startAhead() {
 	first := firstReadAhead(r.pool.size(), len(r.pool.users().all))
 	r.mayBeAhead = min(max(r.mayBeAhead, first), int(r.pool.accounts().maxLeases))
 	r.windowMu.Lock()
-	r.ownWindow = r.ownWindow || !r.bounded && sys.ReceiveBufferIsSet(r.socket.fd)
+	r.ownWindow = r.ownWindow || !r.bounded && r.pool.Mode() == ZeroCopy && sys.ReceiveBufferIsSet(r.socket.fd)
 	r.windowMu.Unlock()
 	r.fitWindow()
 }

@@ -9,16 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Package syscall has the calls here that golang.org/x/sys/unix has too, but does not ask the
+// kernel for the socket's protocol each time.
+
 // acceptFD waits for a connection and returns its socket. The socket is blocking, as
 // zcrx.NewReceiverFD needs it, and is not registered with Go's poller.
 func acceptFD(listening syscall.RawConn) (fd int, remote net.Addr, err error) {
-	var from unix.Sockaddr
+	var from syscall.Sockaddr
 	var acceptErr error
 	err = listening.Read(func(own uintptr) bool {
 		for {
-			fd, from, acceptErr = unix.Accept4(int(own), unix.SOCK_CLOEXEC)
-			if acceptErr != unix.EINTR {
-				return acceptErr != unix.EAGAIN
+			fd, from, acceptErr = syscall.Accept4(int(own), syscall.SOCK_CLOEXEC)
+			if acceptErr != syscall.EINTR {
+				return acceptErr != syscall.EAGAIN
 			}
 		}
 	})
@@ -32,7 +35,7 @@ func acceptFD(listening syscall.RawConn) (fd int, remote net.Addr, err error) {
 }
 
 func localAddr(fd int) net.Addr {
-	sa, err := unix.Getsockname(fd)
+	sa, err := syscall.Getsockname(fd)
 	if err != nil {
 		return &net.TCPAddr{}
 	}
@@ -40,18 +43,18 @@ func localAddr(fd int) net.Addr {
 }
 
 func remoteAddr(fd int) net.Addr {
-	sa, err := unix.Getpeername(fd)
+	sa, err := syscall.Getpeername(fd)
 	if err != nil { // it is gone already
 		return &net.TCPAddr{}
 	}
 	return tcpAddr(sa)
 }
 
-func tcpAddr(sa unix.Sockaddr) *net.TCPAddr {
+func tcpAddr(sa syscall.Sockaddr) *net.TCPAddr {
 	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
+	case *syscall.SockaddrInet4:
 		return &net.TCPAddr{IP: append(net.IP(nil), sa.Addr[:]...), Port: sa.Port}
-	case *unix.SockaddrInet6:
+	case *syscall.SockaddrInet6:
 		return &net.TCPAddr{IP: append(net.IP(nil), sa.Addr[:]...), Port: sa.Port, Zone: zoneName(sa.ZoneId)}
 	}
 	return &net.TCPAddr{}

@@ -3,6 +3,7 @@ package zcnet
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"syscall"
 	"time"
@@ -55,7 +56,8 @@ type servedLoop struct {
 	acceptor *ringAcceptor
 	server   *server
 	loop     *zcrx.Loop
-	fd       int // the listening socket; open until ended is closed
+	fd       int      // the listening socket; open until ended is closed
+	local    net.Addr // of every connection; nil if the listener listens on all addresses
 
 	armed    bool          // the request is in flight
 	full     bool          // there are as many connections as may be
@@ -71,6 +73,9 @@ type servedLoop struct {
 func newServedLoop(a *ringAcceptor, sv *server, loop *zcrx.Loop) *servedLoop {
 	p := &servedLoop{acceptor: a, server: sv, loop: loop, ended: make(chan struct{})}
 	_ = a.raw.Control(func(fd uintptr) { p.fd = int(fd) }) // serve has used it just now
+	if at, ok := sv.listener.Addr().(*net.TCPAddr); ok && !at.IP.IsUnspecified() {
+		p.local = at
+	}
 	p.prepares = func(s *uring.SQE) { s.PrepMultishotAccept(p.fd, sys.SockCloseOnExec) }
 	p.completes = p.complete
 	return p
@@ -189,7 +194,11 @@ func (p *servedLoop) admit(fd int) {
 			pool = picked
 		}
 	}
-	remote, local := remoteAddr(fd), localAddr(fd)
+	local := p.local
+	if local == nil {
+		local = localAddr(fd)
+	}
+	remote := remoteAddr(fd)
 	s := newRingSocket(zcrx.NewReceiverFD(pool, fd), a.transport)
 	c, err := l.conns.admit(s, local, remote)
 	if err != nil {
