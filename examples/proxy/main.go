@@ -61,20 +61,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return errors.Join(ln.Shutdown(patience), engine.Close())
 }
 
-// serve passes conn on to target. It returns when both directions have ended.
+// serve passes conn on to target. It returns when both directions have ended. In a fiber Dial
+// makes a connection on the fiber's own loop, except in mode zerocopy, where its packets decide.
+// Only on its own loop does a connection send buffers in place.
 func serve(ctx context.Context, engine *zcnet.Engine, conn *zcnet.Conn, target string) error {
 	to, err := dial(ctx, engine, target)
 	if err != nil {
 		return err
 	}
 	defer to.Close()
-	// Only on its own loop does a connection send buffers in place. In mode zerocopy, and
-	// there alone, a connection has to be where its packets arrive.
-	if loop := conn.Loop(); to.Loop() != loop && engine.Mode() != zcrx.ZeroCopy {
-		if err := to.Migrate(ctx, loop); err != nil {
-			return err
-		}
-	}
 	ended := make(chan error, 1)
 	err = to.Go(func(to *zcnet.Conn) {
 		defer close(ended)
@@ -84,17 +79,15 @@ func serve(ctx context.Context, engine *zcnet.Engine, conn *zcnet.Conn, target s
 		return err
 	}
 	err = forward(conn, to)
+	// A fiber must not wait for a channel without Await: the other one may be on this loop.
 	_, backErr := zcnet.AwaitValue(func() (struct{}, error) { return struct{}{}, <-ended })
 	return errors.Join(err, backErr)
 }
 
-// dial connects to target. Dial waits for more than a connection: it looks up names.
 func dial(ctx context.Context, engine *zcnet.Engine, target string) (*zcnet.Conn, error) {
-	return zcnet.AwaitValue(func() (*zcnet.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
-		return engine.Dial(ctx, "tcp", target)
-	})
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return engine.Dial(ctx, "tcp", target)
 }
 
 // forward sends what from receives to the peer of to, and then the end of the stream. After
