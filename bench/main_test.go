@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +26,10 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && slices.Contains([]string{runner.ServerRole, runner.ClientRole}, os.Args[1]) {
 		main()
 		return
+	}
+	// With the race detector each process would otherwise wait for a second at its end.
+	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
+		panic(err)
 	}
 	os.Exit(m.Run())
 }
@@ -105,10 +110,11 @@ func TestSuiteAndReport(t *testing.T) {
 	folder := t.TempDir()
 	file, page := filepath.Join(folder, "results"), filepath.Join(folder, "page.md")
 	require.NoError(t, os.WriteFile(page, []byte("before\n"+report.Begin+"\nold\n"+report.End+"\nafter\n"), 0o600))
-	_, runs := suiteJobs([]string{"net", "fasthttp-net"})
+	contestants, match := "net,handler,fasthttp-net,fasthttp-fiber", "^One exchange|^HTTP|larger messages"
+	_, runs := suiteJobs(strings.Split(contestants, ","), regexp.MustCompile(match))
 	status, out, errors := 1, "", tooShort
 	for budget := time.Duration(runs) * minDuration; strings.Contains(out+errors, tooShort) && budget < time.Hour; budget *= 4 {
-		status, out, errors = bench(t, "suite", "--contestants", "net,fasthttp-net", "--rounds", "1", "--warmup", "0s",
+		status, out, errors = bench(t, "suite", "--contestants", contestants, "--match", match, "--rounds", "1", "--warmup", "0s",
 			"--budget", budget.String(), "--results", file)
 	}
 	require.Equal(t, 0, status, out+errors)
@@ -116,12 +122,10 @@ func TestSuiteAndReport(t *testing.T) {
 	require.Equal(t, 0, status, errors)
 	text, err := os.ReadFile(page)
 	require.NoError(t, err)
-	for _, group := range scenario.Suite() {
-		assert.Contains(t, string(text), "### "+group.Title+"\n")
-	}
+	assert.Equal(t, 3, strings.Count(string(text), "\n### "))
 	plots, err := filepath.Glob(filepath.Join(folder, "plots", "*.svg"))
 	require.NoError(t, err)
-	assert.Greater(t, len(plots), 5)
+	assert.Len(t, plots, 7)
 	for _, plot := range plots {
 		assert.Contains(t, string(text), "(plots/"+filepath.Base(plot)+")")
 	}
@@ -140,18 +144,19 @@ func TestSpenderKeepsTheDeadline(t *testing.T) {
 
 func TestBadFlagsAreRefused(t *testing.T) {
 	for want, args := range map[string][]string{
-		`workload "ech" is unknown`:                                   {"run", "--workload", "ech"},
-		`contestant "nett" is unknown`:                                {"run", "--contestants", "nett"},
-		"connections 0 is out of range: allowed are 1 to 10000":       {"run", "--connections", "0"},
-		"--rounds 0 is out of range: allowed are 1 to 1000":           {"run", "--rounds", "0"},
-		"--threads 0 is out of range: allowed are 1 to 1024":          {"run", "--threads", "0"},
-		"--duration 0s is out of range: allowed are 1ms to 1h":        {"run", "--duration", "0s"},
-		"--warmup -1s is out of range: allowed are 0s to 1h":          {"run", "--warmup", "-1s"},
-		"--queues [1] needs --interface":                              {"run", "--queues", "1"},
-		"--interface eth0 needs --queues":                             {"run", "--interface", "eth0"},
-		"--budget 1s is out of range: allowed are":                    {"suite", "--budget", "1s"},
-		"--contestants [read-zerocopy]: none of them is in the suite": {"suite", "--contestants", "read-zerocopy"},
-		"accepts 1 arg(s), received 0":                                {"report"},
+		`workload "ech" is unknown`:                                                 {"run", "--workload", "ech"},
+		`contestant "nett" is unknown`:                                              {"run", "--contestants", "nett"},
+		"connections 0 is out of range: allowed are 1 to 10000":                     {"run", "--connections", "0"},
+		"--rounds 0 is out of range: allowed are 1 to 1000":                         {"run", "--rounds", "0"},
+		"--threads 0 is out of range: allowed are 1 to 1024":                        {"run", "--threads", "0"},
+		"--duration 0s is out of range: allowed are 1ms to 1h":                      {"run", "--duration", "0s"},
+		"--warmup -1s is out of range: allowed are 0s to 1h":                        {"run", "--warmup", "-1s"},
+		"--queues [1] needs --interface":                                            {"run", "--queues", "1"},
+		"--interface eth0 needs --queues":                                           {"run", "--interface", "eth0"},
+		"--budget 1s is out of range: allowed are":                                  {"suite", "--budget", "1s"},
+		`--contestants [read-zerocopy] --match "": nothing in the suite is of both`: {"suite", "--contestants", "read-zerocopy"},
+		"--match: error parsing regexp":                                             {"suite", "--match", "("},
+		"accepts 1 arg(s), received 0":                                              {"report"},
 	} {
 		status, _, errors := bench(t, args...)
 		assert.Equal(t, 1, status)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"time"
 
@@ -18,6 +19,7 @@ const minDuration = 200 * time.Millisecond
 func newSuite() *cobra.Command {
 	var o options
 	var budget time.Duration
+	var match string
 	cmd := &cobra.Command{
 		Use:   "suite",
 		Short: "Measure all workloads, as docs/performance.md has them",
@@ -26,9 +28,13 @@ func newSuite() *cobra.Command {
 			if err := o.check(); err != nil {
 				return err
 			}
-			jobs, runs := suiteJobs(o.contestants)
+			titles, err := regexp.Compile(match)
+			if err != nil {
+				return fmt.Errorf("--match: %w", err)
+			}
+			jobs, runs := suiteJobs(o.contestants, titles)
 			if runs == 0 {
-				return fmt.Errorf("--contestants %v: none of them is in the suite", o.contestants)
+				return fmt.Errorf("--contestants %v --match %q: nothing in the suite is of both", o.contestants, match)
 			}
 			runs *= o.rounds
 			if least := time.Duration(runs) * (minDuration + o.warmup); budget < least || budget > 24*time.Hour {
@@ -39,6 +45,7 @@ func newSuite() *cobra.Command {
 		},
 	}
 	o.register(cmd)
+	cmd.Flags().StringVar(&match, "match", "", "measure only groups whose title matches this `REGEXP`")
 	cmd.Flags().DurationVar(&budget, "budget", 13*time.Minute, "about how long the whole takes; it decides how long each run does")
 	return cmd
 }
@@ -76,12 +83,15 @@ func (s *spender) next(now time.Time, n int) time.Duration {
 	return d
 }
 
-// suiteJobs returns what the suite measures, with the named contestants only if there are any,
-// and the number of runs of a round.
-func suiteJobs(names []string) ([]job, int) {
+// suiteJobs returns what the suite measures in the groups whose titles match, with the named
+// contestants only if there are any; and the number of runs of a round.
+func suiteJobs(names []string, titles *regexp.Regexp) ([]job, int) {
 	var jobs []job
 	runs := 0
 	for _, group := range scenario.Suite() {
+		if !titles.MatchString(group.Title) {
+			continue
+		}
 		for _, k := range group.Cases {
 			contestants := contestant.Suite(k.Workload)
 			if len(names) > 0 {

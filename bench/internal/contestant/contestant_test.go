@@ -3,7 +3,6 @@ package contestant
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -18,25 +17,24 @@ import (
 	"github.com/zcrx-go/zcrx/bench/internal/scenario"
 )
 
-// start starts a contestant, or skips the test where this machine or build has not what it
-// needs.
+// start starts a contestant.
 func start(t *testing.T, c *Contestant, w scenario.Workload, size int) *Server {
-	if strings.HasSuffix(c.Name, "-zerocopy") {
-		t.Skip("needs an interface that can do zero copy")
-	}
 	s, err := c.Start(context.Background(), Config{
 		Case: scenario.Case{Workload: w, Connections: 2, Size: size}, Threads: 2, Address: "127.0.0.1:0",
 	})
-	if errors.Is(err, zcrx.ErrNotSupported) {
-		t.Skip(err)
-	}
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	return s
 }
 
+// with returns the contestants with a workload that this machine can run. Zero copy needs an
+// interface.
 func with(w scenario.Workload) []*Contestant {
-	return slices.DeleteFunc(All(), func(c *Contestant) bool { return !slices.Contains(c.Workloads, w) })
+	deviceLess := zcrx.Have(zcrx.FeatureDeviceLess) == nil
+	return slices.DeleteFunc(All(), func(c *Contestant) bool {
+		return !slices.Contains(c.Workloads, w) || strings.HasSuffix(c.Name, "-zerocopy") ||
+			strings.HasSuffix(c.Name, "-deviceless") && !deviceLess
+	})
 }
 
 // Each server sends back what it gets, whatever pieces it comes in.

@@ -12,16 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A process of a role reads JSON values from its standard input: what to do, then "begin" and
-// "end". It replies to each with one on its standard output. It ends at the end of its input,
+// A process of a role reads JSON values from its standard input: what to do, then commands. It
+// replies to each with one on its standard output. It ends at the end of its input,
 // and so with the process that started it.
 
 // command is what comes after the first value.
 type command string
 
 const (
-	begin command = "begin"
-	end   command = "end"
+	received command = "received" // how many bytes the server has received
+	begin    command = "begin"
+	end      command = "end"
 )
 
 // reply is what a role answers.

@@ -58,6 +58,9 @@ func Serve(ctx context.Context) error {
 	}
 	var before snapshot
 	err = c.serve(func(cmd command) (any, error) {
+		if cmd == received {
+			return server.Received(), nil
+		}
 		now, err := takeSnapshot(server.Received())
 		if cmd == begin {
 			before = now

@@ -18,6 +18,7 @@ type Options struct {
 	// instance "taskset -c 1" or "ip netns exec client".
 	ServerPrefix, ClientPrefix []string
 	// Warmup and Duration are how long messages are sent before and during the measurement.
+	// Bulk is warmed up for longer if its first bytes take long, unless Warmup is 0.
 	Warmup, Duration time.Duration
 	// Server has everything but the case.
 	Server contestant.Config
@@ -59,10 +60,34 @@ func (o Options) run(ctx context.Context, c *contestant.Contestant, r *result.Re
 		return err
 	}
 	defer func() { err = errors.Join(err, client.stop()) }()
-	if err := sleep(ctx, o.Warmup); err != nil {
+	if err := o.warmUp(ctx, server, r.Case.Workload); err != nil {
 		return err
 	}
 	return measure(ctx, server, client, o.Duration, r)
+}
+
+// The buffers of a server of Bulk are new memory until it has used all of them. It takes a
+// multiple of the time to receive into that. So the warm-up goes on until the server has
+// received warmBytes, but no longer than longWarmup.
+const (
+	warmBytes  = 128 << 20
+	longWarmup = 3 * time.Second
+)
+
+func (o Options) warmUp(ctx context.Context, server *process, w scenario.Workload) error {
+	if err := sleep(ctx, o.Warmup); err != nil || w != scenario.Bulk || o.Warmup == 0 {
+		return err
+	}
+	for limit := time.Now().Add(longWarmup); time.Now().Before(limit); {
+		var bytes int64
+		if err := server.call(received, &bytes); err != nil || bytes >= warmBytes {
+			return err
+		}
+		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // measure has both processes count for so long.
