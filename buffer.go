@@ -130,7 +130,7 @@ func (q *bufferQueue) add(buffers []Buffer) (length int) {
 
 // extend adds a chunk.
 func (q *bufferQueue) extend() {
-	c := bufferChunks.Get().(*bufferChunk)
+	c := bufferChunks.Get().(*bufferChunk) //nolint:errcheck // it has nothing else
 	if q.last == nil {
 		q.first, q.begin = c, 0
 	} else {

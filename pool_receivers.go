@@ -80,11 +80,11 @@ func (rl *receiverList) batchWithRoom(batch []Buffer, n int) []Buffer {
 	if last < 0 || cap(batch)-len(batch) >= n || cap(batch) > 0 && len(batch)+n <= keptBuffers {
 		return batch
 	}
-	larger := append(rl.spareBatches[last], batch...)
-	rl.spareRoom -= cap(rl.spareBatches[last])
+	larger := rl.spareBatches[last]
+	rl.spareRoom -= cap(larger)
 	rl.spareBatches[last] = nil
 	rl.spareBatches = rl.spareBatches[:last]
-	return larger
+	return append(larger, batch...)
 }
 
 func (rl *receiverList) add(r consumer) {

@@ -143,8 +143,8 @@ func TestMovedBytesAreLeases(t *testing.T) {
 	for _, b := range r.incoming.first.buffers[:4] {
 		before = append(before, b.Bytes()...)
 	}
-	taken := make([]Buffer, 1)
-	r.incoming.take(taken)
+	var one [1]Buffer
+	r.incoming.take(one[:])
 	assert.Equal(t, 3, r.moveUnread())
 	assert.Zero(t, r.moveUnread())
 	m := k.pool.memory
@@ -157,7 +157,7 @@ func TestMovedBytesAreLeases(t *testing.T) {
 	assert.EqualValues(t, 3*pageSize(), s.UnreadBytes)
 	assert.EqualValues(t, 4, r.share.taken-r.share.returned)
 
-	taken = append(taken, r.incoming.takeAll()...)
+	taken := append(one[:], r.incoming.takeAll()...)
 	k.takeEntries(3)
 	for _, b := range k.completeN(3) { // into the same buffers
 		clear(b.Bytes())
