@@ -1,6 +1,7 @@
 package zcnet_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -227,4 +228,148 @@ func ExampleEngine() {
 		log.Fatal(err)
 	}
 	// Output: both ends are connections of one engine
+}
+
+// A fiber for each connection is ordinary code that waits, and runs on the connection's loop.
+// Serve closes the connection when the function returns.
+func ExampleListener_Serve() {
+	ctx, stop := context.WithCancel(context.Background())
+	ln, err := zcnet.Listen(ctx, "tcp", "127.0.0.1:0", zcnet.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	go func() {
+		fmt.Println(call(ln.Addr().String(), "how long is this?\n"))
+		stop()
+	}()
+	err = ln.Serve(ctx, func(conn *zcnet.Conn) {
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		if err != nil {
+			log.Print(err)
+			return
+		}
+		fmt.Fprintf(conn, "%d bytes", len(line))
+	})
+	fmt.Println(err)
+	// Serve leaves functions that run alone. Shutdown waits for them, and Close sends what
+	// they have written.
+	if err := errors.Join(ln.Shutdown(context.Background()), ln.Engine().Close()); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// 18 bytes
+	// context canceled
+}
+
+// call sends a text to address and returns the answer.
+func call(address, text string) string {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, text); err != nil {
+		log.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return string(answer)
+}
+
+// What would block the thread in a fiber, like a database or a channel, goes into Await: only
+// the fiber waits for it, and the loop goes on.
+func ExampleAwaitValue() {
+	ctx, stop := context.WithCancel(context.Background())
+	ln, err := zcnet.Listen(ctx, "tcp", "127.0.0.1:0", zcnet.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	slowly := func() (string, error) {
+		time.Sleep(10 * time.Millisecond)
+		return "the result of a query", nil
+	}
+	go func() {
+		fmt.Println(call(ln.Addr().String(), ""))
+		stop()
+	}()
+	_ = ln.Serve(ctx, func(conn *zcnet.Conn) { // the error is ctx's
+		result, err := zcnet.AwaitValue(slowly)
+		if err != nil {
+			log.Print(err)
+			return
+		}
+		_, _ = io.WriteString(conn, result) // the peer sees that there is no answer
+	})
+	if err := errors.Join(ln.Shutdown(context.Background()), ln.Engine().Close()); err != nil {
+		log.Fatal(err)
+	}
+	// Output: the result of a query
+}
+
+// Go runs a fiber for a connection that was dialled or accepted. The caller closes the
+// connection, or the function does.
+func ExampleConn_Go() {
+	ctx := context.Background()
+	ln, err := zcnet.Listen(ctx, "tcp", "127.0.0.1:0", zcnet.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer ln.Close()
+	go send(ln.Addr().String(), "counted by a fiber")
+
+	conn, err := ln.AcceptConn(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	total := make(chan int, 1) // with room: the fiber does not wait
+	err = conn.Go(func(conn *zcnet.Conn) {
+		defer conn.Close()
+		text, err := io.ReadAll(conn)
+		if err != nil {
+			log.Print(err)
+		}
+		total <- len(text)
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(<-total, "bytes")
+	// Output: 18 bytes
+}
+
+// Send sends received buffers from where they are, and releases them. This server sends back
+// what it gets.
+func ExampleConn_Send() {
+	ctx, stop := context.WithCancel(context.Background())
+	ln, err := zcnet.Listen(ctx, "tcp", "127.0.0.1:0", zcnet.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	go func() {
+		conn, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer conn.Close()
+		go func() {
+			_, _ = io.WriteString(conn, strings.Repeat("a", 1_000_000))
+			_ = conn.(*net.TCPConn).CloseWrite()
+		}()
+		n, err := io.Copy(io.Discard, conn)
+		fmt.Println(n, "bytes back, error", err)
+		stop()
+	}()
+	_ = ln.Serve(ctx, func(conn *zcnet.Conn) { // the error is ctx's
+		for buf, err := range conn.Buffers(context.Background()) {
+			if err != nil || conn.Send(buf) != nil {
+				return
+			}
+		}
+	})
+	if err := errors.Join(ln.Shutdown(context.Background()), ln.Engine().Close()); err != nil {
+		log.Fatal(err)
+	}
+	// Output: 1000000 bytes back, error <nil>
 }
