@@ -1,0 +1,61 @@
+//go:build linux && cgo
+
+package zcnet
+
+import (
+	"context"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx"
+)
+
+// TestShutdownWaitsForWhatWasWritten ends a listener whose function has written and returned.
+// A program may end when Shutdown has returned, and nothing of what was written may be lost.
+func TestShutdownWaitsForWhatWasWritten(t *testing.T) {
+	withEngine(t, Config{Loops: 1}, func(t *testing.T, e *Engine) {
+		if e.Mode() == zcrx.Socket {
+			return // the kernel has all that was written
+		}
+		const size = 256 << 10 // more than the sockets take, which are small here
+		ln, err := e.Listen(t.Context(), "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		served, ended := make(chan error), make(chan struct{})
+		go func() {
+			served <- ln.Serve(context.Background(), func(c *Conn) {
+				defer close(ended)
+				assert.NoError(t, c.SetWriteBuffer(4<<10))
+				for written := 0; written < size; written += 16 << 10 {
+					_, err := c.Write(make([]byte, 16<<10))
+					assert.NoError(t, err)
+				}
+			})
+		}()
+		peer := dialNet(t, ln.Addr().String())
+		defer peer.Close()
+		require.NoError(t, peer.SetReadBuffer(4<<10))
+		<-ended
+		down, read := make(chan struct{}), make(chan int64, 1)
+		go func() {
+			select { // until Shutdown has returned, or waits
+			case <-down:
+			case <-time.After(300 * time.Millisecond):
+			}
+			n, err := io.Copy(io.Discard, peer)
+			assert.NoError(t, err)
+			read <- n
+		}()
+		require.NoError(t, ln.Shutdown(context.Background()))
+		unsent := make(chan int)
+		require.NoError(t, e.Group().Loops()[0].Post(func() { unsent <- len(schedulerHere().sending) }))
+		assert.Zero(t, <-unsent, "connections with bytes that only this process has")
+		close(down)
+		require.ErrorIs(t, <-served, net.ErrClosed)
+		assert.EqualValues(t, size, <-read)
+	})
+}
