@@ -57,7 +57,7 @@ func probeMachine(iface string, queue, buffers int) (*machine, error) {
 	return m, nil
 }
 
-// probed tells an answer about a queue from one that it does not exist.
+// probed reports whether err is about a queue that exists.
 func probed(err error) bool {
 	_, busy := errors.AsType[*zcrx.KernelError](err)
 	return busy || errors.Is(err, zcrx.ErrNotSupported) || errors.Is(err, zcrx.ErrInconclusive)
