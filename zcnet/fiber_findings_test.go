@@ -59,3 +59,39 @@ func TestShutdownWaitsForWhatWasWritten(t *testing.T) {
 		assert.EqualValues(t, size, <-read)
 	})
 }
+
+// TestCloseReadEndsAFiber shuts down the receiving side of connections whose fibers wait. They
+// read what came before, then the end, and can still write.
+func TestCloseReadEndsAFiber(t *testing.T) {
+	withEngine(t, Config{Loops: 1}, func(t *testing.T, e *Engine) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		address, stop := serve(t, e, func(c *Conn) {
+			defer context.AfterFunc(ctx, func() { _ = c.CloseRead() })() // the peer may have ended it
+			_, err := c.Peek(ctx, 4)
+			assert.NoError(t, err)
+			_, err = c.Write([]byte("hello"))
+			assert.NoError(t, err)
+			got, err := io.ReadAll(c)
+			assert.NoError(t, err)
+			_, err = c.Write(append([]byte(", you sent "), got...))
+			assert.NoError(t, err)
+		})
+		for range 3 {
+			peer := dialNet(t, address)
+			defer peer.Close()
+			_, err := peer.Write([]byte("this"))
+			require.NoError(t, err)
+			hello := make([]byte, 5)
+			_, err = io.ReadFull(peer, hello)
+			require.NoError(t, err)
+			defer func() {
+				rest, err := io.ReadAll(peer)
+				assert.NoError(t, err)
+				assert.Equal(t, ", you sent this", string(rest))
+			}()
+		}
+		cancel()
+		stop()
+	})
+}
