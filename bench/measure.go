@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/zcrx-go/zcrx/bench/internal/contestant"
 	"github.com/zcrx-go/zcrx/bench/internal/result"
@@ -33,7 +34,7 @@ func (o *options) measure(cmd *cobra.Command, jobs []job, duration func(i int) t
 	}
 	machine := result.ThisMachine()
 	machine.Threads, machine.Rounds, machine.Note = o.threads, o.rounds, o.note
-	machine.Command = strings.Join(append([]string{"bench"}, os.Args[1:]...), " ")
+	machine.Command = commandLine(cmd)
 	files, err := o.create(machine)
 	if err != nil {
 		return err
@@ -67,6 +68,17 @@ func (o *options) measure(cmd *cobra.Command, jobs []job, duration func(i int) t
 		return fmt.Errorf("%d runs failed: the tables say why", failed)
 	}
 	return nil
+}
+
+// commandLine returns the command with the flags that decide what is measured.
+func commandLine(cmd *cobra.Command) string {
+	line := cmd.CommandPath()
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Name != "note" && f.Name != "results" && f.Name != "benchstat" {
+			line += fmt.Sprintf(" --%s %s", f.Name, strings.Trim(f.Value.String(), "[]"))
+		}
+	})
+	return line
 }
 
 // rounds measures every contestant in turn, again and again. It returns what there is when ctx

@@ -8,9 +8,10 @@ import (
 	"github.com/zcrx-go/zcrx/bench/internal/scenario"
 )
 
-// cMemory is how many bytes of buffers each thread has: enough for all connections, and little
-// enough to stay in the processor's caches.
-const cMemory = 16 << 20
+// cMemory is how many bytes of buffers each thread has. It is enough for the connections of the
+// suite, and little, because the ring uses one buffer after the other: those that were used last
+// are in the processor's caches.
+const cMemory = 4 << 20
 
 func startC(ringSends bool) func(context.Context, Config) (*Server, error) {
 	return func(_ context.Context, cfg Config) (*Server, error) {
@@ -26,7 +27,7 @@ func startC(ringSends bool) func(context.Context, Config) (*Server, error) {
 		}
 		tcp := ln.(*net.TCPListener) //nolint:errcheck // a listener of network tcp is one
 		s, err := cserver.Start(tcp, cserver.Config{
-			Threads: cfg.Threads, Buffers: min(32768, cMemory/size), BufferSize: size,
+			Threads: cfg.Threads, Buffers: max(16, cMemory/size), BufferSize: size,
 			Echo: cfg.Case.Workload != scenario.Bulk, RingSends: ringSends,
 		})
 		if err != nil {

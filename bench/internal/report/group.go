@@ -49,16 +49,23 @@ func variesOf(tables []result.Table) scenario.Parameter {
 	return scenario.Connections
 }
 
-// label returns the value of the parameter that varies, as the head of a column.
-func (g group) label(c scenario.Case) string {
-	v := g.varies.Of(c)
+// value returns the value of the parameter that varies.
+func (g group) value(c scenario.Case) string {
 	if g.varies == scenario.Connections {
-		if v == 1 {
-			return "1 connection"
-		}
-		return strconv.Itoa(v) + " connections"
+		return strconv.Itoa(c.Connections)
 	}
-	return scenario.Bytes(v)
+	return scenario.Bytes(g.varies.Of(c))
+}
+
+// label returns the value as the head of a column.
+func (g group) label(c scenario.Case) string {
+	switch {
+	case g.varies != scenario.Connections:
+		return g.value(c)
+	case c.Connections == 1:
+		return "1 connection"
+	}
+	return g.value(c) + " connections"
 }
 
 // contestants returns the names in the order in which they were measured.
@@ -85,5 +92,5 @@ func (g group) file() string {
 		}
 		return -1
 	}, strings.ToLower(g.title))
-	return name[:min(len(name), 60)]
+	return name[:min(len(name), 100)]
 }

@@ -2,7 +2,6 @@ package report
 
 import (
 	"bytes"
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -57,9 +56,10 @@ func plotsOf(g group) ([]drawing, error) {
 func plotMetric(g group, m result.Metric) (drawing, error) {
 	labels := make([]string, len(g.tables))
 	for i, t := range g.tables {
-		labels[i] = g.label(t.Case)
+		labels[i] = g.value(t.Case)
 	}
-	p := newPlot(fmt.Sprintf("%s: %s", g.title, m.Name), m.Name+", "+m.UnitFor(g.workload), labels)
+	p := newPlot(g.title, m.Name+", "+m.UnitFor(g.workload), labels)
+	p.X.Label.Text = string(g.varies)
 	p.Y.Min = 0
 	for i, name := range g.contestants() {
 		var line plotter.XYs
@@ -82,7 +82,7 @@ func plotLatency(g group, t *result.Table) (drawing, error) {
 	for i, m := range percentiles {
 		labels[i] = m.Name
 	}
-	title := g.title + ": latency"
+	title := g.title
 	if len(g.tables) > 1 {
 		title += ", " + g.label(t.Case)
 	}
@@ -117,6 +117,7 @@ func newPlot(title, y string, labels []string) *plot.Plot {
 	} {
 		style.Variant = "Sans"
 	}
+	p.Title.TextStyle.Font.Size = vg.Points(11)
 	p.Title.Text, p.Y.Label.Text = title, y
 	p.NominalX(labels...)
 	p.X.Min, p.X.Max = -0.2, float64(len(labels))-0.8
@@ -160,5 +161,5 @@ func render(p *plot.Plot, name string) (drawing, error) {
 	for i, l := range lines {
 		lines[i] = append(bytes.TrimRight(l, " \n"), '\n')
 	}
-	return drawing{name: name, title: p.Title.Text, svg: bytes.Join(lines, nil)}, nil
+	return drawing{name: name, title: p.Title.Text + ": " + p.Y.Label.Text, svg: bytes.Join(lines, nil)}, nil
 }

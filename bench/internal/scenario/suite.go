@@ -45,7 +45,7 @@ func Suite() []Group {
 		{"Echo of larger messages, 16 connections", Size, vary(large, Size, 4<<10, 64<<10)},
 		{"Bulk, sends of 256 KiB", Connections, vary(bulk, Connections, 1, 8, 64, 512)},
 		{"Bulk, sends of 4 KiB, 8 connections", Connections, []Case{small4}},
-		{"Bulk, sends of 256 KiB, 8 connections, by the size of the server's buffers", BufferSize, vary(bulk, BufferSize, 4<<10, 16<<10, 64<<10, 256<<10)},
+		{"Bulk, sends of 256 KiB, 8 connections, by buffer size", BufferSize, vary(bulk, BufferSize, 4<<10, 16<<10, 64<<10, 256<<10)},
 		{"One exchange of 100 bytes for each connection, 16 at a time", Connections, []Case{churn}},
 		{"HTTP, bodies of 100 bytes", Connections, vary(http, Connections, 1, 64, 256)},
 	}
