@@ -95,3 +95,34 @@ func TestCloseReadEndsAFiber(t *testing.T) {
 		stop()
 	})
 }
+
+// TestEngineCloseIsBounded closes an engine with unsent bytes on several loops, whose peers do
+// not read. Close waits 2 seconds for all of them together.
+func TestEngineCloseIsBounded(t *testing.T) {
+	const loops = 3
+	e, err := NewEngine(t.Context(), Config{Mode: zcrx.Provided, Loops: loops, Pool: zcrx.PoolConfig{NumBuffers: 64}})
+	require.NoError(t, err)
+	used := map[*zcrx.Loop]bool{}
+	for range loops {
+		peer, c := peerPair(t, e)
+		defer peer.Close()
+		used[c.Loop()] = true
+		require.NoError(t, peer.SetReadBuffer(4<<10))
+		require.NoError(t, c.SetWriteBuffer(4<<10))
+		written := make(chan error, 1)
+		require.NoError(t, c.Go(func(c *Conn) {
+			for range 16 {
+				if _, err := c.Write(make([]byte, 16<<10)); err != nil {
+					written <- err
+					return
+				}
+			}
+			written <- nil
+		}))
+		require.NoError(t, <-written)
+	}
+	require.Len(t, used, loops)
+	begun := time.Now()
+	require.NoError(t, e.Close())
+	assert.Less(t, time.Since(begun), 20*time.Second, "not the 30 seconds of each connection")
+}
