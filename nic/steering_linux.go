@@ -27,7 +27,7 @@ const steeringTries = 1000
 func (s *Steering) Control(_ context.Context, _, address string, raw syscall.RawConn) error {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return nil // connect will return an error
+		return fmt.Errorf("zcrx: connect to %q: want a TCP address of IP and port: %w", address, err)
 	}
 	var bindErr error
 	err = raw.Control(func(fd uintptr) { bindErr = s.bind(int(fd), to) })

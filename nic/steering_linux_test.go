@@ -106,6 +106,7 @@ func TestSteeringFrom(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.EADDRNOTAVAIL)
 	_, err = dial(s.From(addr("::1")))
 	assert.ErrorContains(t, err, "different families")
+	assert.ErrorContains(t, s.Control(t.Context(), "unix", "/run/socket", nil), `"/run/socket"`)
 }
 
 // TestSteeringOfBoundSockets uses Control behind a function of the program that binds the
