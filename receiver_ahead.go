@@ -29,7 +29,7 @@ type readAhead struct {
 
 // startAhead sets the bound when the receiver is attached to a pool.
 func (r *Receiver) startAhead() {
-	first := firstReadAhead(r.pool.size(), len(r.pool.users().all))
+	first := firstReadAhead(r.pool.size(), len(r.pool.users().all), uint64(r.pool.BufferSize()))
 	r.mayBeAhead = min(max(r.mayBeAhead, first), int(r.pool.accounts().maxLeases))
 	r.windowMu.Lock()
 	r.ownWindow = r.ownWindow || !r.bounded && r.pool.Mode() == ZeroCopy && sys.ReceiveBufferIsSet(r.socket.fd)

@@ -16,11 +16,17 @@ import (
 )
 
 func TestFirstReadAhead(t *testing.T) {
-	for _, test := range []struct{ buffers, receivers, want int }{
-		{DefaultNumBuffers, 0, 64}, {DefaultNumBuffers, 32, 64}, {DefaultNumBuffers, 64, 32},
-		{DefaultNumBuffers, 256, 8}, {DefaultNumBuffers, 100_000, 8}, {64, 1, 8}, {1, 1, 8},
+	for _, test := range []struct {
+		buffers, receivers int
+		size               uint64
+		want               int
+	}{
+		{DefaultNumBuffers, 0, 4096, 64}, {DefaultNumBuffers, 32, 4096, 64}, {DefaultNumBuffers, 64, 4096, 32},
+		{DefaultNumBuffers, 256, 4096, 8}, {DefaultNumBuffers, 100_000, 4096, 8}, {64, 1, 4096, 8}, {1, 1, 4096, 8},
+		{1024, 1, 16 << 10, 16}, {1024, 1, 64 << 10, 4}, {1024, 1000, 64 << 10, 4}, {64, 1, 1 << 20, 2},
 	} {
-		assert.Equal(t, test.want, firstReadAhead(test.buffers, test.receivers), "%d receivers, %d buffers", test.receivers, test.buffers)
+		assert.Equal(t, test.want, firstReadAhead(test.buffers, test.receivers, test.size),
+			"%d receivers, %d buffers of %d", test.receivers, test.buffers, test.size)
 	}
 }
 

@@ -354,7 +354,7 @@ func (r *Receiver) publish() {
 	if !unwanted {
 		waiting = r.incoming.add(batch)
 	}
-	tooFar := waiting >= r.pool.users().readAheadOf(r.mayBeAhead, r.pool.size()) && !r.ended && !r.paused
+	tooFar := waiting >= r.pool.users().readAheadOf(r.mayBeAhead, r.pool.size(), uint64(r.pool.BufferSize())) && !r.ended && !r.paused
 	if tooFar {
 		r.tooFarAhead, r.resumeLen = true, waiting/2
 	}

@@ -126,12 +126,21 @@ func (g *ledger) resumePaused() {
 // the pool's buffers divided by its connections, within these bounds.
 const (
 	mostReadAhead  = 64
+	mostAheadBytes = 256 << 10 // in bytes, but at least two Buffers
 	leastReadAhead = 8
 )
 
-// firstReadAhead returns how many Buffers a new connection may be ahead of its consumer.
-func firstReadAhead(buffers, receivers int) int {
-	return min(max(buffers/(8*max(1, receivers)), leastReadAhead), mostReadAhead)
+// firstReadAhead returns how many Buffers a new connection may be ahead of its consumer, in a
+// pool of as many buffers and receivers, with buffers of size bytes.
+func firstReadAhead(buffers, receivers int, size uint64) int {
+	most := mostFirstAhead(size)
+	return min(max(buffers/(8*max(1, receivers)), leastReadAhead), most)
+}
+
+// mostFirstAhead is the largest firstReadAhead: with large buffers fewer than mostReadAhead,
+// or each connection that is not read could take megabytes.
+func mostFirstAhead(size uint64) int {
+	return int(min(max(mostAheadBytes/max(size, 1), 2), mostReadAhead))
 }
 
 // wakeUp puts a value into a channel with room for one, unless it is full.

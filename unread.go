@@ -21,8 +21,8 @@ import (
 // less than an eighth of it is left.
 //
 // The memory is bounded, too. While more than half of the buffers are out, or as much as half
-// of them and mostReadAhead buffers for each connection was moved, a connection is paused
-// when its first read-ahead is unread (firstReadAhead: 8 to 64 Buffers). So what is moved is
+// of them and mostFirstAhead buffers for each connection was moved, a connection is paused
+// when its first read-ahead is unread (firstReadAhead: 8 to 64 Buffers, fewer large ones). So what is moved is
 // never more than that, but for each connection's first read-ahead and what one turn of the
 // loop brings.
 
@@ -33,8 +33,9 @@ const (
 	// readPause is the same for a connection that was read from before. Its reader may be
 	// slow, or kept off the CPU.
 	readPause = 100 * time.Millisecond
-	// unreadVisits bounds the work of one look.
+	// unreadVisits and mostMoved bound the work of one look: receivers, and bytes.
 	unreadVisits = 1024
+	mostMoved    = 1 << 20
 )
 
 // unreadWatch looks for data that is not read. It belongs to the loop's thread.
@@ -65,7 +66,7 @@ type strain struct {
 
 // scarce reports whether no connection should get further ahead of its consumer.
 func (s *strain) scarce() bool {
-	return s.out > s.size/2 || s.moved > uint64(s.size/2+mostReadAhead*s.receivers)*s.bufferSize
+	return s.out > s.size/2 || s.moved > uint64(s.size/2+mostFirstAhead(s.bufferSize)*s.receivers)*s.bufferSize
 }
 
 // relieve has unread bytes moved to the heap, if a receiver is in need of buffers that
@@ -93,7 +94,7 @@ func (w *unreadWatch) lookAgain(l *Loop, now time.Time) {
 }
 
 // moveUnread goes around the receivers and moves unread bytes, until about a quarter of the
-// pool is free. It returns whether there may be more to move soon.
+// pool is free, or mostMoved bytes are: the loop has other work too. It returns whether there may be more to move soon.
 func (rl *receiverList) moveUnread(s *strain, now time.Time) (more bool) {
 	w := &rl.unread
 	w.next = now.Add(unreadPause)
@@ -115,7 +116,7 @@ func (rl *receiverList) moveUnread(s *strain, now time.Time) (more bool) {
 		w.idle = append(w.idle, idleReceiver{consumer: r, leases: leases})
 	}
 	slices.SortFunc(w.idle, func(a, b idleReceiver) int { return cmp.Compare(b.leases, a.leases) })
-	want := s.size/4 + 1
+	want := min(s.size/4+1, int(max(mostMoved/max(s.bufferSize, 1), 1)))
 	for _, r := range w.idle {
 		if want <= 0 {
 			more = true
@@ -136,9 +137,9 @@ func (rl *receiverList) waitsAlone(r consumer, s *strain) bool {
 
 // readAheadOf returns how many Buffers a receiver may be ahead of its consumer, of the bound
 // that it has reached.
-func (rl *receiverList) readAheadOf(bound, size int) int {
+func (rl *receiverList) readAheadOf(bound, size int, bufferSize uint64) int {
 	if rl.unread.scarce {
-		return min(bound, firstReadAhead(size, len(rl.all)))
+		return min(bound, firstReadAhead(size, len(rl.all), bufferSize))
 	}
 	return bound
 }
