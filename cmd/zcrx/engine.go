@@ -13,8 +13,9 @@ import (
 // it. In mode socket it has no loop.
 type engine struct {
 	*zcnet.Engine
-	asked zcrx.Mode
-	pool  poolSizes
+	asked    zcrx.Mode
+	fallback error // why it is no better mode; nil: there is none, or it was asked for
+	pool     poolSizes
 
 	iface  string
 	queue  int
@@ -35,6 +36,18 @@ func (o *engineOptions) open(ctx context.Context) (*engine, error) {
 	var err error
 	if e.Engine, err = zcnet.NewEngine(ctx, cfg); err != nil {
 		return nil, withoutStep(err)
+	}
+	e.fallback = e.Reason()
+	if cfg.Mode == zcrx.Auto && e.Mode() == zcrx.Provided {
+		// Goroutines would read through Go's poller, and not through the pool that the
+		// command shows, unless the mode is named.
+		if err := e.Engine.Close(); err != nil {
+			return nil, err
+		}
+		cfg.Mode = zcrx.Provided
+		if e.Engine, err = zcnet.NewEngine(ctx, cfg); err != nil {
+			return nil, withoutStep(err)
+		}
 	}
 	e.pool = e.SocketPool()
 	if group := e.Group(); group != nil {
@@ -70,9 +83,9 @@ func (e *engine) placement() *placement {
 
 // reason says why it is this mode.
 func (e *engine) reason() string {
-	switch reason := e.Reason(); {
-	case reason != nil:
-		return errorText(withoutStep(reason))
+	switch {
+	case e.fallback != nil:
+		return errorText(withoutStep(e.fallback))
 	case e.asked == zcrx.Auto:
 		return "there is no better mode"
 	}
