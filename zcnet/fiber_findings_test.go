@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -125,4 +126,41 @@ func TestEngineCloseIsBounded(t *testing.T) {
 	begun := time.Now()
 	require.NoError(t, e.Close())
 	assert.Less(t, time.Since(begun), 20*time.Second, "not the 30 seconds of each connection")
+}
+
+// TestServeSpreadsConnections opens connections that stay, one after the other. Each loop gets
+// its part of them.
+func TestServeSpreadsConnections(t *testing.T) {
+	const loops, conns = 4, 200
+	withEngine(t, Config{Loops: loops}, func(t *testing.T, e *Engine) {
+		if e.Mode() == zcrx.Socket {
+			return // it has no loops
+		}
+		var mu sync.Mutex
+		served := map[*zcrx.Loop]int{}
+		address, stop := serve(t, e, func(c *Conn) {
+			mu.Lock()
+			served[c.Loop()]++
+			mu.Unlock()
+			_, err := c.Write([]byte("x"))
+			assert.NoError(t, err)
+			_, _ = c.WriteTo(c)
+		})
+		var peers []net.Conn
+		for range conns {
+			peer := dialNet(t, address)
+			peers = append(peers, peer)
+			_, err := io.ReadFull(peer, make([]byte, 1))
+			require.NoError(t, err)
+		}
+		mu.Lock()
+		for _, loop := range e.Group().Loops() {
+			assert.Greater(t, served[loop], conns/loops/4)
+		}
+		mu.Unlock()
+		for _, peer := range peers {
+			assert.NoError(t, peer.Close())
+		}
+		stop()
+	})
 }
