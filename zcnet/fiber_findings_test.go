@@ -3,6 +3,7 @@
 package zcnet
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
@@ -163,4 +164,35 @@ func TestServeSpreadsConnections(t *testing.T) {
 		}
 		stop()
 	})
+}
+
+// TestEngineCloseWaitsForWritersMemory closes an engine while a fiber's large Write is sent from
+// the fiber's memory. The fiber's deferred call uses that memory for something else: what the
+// peer reads must all have been written.
+func TestEngineCloseWaitsForWritersMemory(t *testing.T) {
+	e, err := NewEngine(t.Context(), Config{Mode: zcrx.Provided, Loops: 1, Pool: zcrx.PoolConfig{NumBuffers: 64}})
+	require.NoError(t, err)
+	peer, c := peerPair(t, e)
+	defer peer.Close()
+	p := bytes.Repeat([]byte("written "), 32<<20/8)
+	writing := make(chan struct{})
+	require.NoError(t, c.Go(func(c *Conn) {
+		defer copy(p, bytes.Repeat([]byte("secrets "), len(p)/8))
+		close(writing)
+		_, err := c.Write(p)
+		assert.ErrorIs(t, err, net.ErrClosed)
+	}))
+	<-writing
+	_, err = io.CopyN(io.Discard, peer, 8) // the request is in flight
+	require.NoError(t, err)
+	gate := make(chan struct{})
+	require.NoError(t, c.Loop().Post(func() { <-gate })) // what Close posts is run in one turn
+	time.AfterFunc(100*time.Millisecond, func() { close(gate) })
+	closed := make(chan error, 1)
+	go func() { closed <- e.Close() }()
+	<-gate
+	time.Sleep(100 * time.Millisecond)
+	got, _ := io.ReadAll(peer) // the end, or a reset
+	require.NoError(t, <-closed)
+	assert.Zero(t, bytes.Count(got, []byte("secrets ")), "pieces that were not written, in %d bytes", len(got))
 }
