@@ -132,3 +132,21 @@ func TestSuite(t *testing.T) {
 		assert.True(t, slices.Contains(Names(), name), name)
 	}
 }
+
+func TestCBuffers(t *testing.T) {
+	for _, k := range []struct {
+		c       scenario.Case
+		size, n int
+	}{
+		{scenario.Case{Workload: scenario.Bulk, Connections: 1, Size: 100}, 64 << 10, 64},
+		{scenario.Case{Workload: scenario.Bulk, Connections: 1, Size: 100, BufferSize: 4096}, 4096, 1024},
+		{scenario.Case{Workload: scenario.Bulk, Connections: 1, Size: 100, BufferSize: 16 << 20}, 16 << 20, 16},
+		{scenario.Case{Workload: scenario.Echo, Connections: 513, Size: 100}, 4096, 2048},
+		{scenario.Case{Workload: scenario.Echo, Connections: 512, Size: 5000}, 8192, 1024},
+		{scenario.Case{Workload: scenario.Echo, Connections: 10000, Size: 1 << 20}, 64 << 10, 32768},
+	} {
+		size, n := cBuffers(k.c)
+		assert.Equal(t, k.size, size, k.c)
+		assert.Equal(t, k.n, n, k.c)
+	}
+}

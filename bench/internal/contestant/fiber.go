@@ -8,10 +8,10 @@ import (
 
 func fiberMethods() []method {
 	return []method{
-		{"fiber", "a fiber for each connection, Read", func(ctx context.Context, ln *zcnet.Listener, t *traffic) {
+		{"fiber", "a fiber for each connection, Read and Write", func(ctx context.Context, ln *zcnet.Listener, t *traffic) {
 			serveFibers(ctx, ln, func(conn *zcnet.Conn) { t.readAndWrite(conn) })
 		}},
-		{"fiber-buffers", "a fiber for each connection, Buffers", func(ctx context.Context, ln *zcnet.Listener, t *traffic) {
+		{"fiber-buffers", "a fiber for each connection, Buffers and Send", func(ctx context.Context, ln *zcnet.Listener, t *traffic) {
 			serveFibers(ctx, ln, func(conn *zcnet.Conn) { t.buffers(ctx, conn) })
 		}},
 	}

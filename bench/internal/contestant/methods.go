@@ -17,9 +17,9 @@ type method struct {
 
 func methods() []method {
 	return append([]method{
-		{"read", "a goroutine for each connection, Read", serveRead},
-		{"buffers", "a goroutine for each connection, Buffers", serveBuffers},
-		{"handler", "a Handler on the loop", serveHandlers},
+		{"read", "a goroutine for each connection, Read and Write", serveRead},
+		{"buffers", "a goroutine for each connection, Buffers and Send", serveBuffers},
+		{"handler", "a Handler on the loop, Send", serveHandlers},
 	}, fiberMethods()...)
 }
 
@@ -93,20 +93,15 @@ func serveBuffers(ctx context.Context, ln *zcnet.Listener, t *traffic) {
 	go serveEach(ctx, ln, func(conn *zcnet.Conn) { go t.buffers(ctx, conn) })
 }
 
-// buffers serves a connection with Buffers and Write, and closes it.
+// buffers serves a connection with Buffers and Send, and closes it.
 func (t *traffic) buffers(ctx context.Context, conn *zcnet.Conn) {
 	defer conn.Close()
 	for buf, err := range conn.Buffers(ctx) {
 		if err != nil {
 			return
 		}
-		p := buf.Bytes()
-		t.read(p)
-		if t.echo {
-			_, err = conn.Write(p)
-		}
-		_ = buf.Release() // cannot fail: this is the only Release
-		if err != nil {
+		t.read(buf.Bytes())
+		if t.done(conn, buf) != nil {
 			return
 		}
 	}
