@@ -40,11 +40,11 @@ func (t *autoTransport) open(conn *net.TCPConn, queue int) (socket, error) {
 	if currentFiber() != nil {
 		return t.ringTransport.open(conn, queue)
 	}
-	s, err := t.plain.open(conn, queue)
+	s, err := t.plain.newSocket(conn)
 	if err != nil {
 		return nil, err
 	}
-	return &undecidedSocket{s.(*plainSocket), t.ringTransport}, nil
+	return &undecidedSocket{s, t.ringTransport}, nil
 }
 
 func (t *autoTransport) listen(ln *net.TCPListener) (acceptor, error) {
@@ -78,8 +78,8 @@ type undecidedSocket struct {
 
 // close closes the socket. It returns nil if useRing is closing it, which then closes the ring's
 // socket too.
-func (s *undecidedSocket) close() error {
-	if err := s.plainSocket.close(); !errors.Is(err, net.ErrClosed) {
+func (s *undecidedSocket) close(closed func()) error {
+	if err := s.plainSocket.close(closed); !errors.Is(err, net.ErrClosed) {
 		return err
 	}
 	return nil
@@ -111,7 +111,7 @@ func (c *Conn) useRing() error {
 		_ = ring.setWriteDeadline(time.Now()) // it only matters that there is one
 	}
 	if c.closing.Load() { // Close may have closed the plain socket only
-		_ = ring.close()
+		_ = ring.close(func() {})
 		return zcrx.ErrClosed
 	}
 	return nil

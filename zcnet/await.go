@@ -59,9 +59,11 @@ func (f *fiber) await(fn func()) {
 		fn()
 		returned = true
 	}()
+	f.waits.await = true
 	for !done {
 		f.park()
 	}
+	f.waits.await = false
 	if failure != nil {
 		panic(failure)
 	}

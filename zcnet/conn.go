@@ -27,7 +27,7 @@ import (
 type Conn struct {
 	below         atomic.Pointer[socket] // replaced by useRing alone
 	local, remote net.Addr
-	onClose       func() // called once, after the socket is closed; may be nil
+	onClose       func() // called once, when the socket is closed; may be nil
 
 	reading   turnstile // held by the reader
 	inbox     inbox     // guarded by reading
@@ -37,6 +37,8 @@ type Conn struct {
 	writing    turnstile // held by the writer, and by Migrate
 	single     [1][]byte // what Write writes; guarded by writing
 	writeLimit deadline
+
+	closedParts atomic.Int32 // calls of closedPart
 
 	closing atomic.Bool   // set by the first Close; then reads and writes fail
 	closed  chan struct{} // closed by the first Close right after that
@@ -73,7 +75,9 @@ type socket interface {
 	readFrom(r io.Reader) (n int64, handled bool, err error)
 	shutdown(how int) error
 	control(fn func(fd uintptr)) error
-	close() error
+	// close closes the socket. closed is called when it is, which is later if something is
+	// still to be sent.
+	close(closed func()) error
 	mode() zcrx.Mode
 	loop() *zcrx.Loop // nil if there is none
 	moveTo(ctx context.Context, to *zcrx.Loop) error
@@ -125,14 +129,20 @@ func (c *Conn) Close() error {
 		return c.opError("close", zcrx.ErrClosed)
 	}
 	close(c.closed)
-	err := c.socket().close()
+	err := c.socket().close(c.closedPart)
 	c.emptyInbox()
 	c.readLimit.set(time.Time{}) // stops its timer
 	c.writeLimit.set(time.Time{})
-	if c.onClose != nil {
+	c.closedPart()
+	return c.opError("close", err)
+}
+
+// closedPart is called twice: when the socket is closed, and at the end of Close. The second
+// call calls onClose.
+func (c *Conn) closedPart() {
+	if c.closedParts.Add(1) == 2 && c.onClose != nil {
 		c.onClose()
 	}
-	return c.opError("close", err)
 }
 
 // endReading ends a turn that startReading began.

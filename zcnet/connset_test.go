@@ -16,7 +16,7 @@ type fakeSocket struct {
 	closed int
 }
 
-func (s *fakeSocket) close() error { s.closed++; return nil }
+func (s *fakeSocket) close(closed func()) error { s.closed++; closed(); return nil }
 
 func TestConnSet(t *testing.T) {
 	var s connSet

@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"github.com/zcrx-go/zcrx"
-	"github.com/zcrx-go/zcrx/internal/onloop"
 	"github.com/zcrx-go/zcrx/nic"
 )
 
@@ -214,7 +213,7 @@ func (e *Engine) newConn(conn *net.TCPConn, queue int) (*Conn, error) {
 // connection return an error, and a fiber that waits in Await ends as by runtime.Goexit. What
 // fibers and Handlers have written is still sent, for up to 2 seconds. Close is idempotent.
 func (e *Engine) Close() error {
-	if p := onloop.Current(); p != nil && e.Group() != nil && slices.Contains(e.Group().Loops(), p.Loop.(*zcrx.Loop)) {
+	if s := schedulerHere(); s != nil && e.Group() != nil && slices.Contains(e.Group().Loops(), s.loop) {
 		return errClosedOnLoop
 	}
 	e.end()

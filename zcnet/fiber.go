@@ -7,6 +7,7 @@ import (
 
 	"github.com/zcrx-go/zcrx"
 	"github.com/zcrx-go/zcrx/internal/onloop"
+	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
 // fiber is a coroutine that runs on a loop's thread. Where its function would wait, it parks:
@@ -21,8 +22,9 @@ type fiber struct {
 
 	code  userCode
 	state fiberState
-	place int    // in sched.fibers
-	wakes func() // wake, for Post
+	waits fiberWait // what it is parked for
+	place int       // in sched.fibers
+	wakes func()    // wake, for Post
 
 	self  uintptr                 // the coroutine, once it has run
 	next  func() (struct{}, bool) // resumes the coroutine
@@ -38,6 +40,12 @@ const (
 	fiberRunning                   // or is about to
 	fiberParked                    // waits to be woken
 )
+
+// fiberWait says what a parked fiber waits for, where that decides how its engine ends it.
+type fiberWait struct {
+	await bool       // a goroutine of Await
+	queue *sendQueue // the kernel uses memory of the fiber's
+}
 
 // currentFiber returns the fiber that calls it, nil elsewhere.
 func currentFiber() *fiber {
@@ -131,6 +139,7 @@ type scheduler struct {
 	sending  []*sendQueue  // those with unsent bytes
 	unsent   []*sendQueue  // those that have something to submit
 	sent     chan struct{} // closed when sending is empty; may be nil
+	gone     chan struct{} // closed when no fiber is left; nil before shutdown and after that
 	blocks   [][]byte      // memory for copies of small writes
 	slices   [mostSegments][]byte
 	watch    stallWatch
@@ -227,6 +236,7 @@ func (s *scheduler) run() {
 	for len(s.stock) > maxStock {
 		s.end(s.stock[len(s.stock)-1])
 	}
+	s.endRetired()
 	if left > 0 {
 		_ = s.loop.Post(s.again) // a closed loop has ended its fibers
 	}
@@ -286,13 +296,58 @@ func (s *scheduler) end(f *fiber) {
 	s.exited(f)
 }
 
-// shutdown ends all fibers. It is called on the loop when the engine's connections are
-// closed, and before giveUp.
-func (s *scheduler) shutdown() {
-	s.closed = true
-	s.stock = nil
-	for len(s.fibers) > 0 {
-		s.end(s.fibers[len(s.fibers)-1])
+// shutdown begins no more fibers, and ends those that wait in Await. The others end by
+// themselves, because their connections are closed. gone is closed when none is left. It is
+// called on the loop.
+func (s *scheduler) shutdown(gone chan struct{}) {
+	s.closed, s.gone, s.stock = true, gone, nil
+	s.endEach(func(f *fiber) bool { return f.state == fiberIdle || f.waits.await })
+	s.endRetired()
+}
+
+// endAll ends the fibers that shutdown has left, and which wait for something else than a
+// connection of their engine. One whose memory the kernel still sends must not go on: its
+// connection is reset, and it ends when the kernel has let go.
+func (s *scheduler) endAll() {
+	for _, f := range s.fibers {
+		if q := f.waits.queue; q != nil && q.inFlight > 0 {
+			_ = q.socket.Control(func(fd uintptr) { sys.ResetConn(int(fd)) })
+			q.socket.CancelSend()
+		}
+	}
+	s.endEach(func(f *fiber) bool { return f.waits.queue == nil || f.waits.queue.inFlight == 0 })
+	s.endRetired()
+}
+
+// endEach ends the parked and idle fibers that which returns true for.
+func (s *scheduler) endEach(which func(*fiber) bool) {
+	for i := 0; i < len(s.fibers); {
+		f := s.fibers[i]
+		if (f.state == fiberParked || f.state == fiberIdle) && which(f) {
+			s.end(f) // the last fiber takes its place
+			continue
+		}
+		i++
+	}
+}
+
+// endRetired ends the coroutines whose functions have returned since shutdown, and tells when
+// none is left.
+func (s *scheduler) endRetired() {
+	if !s.closed {
+		return
+	}
+	s.endEach(func(f *fiber) bool { return f.state == fiberIdle })
+	if len(s.fibers) == 0 && s.gone != nil {
+		close(s.gone)
+		s.gone = nil
+	}
+}
+
+// giveUp drops what was not sent.
+func (s *scheduler) giveUp() {
+	for len(s.sending) > 0 {
+		s.sending[len(s.sending)-1].giveUp()
 	}
 }
 
@@ -303,11 +358,4 @@ func (s *scheduler) whenSent(c chan struct{}) {
 		return
 	}
 	s.sent = c
-}
-
-// giveUp drops what was not sent.
-func (s *scheduler) giveUp() {
-	for len(s.sending) > 0 {
-		s.sending[len(s.sending)-1].giveUp()
-	}
 }

@@ -211,7 +211,7 @@ func TestFiberWriteDeadline(t *testing.T) {
 		got, err := io.ReadAll(peer)
 		require.NoError(t, err)
 		want := "head" + string(big[:<-written]) + "tail"
-		assert.True(t, want == string(got), "%d bytes, of %d", len(got), len(want))
+		assert.True(t, bytes.Equal([]byte(want), got), "%d bytes, of %d", len(got), len(want))
 		stop()
 	})
 }

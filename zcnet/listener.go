@@ -224,7 +224,8 @@ func (l *Listener) Close() error {
 
 func (l *Listener) closeSocket() error { return errors.Join(l.acceptor.close(), l.tcp.Close()) }
 
-// Shutdown stops listening and waits until all connections of the listener are closed. If
+// Shutdown stops listening and waits until all connections of the listener are closed, and what
+// was written to them has been sent (see Conn.Close). If
 // ctx ends first, Shutdown closes the connections that are left and returns an error that
 // matches ctx's. It must not be called on a loop.
 func (l *Listener) Shutdown(ctx context.Context) error {

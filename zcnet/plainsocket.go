@@ -152,4 +152,7 @@ func (s *plainSocket) control(fn func(fd uintptr)) error {
 	return raw.Control(fn)
 }
 
-func (s *plainSocket) close() error { return s.receiver.Close() }
+func (s *plainSocket) close(closed func()) error {
+	defer closed()
+	return s.receiver.Close()
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,15 +24,19 @@ func (a *ringAcceptor) serve(ctx context.Context, sv *server) error {
 	defer func() { _ = a.setNonblock(true) }() // only AcceptConn needs it
 	var places []*servedLoop
 	for _, loop := range a.transport.pools.Loops() {
-		p := newServedLoop(a, sv, loop)
-		if err := loop.Post(p.arm); err != nil {
+		places = append(places, newServedLoop(a, sv, loop))
+	}
+	armed := 0
+	for _, p := range places {
+		p.all = places
+		if err := p.loop.Post(p.arm); err != nil {
 			sv.fail(err)
 			break
 		}
-		places = append(places, p)
+		armed++
 	}
 	err := sv.wait(ctx)
-	for _, p := range places {
+	for _, p := range places[:armed] {
 		if p.loop.Post(p.stop) != nil {
 			continue // the loop has cancelled the request
 		}
@@ -56,8 +61,11 @@ type servedLoop struct {
 	acceptor *ringAcceptor
 	server   *server
 	loop     *zcrx.Loop
-	fd       int      // the listening socket; open until ended is closed
-	local    net.Addr // of every connection; nil if the listener listens on all addresses
+	all      []*servedLoop // of the server
+	open     atomic.Int64  // functions that run on the loop; any goroutine may load and store it
+
+	fd    int      // the listening socket; open until ended is closed
+	local net.Addr // of every connection; nil if the listener listens on all addresses
 
 	armed    bool          // the request is in flight
 	full     bool          // there are as many connections as may be
@@ -184,16 +192,44 @@ func (p *servedLoop) room() {
 	})
 }
 
+// most connections that a loop may have more than the one with the fewest, and an eighth of
+// these, before it leaves new ones to that.
+const serveSlack = 2
+
+// target returns the place that a new connection goes to. In copying modes that is the loop
+// that has accepted it, because then the connection never leaves a thread, unless it has many
+// more than another: the kernel prefers one of the loops that wait, and leaves the others out.
+func (p *servedLoop) target() *servedLoop {
+	least := p
+	for _, other := range p.all {
+		if other.open.Load() < least.open.Load() {
+			least = other
+		}
+	}
+	if fewest := least.open.Load(); p.open.Load() > fewest+fewest/8+serveSlack {
+		return least
+	}
+	return p
+}
+
+// poolFor returns the pool that receives for a connection, and the place that it counts for.
+func (p *servedLoop) poolFor(fd int) (zcrx.BufferPool, *servedLoop) {
+	pools := p.acceptor.transport.pools
+	if pools.Mode() != zcrx.ZeroCopy {
+		to := p.target()
+		if pool := pools.Pool(to.loop); pool != nil {
+			return pool, to
+		}
+	} else if pool, err := pools.PickNAPI(sys.IncomingNAPI(fd)); err == nil {
+		return pool, p
+	}
+	return pools.Pool(p.loop), p
+}
+
 // admit starts the function for a connection, on the loop that receives for it.
 func (p *servedLoop) admit(fd int) {
 	a, sv, l := p.acceptor, p.server, p.server.listener
-	pool := a.transport.pools.Pool(p.loop)
-	if a.transport.mode() == zcrx.ZeroCopy {
-		picked, err := a.transport.pools.PickNAPI(sys.IncomingNAPI(fd))
-		if err == nil {
-			pool = picked
-		}
-	}
+	pool, to := p.poolFor(fd)
 	local := p.local
 	if local == nil {
 		local = localAddr(fd)
@@ -206,8 +242,14 @@ func (p *servedLoop) admit(fd int) {
 		return
 	}
 	l.total.Add(1)
-	if a.transport.startFiber(pool.Loop(), func() { sv.serve(c) }, sv.name) != nil {
+	to.open.Add(1)
+	run := func() {
+		defer to.open.Add(-1)
+		sv.serve(c)
+	}
+	if a.transport.startFiber(pool.Loop(), run, sv.name) != nil {
 		_ = c.Close()
+		to.open.Add(-1)
 		sv.leave()
 	}
 }

@@ -132,10 +132,12 @@ func (s *ringSocket) onOwnLoop() bool {
 	return p != nil && p.Loop == any(s.Pool().Loop())
 }
 
-func (s *ringSocket) close() error {
+// close closes the socket. closed is called when it is, which may be later.
+func (s *ringSocket) close(closed func()) error {
 	if s.queue.unsent.Load() > 0 {
-		return s.closeQueue()
+		return s.closeQueue(closed)
 	}
+	defer closed()
 	if !s.onOwnLoop() && zcrx.OnAnyLoop() {
 		go func() { _ = s.Receiver.Close() }() // no caller is left to return an error to
 		return nil
@@ -145,20 +147,29 @@ func (s *ringSocket) close() error {
 
 // closeQueue closes a socket with unsent bytes: when they are sent, or at once if the program
 // wants them dropped. It does not wait.
-func (s *ringSocket) closeQueue() error {
+func (s *ringSocket) closeQueue(closed func()) error {
 	drop := false
 	if err := s.Control(func(fd uintptr) { drop = sys.DropsOnClose(int(fd)) }); err != nil {
+		closed()
 		return err
 	}
-	end := s.queue.closeWhenSent
-	if drop {
-		end = s.queue.closeNow
+	end := func() {
+		s.queue.closed = closed
+		if drop {
+			s.queue.closeNow()
+		} else {
+			s.queue.closeWhenSent()
+		}
 	}
 	if s.onOwnLoop() {
 		end()
 		return nil
 	}
-	return s.Pool().Loop().Post(end)
+	err := s.Pool().Loop().Post(end)
+	if err != nil { // the loop is closed, and has dropped the queue
+		closed()
+	}
+	return err
 }
 
 func (s *ringSocket) control(fn func(fd uintptr)) error { return s.Control(fn) }

@@ -52,6 +52,7 @@ type sendQueue struct {
 	cancelled bool      // the request was cancelled, because a deadline has passed
 	shutting  bool      // end the sending side when the queue is empty
 	closing   bool      // close the socket then
+	closed    func()    // called when it is closed; may be nil
 	expired   *time.Timer
 	waiting   []chan struct{}        // closed when unsent is 0
 	done      func(n int, err error) // completed
@@ -191,6 +192,7 @@ func (q *sendQueue) list() {
 // passes or the connection is closed, it takes the rest out of the queue. It returns how many
 // bytes of it were sent.
 func (q *sendQueue) waitSent(f *fiber, from uint64, limit *deadline) (int, error) {
+	f.waits.queue = q // until nothing of the writer's is in it
 	until := q.queued
 	for q.mayWrite() == nil && q.sent < until && !limit.hasPassed.Load() {
 		q.park(f, limit)
@@ -198,6 +200,7 @@ func (q *sendQueue) waitSent(f *fiber, from uint64, limit *deadline) (int, error
 	if q.err == nil && q.sent < until {
 		q.stopSending(f)
 	}
+	f.waits.queue = nil
 	sent := min(max(q.sent, from), until)
 	n := int(sent - from)
 	if q.err != nil || sent == until {
@@ -355,7 +358,15 @@ func (q *sendQueue) empty() {
 	}
 	if q.closing {
 		q.expired.Stop()
-		_ = q.socket.Receiver.Close()
+		q.closeSocket()
+	}
+}
+
+// closeSocket closes the socket, and says so.
+func (q *sendQueue) closeSocket() {
+	_ = q.socket.Receiver.Close() // on the loop it does not fail
+	if q.closed != nil {
+		q.closed()
 	}
 }
 
@@ -384,7 +395,7 @@ func (q *sendQueue) wakeWriter() {
 // the loop.
 func (q *sendQueue) closeWhenSent() {
 	if q.unsent.Load() == 0 {
-		_ = q.socket.Receiver.Close()
+		q.closeSocket()
 		return
 	}
 	q.closing = true
@@ -397,7 +408,7 @@ func (q *sendQueue) closeNow() {
 	if q.unsent.Load() > 0 {
 		q.fail(zcrx.ErrClosed)
 	}
-	_ = q.socket.Receiver.Close()
+	q.closeSocket()
 }
 
 // onEmpty has c closed when the queue is empty. It runs on the loop.
@@ -435,8 +446,11 @@ func (q *sendQueue) giveUp() {
 	} else {
 		_ = q.socket.Control(func(fd uintptr) { sys.ResetConn(int(fd)) })
 	}
+	closing := q.closing // then fail closes the socket
 	q.fail(zcrx.ErrClosed)
-	_ = q.socket.Receiver.Close()
+	if !closing {
+		q.closeSocket()
+	}
 }
 
 // block returns memory for a copy of n bytes, with length 0.

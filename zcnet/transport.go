@@ -67,7 +67,9 @@ func (t *plainTransport) fibers() *fiberTally          { return t.tally }
 
 func (t *plainTransport) addStats(s *EngineStats) { s.Group.Total = t.pool.Stats() }
 
-func (t *plainTransport) open(conn *net.TCPConn, _ int) (socket, error) {
+func (t *plainTransport) open(conn *net.TCPConn, _ int) (socket, error) { return t.newSocket(conn) }
+
+func (t *plainTransport) newSocket(conn *net.TCPConn) (*plainSocket, error) {
 	r, err := zcrx.NewSocketReceiver(t.pool, conn)
 	if err != nil {
 		return nil, err
@@ -145,24 +147,38 @@ const sendingTime = 2 * time.Second
 // are closed.
 func (t *ringTransport) endFibers() {
 	t.watchdog.stop()
-	expired := time.After(sendingTime)
-	for _, loop := range t.pools.Loops() {
-		sent := make(chan struct{})
-		err := loop.Post(func() {
-			s := schedulerHere()
-			s.shutdown()
-			s.whenSent(sent)
+	ctx, cancel := context.WithTimeout(context.Background(), sendingTime)
+	defer cancel()
+	t.onEachLoop(ctx, (*scheduler).shutdown)
+	t.onEachLoop(ctx, (*scheduler).whenSent)
+	after, cancel := context.WithTimeout(context.Background(), sendingTime)
+	defer cancel()
+	if ctx.Err() != nil {
+		t.onEachLoop(after, func(s *scheduler, done chan struct{}) {
+			s.endAll()
+			s.giveUp()
+			close(done)
 		})
-		if err != nil {
-			continue // the loop is closed
-		}
-		select {
-		case <-sent:
-		case <-expired:
-			_ = loop.Post(func() { schedulerHere().giveUp() })
-		}
 	}
 	close(t.ended)
+}
+
+// onEachLoop calls fn on every loop and waits until it has closed done, or ctx ends. Closed
+// loops are left out.
+func (t *ringTransport) onEachLoop(ctx context.Context, fn func(s *scheduler, done chan struct{})) {
+	var all []chan struct{}
+	for _, loop := range t.pools.Loops() {
+		done := make(chan struct{})
+		if loop.Post(func() { fn(schedulerHere(), done) }) == nil {
+			all = append(all, done)
+		}
+	}
+	for _, done := range all {
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
+	}
 }
 
 func (t *ringTransport) addStats(s *EngineStats) {

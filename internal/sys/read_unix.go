@@ -68,7 +68,7 @@ func (r *ConnReader) tryRead(fd uintptr) bool {
 func readSocket(fd int, p []byte) (int, error) {
 	for {
 		n, err := syscall.Read(fd, p)
-		if err != syscall.EINTR { //nolint:errorlint // of read(2) itself
+		if err != syscall.EINTR {
 			return n, err
 		}
 	}
