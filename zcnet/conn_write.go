@@ -43,7 +43,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	defer c.endWriting()
 	c.single[0] = p
 	n, err := c.socket().send(c.single[:], &c.writeLimit)
-	return n, c.opError("write", err)
+	return n, c.writeError(err)
 }
 
 // endWriting ends a turn that startWriting began.
@@ -60,7 +60,16 @@ func (c *Conn) WriteBuffers(v net.Buffers) (int64, error) {
 	}
 	defer c.endWriting()
 	n, err := c.socket().send(v, &c.writeLimit)
-	return int64(n), c.opError("write", err)
+	return int64(n), c.writeError(err)
+}
+
+// writeError returns the error of a write. If Close came meanwhile that is the reason, even if
+// the peer has reset the connection before the write saw that the socket is closed.
+func (c *Conn) writeError(err error) error {
+	if err != nil && c.closing.Load() {
+		err = zcrx.ErrClosed
+	}
+	return c.opError("write", err)
 }
 
 // Send sends the bytes of received buffers, of this connection or another, and releases the
@@ -73,7 +82,7 @@ func (c *Conn) Send(buffers ...zcrx.Buffer) error {
 		return c.opError("write", err)
 	}
 	defer c.endWriting()
-	return c.opError("write", c.socket().sendLeased(buffers, &c.writeLimit))
+	return c.writeError(c.socket().sendLeased(buffers, &c.writeLimit))
 }
 
 // sendAndRelease sends the bytes of buffers with send, and releases the buffers.

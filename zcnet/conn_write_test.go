@@ -233,3 +233,26 @@ func TestResetThatAWriteMetIsNoEnd(t *testing.T) {
 		assert.ErrorIs(t, err, syscall.ECONNRESET)
 	})
 }
+
+// resetInSend is a socket that is closed and reset while a write is under way.
+type resetInSend struct {
+	socket
+	c *Conn
+}
+
+func (s *resetInSend) send([][]byte, *deadline) (int, error) {
+	_ = s.c.Close()
+	return 0, os.NewSyscallError("sendmsg", syscall.ECONNRESET)
+}
+
+// TestWriteSaysThatTheConnIsClosed has Close and the peer's reset come during a write.
+func TestWriteSaysThatTheConnIsClosed(t *testing.T) {
+	withEngine(t, Config{}, func(t *testing.T, e *Engine) {
+		peer, c := peerPair(t, e)
+		defer peer.Close()
+		c.setSocket(&resetInSend{c.socket(), c})
+		_, err := c.Write([]byte("x"))
+		assert.ErrorIs(t, err, net.ErrClosed)
+		assert.NotErrorIs(t, err, syscall.ECONNRESET)
+	})
+}
