@@ -110,7 +110,43 @@ type bufferChunk struct {
 
 const bufferChunkSize = 32 // in Buffers
 
-var bufferChunks = sync.Pool{New: func() any { return new(bufferChunk) }}
+// bufferChunks are the chunks that no queue uses. A sync.Pool would not do: a loop takes chunks
+// on one thread, and consumers give them back on others, whose last one a sync.Pool keeps to
+// itself.
+var bufferChunks chunkStock
+
+// mostFreeChunks is how many chunks are kept, of about a KiB each.
+const mostFreeChunks = 1024
+
+// chunkStock is a stack of free chunks. It is safe from any goroutine.
+type chunkStock struct {
+	mu    sync.Mutex
+	first *bufferChunk // guarded by mu
+	n     int          // guarded by mu
+}
+
+func (s *chunkStock) get() *bufferChunk {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.first
+	if c == nil {
+		return new(bufferChunk)
+	}
+	s.first, c.next = c.next, nil
+	s.n--
+	return c
+}
+
+// put takes a chunk whose Buffers are all zero.
+func (s *chunkStock) put(c *bufferChunk) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.n < mostFreeChunks {
+		c.next = s.first
+		s.first = c
+		s.n++
+	}
+}
 
 func (q *bufferQueue) len() int { return q.length }
 
@@ -130,7 +166,7 @@ func (q *bufferQueue) add(buffers []Buffer) (length int) {
 
 // extend adds a chunk.
 func (q *bufferQueue) extend() {
-	c := bufferChunks.Get().(*bufferChunk) //nolint:errcheck // it has nothing else
+	c := bufferChunks.get()
 	if q.last == nil {
 		q.first, q.begin = c, 0
 	} else {
@@ -172,7 +208,7 @@ func (q *bufferQueue) dropFirst() {
 		q.last = nil
 	}
 	c.next = nil
-	bufferChunks.Put(c)
+	bufferChunks.put(c)
 }
 
 // takeAll empties the queue and returns what was in it.

@@ -142,11 +142,11 @@ func (m *poolMemory) used() int { return max(0, m.outstanding()-m.moved.leases-m
 
 // strainOn returns how much of the memory is in use, for the member p. waits says whether a
 // receiver of p waits for a buffer, which the other members see.
-func (m *poolMemory) strainOn(p *Pool, waits bool) *strain {
+func (m *poolMemory) strainOn(p *Pool, waits bool) strain {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p.waits = waits
-	s := &strain{out: m.used(), size: p.NumBuffers(), bufferSize: m.bufferSize, moved: m.moved.bytes}
+	s := strain{out: m.used(), size: p.NumBuffers(), bufferSize: m.bufferSize, moved: m.moved.bytes}
 	for _, member := range m.members {
 		s.receivers += member.ledger.users - 1
 		s.othersWait = s.othersWait || member.waits && member != p

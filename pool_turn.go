@@ -117,7 +117,7 @@ func (p *Pool) moveUnread(l *Loop) {
 	}
 	s := m.strainOn(p, p.receivers.numWaiting() > 0 || p.nudgeOnSupply)
 	s.othersWait = s.othersWait || p.nudgeOnSupply // perhaps all of them
-	if p.receivers.relieve(l, s) {
+	if p.receivers.relieve(l, &s) {
 		m.askOthers(p)
 	} else {
 		m.calmed()
