@@ -193,3 +193,30 @@ func toChannel() (Handler, <-chan error) {
 type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// ringEngine returns an engine whose connections have fibers.
+func ringEngine(t *testing.T, cfg Config) *Engine {
+	t.Helper()
+	cfg.Mode = zcrx.Provided
+	if cfg.Pool.NumBuffers == 0 {
+		cfg.Pool.NumBuffers = 256
+	}
+	e, err := NewEngine(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = e.Close() })
+	return e
+}
+
+// within fails the test if fn takes 20 seconds.
+func within(t *testing.T, what string, fn func()) bool {
+	t.Helper()
+	done := make(chan struct{})
+	go func() { defer close(done); fn() }()
+	select {
+	case <-done:
+		return true
+	case <-time.After(20 * time.Second):
+		t.Errorf("%s does not end", what)
+		return false
+	}
+}

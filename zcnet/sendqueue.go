@@ -34,10 +34,11 @@ const (
 //
 // A writer holds the connection's writing turn. On the loop it puts bytes into the queue.
 // Elsewhere it waits until the queue is empty and sends by itself: nobody else can begin to
-// fill it meanwhile. All fields but unsent belong to the loop's thread.
+// fill it meanwhile. All fields but the first three belong to the loop's thread.
 type sendQueue struct {
 	socket *ringSocket
-	unsent atomic.Int64 // bytes in the queue; 0 after an error
+	unsent atomic.Int64          // bytes in the queue; 0 after an error
+	writer atomic.Pointer[fiber] // waits for sent, err or room; may be nil
 
 	sched     *scheduler
 	segments  []segment
@@ -47,7 +48,6 @@ type sendQueue struct {
 	queued    uint64
 	sent      uint64    // of the queued bytes ever
 	err       error     // what ended the queue
-	writer    *fiber    // waits for sent, err or room
 	watched   *deadline // wakes the writer
 	cancelled bool      // the request was cancelled, because a deadline has passed
 	shutting  bool      // end the sending side when the queue is empty
@@ -227,14 +227,13 @@ func (q *sendQueue) stopSending(f *fiber) {
 
 // park has the writer wait for a change of the queue, or for limit.
 func (q *sendQueue) park(f *fiber, limit *deadline) {
-	q.writer = f
+	q.writer.Store(f)
+	defer q.writer.Store(nil)
 	if q.watched != limit && limit != nil {
 		q.watched = limit
-		wake := q.wakeWriter
-		limit.whenPassed(func() { _ = f.sched.loop.Post(wake) }) // a closed loop has ended its fibers
+		limit.whenPassed(q.wakeWriter)
 	}
 	f.park()
-	q.writer = nil
 }
 
 // dropBehind removes the bytes behind a position from the queue. None of them is in flight.
@@ -385,9 +384,10 @@ func (q *sendQueue) fail(err error) {
 	q.wakeWriter()
 }
 
+// wakeWriter is safe from any goroutine: a deadline calls it too.
 func (q *sendQueue) wakeWriter() {
-	if q.writer != nil {
-		q.writer.wake()
+	if f := q.writer.Load(); f != nil {
+		f.unpark()
 	}
 }
 
