@@ -143,8 +143,11 @@ func (q *sendQueue) begin(n int, limit *deadline) (*fiber, error) {
 
 // mayWrite returns an error if the queue takes nothing any more.
 func (q *sendQueue) mayWrite() error {
-	if q.closing || q.sched.closed {
+	switch {
+	case q.closing || q.sched.closed:
 		return zcrx.ErrClosed
+	case q.shutting:
+		return os.NewSyscallError("send", syscall.EPIPE) // as after shutdown(2)
 	}
 	return q.err
 }

@@ -4,7 +4,9 @@ package zcnet
 
 import (
 	"context"
+	"io"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,5 +43,24 @@ func TestWriteDeadlineAfterMigrate(t *testing.T) {
 		}
 	})
 	peer.Close()
+	stop()
+}
+
+// CloseWrite ends the stream behind what was written before: a later Write fails at once, also
+// while that is unsent.
+func TestWriteBehindCloseWrite(t *testing.T) {
+	e := ringEngine(t, Config{Loops: 1})
+	address, stop := serve(t, e, func(c *Conn) {
+		_, err := c.Write([]byte("last"))
+		assert.NoError(t, err)
+		assert.NoError(t, c.CloseWrite())
+		_, err = c.Write([]byte("later"))
+		assert.ErrorIs(t, err, syscall.EPIPE)
+	})
+	peer := dialNet(t, address)
+	defer peer.Close()
+	got, err := io.ReadAll(peer)
+	require.NoError(t, err)
+	assert.Equal(t, "last", string(got))
 	stop()
 }
