@@ -409,9 +409,18 @@ func (q *sendQueue) closeWhenSent() {
 // closeNow closes the socket, which drops what was not sent. It runs on the loop.
 func (q *sendQueue) closeNow() {
 	if q.unsent.Load() > 0 {
+		q.reset()
 		q.fail(zcrx.ErrClosed)
 	}
 	q.closeSocket()
+}
+
+// reset makes the kernel send nothing more of the request in flight, if there is one: fail gives
+// its memory back.
+func (q *sendQueue) reset() {
+	if q.inFlight > 0 {
+		_ = q.socket.Control(func(fd uintptr) { sys.ResetConn(int(fd)) })
+	}
 }
 
 // onEmpty has c closed when the queue is empty. It runs on the loop.
@@ -446,9 +455,8 @@ func (q *sendQueue) giveUp() {
 				break
 			}
 		}
-	} else {
-		_ = q.socket.Control(func(fd uintptr) { sys.ResetConn(int(fd)) })
 	}
+	q.reset()
 	closing := q.closing // then fail closes the socket
 	q.fail(zcrx.ErrClosed)
 	if !closing {
