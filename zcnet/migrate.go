@@ -30,11 +30,22 @@ func (c *Conn) Migrate(ctx context.Context, to *zcrx.Loop) error {
 	if err := c.writing.enter(ctx, &noLimit, c.closed); err != nil {
 		return c.opError("migrate", err)
 	}
-	defer c.writing.leave()
 	if c.closing.Load() {
+		c.writing.leave()
 		return c.opError("migrate", zcrx.ErrClosed)
 	}
-	return c.opError("migrate", c.socket().moveTo(ctx, to))
+	moved := make(chan error, 1)
+	go func() { // it goes on if ctx ends, and keeps the turn: nothing is sent during the move
+		err := c.socket().moveTo(ctx, to)
+		c.writing.leave()
+		moved <- err
+	}()
+	select {
+	case err := <-moved:
+		return c.opError("migrate", err)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Loop returns the loop that the connection is on, nil in Socket mode. Migrate changes it.
@@ -53,7 +64,7 @@ func (s *ringSocket) moveTo(ctx context.Context, to *zcrx.Loop) error {
 			return errors.Join(ctx.Err(), err)
 		}
 	}
-	return s.MoveTo(ctx, pool)
+	return s.MoveTo(context.WithoutCancel(ctx), pool)
 }
 
 func (s *plainSocket) moveTo(context.Context, *zcrx.Loop) error {

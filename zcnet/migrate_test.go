@@ -203,3 +203,71 @@ func TestMoveToALoopThatGoes(t *testing.T) {
 		}
 	})
 }
+
+// TestWritesWaitForAMigrateThatGoesOn: a Migrate whose context ends goes on; writes wait for it.
+func TestWritesWaitForAMigrateThatGoesOn(t *testing.T) {
+	e := ringEngine(t, Config{Loops: 2})
+	loops := e.Group().Loops()
+	const chunk = 1000
+	address, stop := serve(t, e, func(c *Conn) {
+		data := pattern(1, chunk)
+		for i := range 400 {
+			ctx, cancel := context.WithCancel(context.Background())
+			time.AfterFunc(time.Duration(i%40)*5*time.Microsecond, cancel)
+			_ = c.Migrate(ctx, loops[i%2])
+			if _, err := c.Write(data); !assert.NoError(t, err, "write %d", i) {
+				return
+			}
+			cancel()
+		}
+	})
+	for range 4 {
+		peer := dialNet(t, address)
+		got, err := io.ReadAll(peer)
+		peer.Close()
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(bytes.Repeat(pattern(1, chunk), 400), got), "%d bytes", len(got))
+	}
+	stop()
+}
+
+func TestWritesWhileOthersMigrate(t *testing.T) {
+	e := ringEngine(t, Config{Loops: 2})
+	loops := e.Group().Loops()
+	const chunk = 1000
+	address, stop := serve(t, e, func(c *Conn) {
+		data := pattern(1, chunk)
+		end := make(chan struct{})
+		var moving sync.WaitGroup
+		moving.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-end:
+					return
+				default:
+				}
+				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i%40)*5*time.Microsecond)
+				_ = c.Migrate(ctx, loops[i%2])
+				cancel()
+			}
+		})
+		for i := range 2000 {
+			if _, err := c.Write(data); !assert.NoError(t, err, "write %d", i) {
+				break
+			}
+			if i%16 == 0 {
+				Await(func() {})
+			}
+		}
+		close(end)
+		Await(moving.Wait)
+	})
+	for range 4 {
+		peer := dialNet(t, address)
+		got, err := io.ReadAll(peer)
+		peer.Close()
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(bytes.Repeat(pattern(1, chunk), 2000), got), "%d bytes", len(got))
+	}
+	stop()
+}
