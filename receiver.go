@@ -312,6 +312,19 @@ func (r *Receiver) untaken() []Buffer {
 	return left
 }
 
+// StopReading ends reading for the consumer, while sending goes on: TryRecv and a handler get
+// ErrClosed, Buffers that were not taken are released, and so is what is received until Close.
+// It must be called on the receiver's loop.
+func (r *Receiver) StopReading() {
+	_ = ReleaseAll(r.untaken()) // cannot fail: no other goroutine has them
+	r.mu.Lock()
+	r.unwanted, r.err = true, ErrClosed
+	r.mu.Unlock()
+	r.signal()
+	r.readingStopped = true
+	r.touch() // a handler that runs just now gets the error later
+}
+
 // Close closes the connection: the receive is cancelled, Buffers that it still delivers or
 // that were not taken are released, and the socket is closed. Close waits for that, unless
 // it is called on the loop. It may be called repeatedly, from any goroutine. Buffers that

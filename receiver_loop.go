@@ -53,6 +53,8 @@ type loopSide struct {
 	batch       []Buffer // received in this turn, not yet handed over
 	unpublished bool     // batch or endErr wait for publish
 	handler     func(buffers []Buffer, err error)
+
+	readingStopped bool // StopReading was called: a handler gets nothing but the error
 }
 
 // attach makes r one of the pool's receivers and arms its requests.
@@ -389,6 +391,13 @@ func (r *Receiver) reuse(batch []Buffer) {
 
 // handle calls the handler.
 func (r *Receiver) handle(batch []Buffer) {
+	if r.readingStopped {
+		_ = ReleaseAll(batch) // cannot fail: nobody has seen them
+		handler := r.handler
+		r.handler = nil
+		handler(nil, ErrClosed)
+		return
+	}
 	if len(batch) > 0 {
 		r.handler(batch, nil)
 	}

@@ -394,14 +394,16 @@ func (q *sendQueue) wakeWriter() {
 	}
 }
 
-// closeWhenSent closes the socket when the queue is empty, or after closingTime. It runs on
-// the loop.
+// closeWhenSent closes the socket when the queue is empty, or after closingTime. Until then
+// what the peer sends is dropped, because bytes that are left in the socket would make close(2)
+// reset the connection. It runs on the loop.
 func (q *sendQueue) closeWhenSent() {
 	if q.unsent.Load() == 0 {
 		q.closeSocket()
 		return
 	}
 	q.closing = true
+	q.socket.StopReading()
 	q.wakeWriter()
 	q.expired = time.AfterFunc(closingTime, func() { _ = q.sched.loop.Post(q.giveUp) })
 }

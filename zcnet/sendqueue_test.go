@@ -5,6 +5,7 @@ package zcnet
 import (
 	"context"
 	"io"
+	"net"
 	"os"
 	"syscall"
 	"testing"
@@ -12,6 +13,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
 // The deadline wakes the fiber that waits, on its loop, also after a move.
@@ -63,4 +67,96 @@ func TestWriteBehindCloseWrite(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "last", string(got))
 	stop()
+}
+
+// fillQueue writes in a fiber until no more fits the queue, because the peer does not read.
+// It returns what was written.
+func fillQueue(t *testing.T, c *Conn) int {
+	assert.NoError(t, c.SetWriteBuffer(1))
+	assert.NoError(t, c.SetWriteDeadline(time.Now().Add(50*time.Millisecond)))
+	n := 0
+	for {
+		k, err := c.Write(make([]byte, 10_000))
+		n += k
+		if err != nil {
+			assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			return n
+		}
+	}
+}
+
+// Close ends reads at once, also while what was written is unsent.
+func TestCloseWakesReadersWhileBytesAreUnsent(t *testing.T) {
+	e := ringEngine(t, Config{Loops: 1})
+	inFiber, onGoroutine := make(chan error, 1), make(chan error, 1)
+	address, stop := serve(t, e, func(c *Conn) {
+		two := c
+		assert.NoError(t, c.Go(func(c *Conn) {
+			_, err := c.Read(make([]byte, 1))
+			inFiber <- err
+		}))
+		go func() {
+			_, err := two.Read(make([]byte, 1))
+			onGoroutine <- err
+		}()
+		fillQueue(t, c)
+	})
+	peer := dialNet(t, address)
+	defer peer.Close()
+	within(t, "Read in a fiber", func() { assert.ErrorIs(t, <-inFiber, net.ErrClosed) })
+	within(t, "Read on a goroutine", func() { assert.ErrorIs(t, <-onGoroutine, net.ErrClosed) })
+	peer.Close()
+	stop()
+}
+
+// A closed connection that goes on sending must hold none of the pool's buffers.
+func TestClosedConnHoldsNoBuffers(t *testing.T) {
+	e := ringEngine(t, Config{Loops: 1})
+	ended := make(chan struct{})
+	address, stop := serve(t, e, func(c *Conn) {
+		fillQueue(t, c)
+		close(ended)
+	})
+	peer := dialNet(t, address)
+	defer peer.Close()
+	<-ended
+	require.NoError(t, peer.SetWriteDeadline(time.Now().Add(200*time.Millisecond)))
+	_, _ = peer.Write(make([]byte, 4<<20))
+	zcrxtest.Eventually(t, "no buffer is held", func() bool { return e.Stats().Group.Total.Outstanding == 0 })
+	peer.Close()
+	stop()
+}
+
+// A Handler gets the error of Close, and nothing more, while what was written is unsent.
+func TestHandlerOfAConnThatStillSends(t *testing.T) {
+	e := ringEngine(t, Config{Loops: 1})
+	peer, c := peerPair(t, e)
+	defer peer.Close()
+	require.NoError(t, c.SetWriteBuffer(1))
+	ended := make(chan error, 10)
+	require.NoError(t, c.Handle(func(c *Conn, buffers []zcrx.Buffer, err error) {
+		_ = zcrx.ReleaseAll(buffers)
+		if err != nil {
+			ended <- err
+			return
+		}
+		for {
+			if _, err := c.Write(make([]byte, 10_000)); err != nil {
+				assert.ErrorIs(t, err, ErrWouldBlock)
+				break
+			}
+		}
+		assert.NoError(t, c.Close())
+	}))
+	_, err := peer.Write([]byte("x"))
+	require.NoError(t, err)
+	within(t, "the Handler", func() { assert.ErrorIs(t, <-ended, net.ErrClosed) })
+	_, err = peer.Write([]byte("more"))
+	require.NoError(t, err)
+	got, err := io.ReadAll(peer)
+	require.NoError(t, err)
+	assert.Greater(t, len(got), 200_000)
+	peer.Close()
+	require.NoError(t, e.Close())
+	assert.Empty(t, ended)
 }
