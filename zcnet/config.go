@@ -46,7 +46,8 @@ type Config struct {
 	SendZeroCopyFrom int
 
 	// MaxConns is how many functions of a Listener.Serve run at a time, and so how many
-	// connections it has open. 0 means any number.
+	// connections it has open: one that has unsent bytes when its function returns counts
+	// until it is closed. 0 means any number.
 	MaxConns int
 
 	// StallThreshold is how long a fiber or Handler may keep its loop from going on before

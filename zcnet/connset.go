@@ -18,10 +18,16 @@ type connSet struct {
 }
 
 // admit makes a connection and adds it to the set. If the set is closed it closes the
-// socket and returns ErrClosed.
-func (s *connSet) admit(socket socket, local, remote net.Addr) (*Conn, error) {
+// socket and returns ErrClosed. closed is called when the connection's socket is closed, unless
+// admit returned an error; it may be nil.
+func (s *connSet) admit(socket socket, local, remote net.Addr, closed func()) (*Conn, error) {
 	c := newConn(socket, local, remote, nil)
-	c.onClose = func() { s.remove(c) }
+	c.onClose = func() {
+		s.remove(c)
+		if closed != nil {
+			closed()
+		}
+	}
 	if !s.add(c) {
 		c.onClose = nil
 		_ = c.Close()

@@ -22,9 +22,9 @@ func TestConnSet(t *testing.T) {
 	var s connSet
 	addr := &net.TCPAddr{}
 	a, b := &fakeSocket{}, &fakeSocket{}
-	ca, err := s.admit(a, addr, addr)
+	ca, err := s.admit(a, addr, addr, nil)
 	require.NoError(t, err)
-	cb, err := s.admit(b, addr, addr)
+	cb, err := s.admit(b, addr, addr, nil)
 	require.NoError(t, err)
 	emptied := 0
 	s.whenEmpty(func() { emptied++ })
@@ -37,7 +37,7 @@ func TestConnSet(t *testing.T) {
 	assert.Zero(t, emptied, "one connection is left")
 
 	late := &fakeSocket{}
-	c, err := s.admit(late, addr, addr)
+	c, err := s.admit(late, addr, addr, nil)
 	assert.ErrorIs(t, err, zcrx.ErrClosed)
 	assert.Nil(t, c)
 	assert.Equal(t, 1, late.closed)

@@ -204,7 +204,7 @@ func (e *Engine) newConn(conn *net.TCPConn, queue int) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.dialed.admit(s, local, remote)
+	return e.dialed.admit(s, local, remote, nil)
 }
 
 // Close closes the engine's listeners and connections, then its pools and loops. Leased

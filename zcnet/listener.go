@@ -178,7 +178,7 @@ func (l *Listener) admit(a arrival) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.conns.admit(s, local, remote)
+	return l.conns.admit(s, local, remote, nil)
 }
 
 // Accept is AcceptConn without a context. It implements net.Listener.

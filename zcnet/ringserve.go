@@ -236,7 +236,8 @@ func (p *servedLoop) admit(fd int) {
 	}
 	remote := remoteAddr(fd)
 	s := newRingSocket(zcrx.NewReceiverFD(pool, fd), a.transport)
-	c, err := l.conns.admit(s, local, remote)
+	room := &admission{server: sv}
+	c, err := l.conns.admit(s, local, remote, room.end)
 	if err != nil {
 		sv.leave() // the listener is closed, and so is the connection
 		return
@@ -244,12 +245,13 @@ func (p *servedLoop) admit(fd int) {
 	l.total.Add(1)
 	to.open.Add(1)
 	run := func() {
+		defer room.end()
 		defer to.open.Add(-1)
 		sv.serve(c)
 	}
 	if a.transport.startFiber(pool.Loop(), run, sv.name) != nil {
 		_ = c.Close()
 		to.open.Add(-1)
-		sv.leave()
+		room.end()
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -70,17 +71,19 @@ func TestWriteBehindCloseWrite(t *testing.T) {
 }
 
 // fillQueue writes in a fiber until no more fits the queue, because the peer does not read.
-// It returns what was written.
+// It returns how many bytes it has written.
 func fillQueue(t *testing.T, c *Conn) int {
 	assert.NoError(t, c.SetWriteBuffer(1))
-	assert.NoError(t, c.SetWriteDeadline(time.Now().Add(50*time.Millisecond)))
 	n := 0
 	for {
+		assert.NoError(t, c.SetWriteDeadline(time.Now().Add(20*time.Millisecond)))
 		k, err := c.Write(make([]byte, 10_000))
 		n += k
 		if err != nil {
 			assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
-			return n
+			if c.socket().(*ringSocket).queue.unsent.Load() > mostUnsent-10_000 {
+				return n
+			}
 		}
 	}
 }
@@ -159,4 +162,48 @@ func TestHandlerOfAConnThatStillSends(t *testing.T) {
 	peer.Close()
 	require.NoError(t, e.Close())
 	assert.Empty(t, ended)
+}
+
+// Shutdown waits until what was written is sent, and a connection counts until then.
+// A connection whose function has returned counts while it has unsent bytes: for MaxConns, in
+// the statistics and for Shutdown.
+func TestConnCountsUntilAllIsSent(t *testing.T) {
+	e := ringEngine(t, Config{Loops: 1, MaxConns: 1})
+	var total atomic.Int64
+	var socket atomic.Pointer[ringSocket]
+	var begun atomic.Int64
+	ln, err := e.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	served := make(chan error, 1)
+	ended := make(chan struct{})
+	go func() {
+		served <- ln.Serve(t.Context(), func(c *Conn) {
+			if begun.Add(1) > 1 {
+				return
+			}
+			socket.Store(c.socket().(*ringSocket))
+			total.Store(int64(fillQueue(t, c)))
+			close(ended)
+		})
+	}()
+	peer := dialNet(t, ln.Addr().String())
+	defer peer.Close()
+	<-ended
+	zcrxtest.Eventually(t, "the function has returned", func() bool { return e.Stats().Fibers.Open == 0 })
+	assert.Equal(t, 1, ln.Stats().Open)
+	second := dialNet(t, ln.Addr().String())
+	defer second.Close()
+	time.Sleep(50 * time.Millisecond)
+	assert.EqualValues(t, 1, begun.Load(), "MaxConns counts connections that are still sending")
+	shut := make(chan error, 1)
+	go func() {
+		shut <- ln.Shutdown(context.Background())
+		assert.Zero(t, socket.Load().queue.unsent.Load(), "unsent when Shutdown returns")
+	}()
+	time.Sleep(100 * time.Millisecond)
+	got, err := io.ReadAll(peer)
+	require.NoError(t, err)
+	assert.EqualValues(t, total.Load(), len(got))
+	require.NoError(t, <-shut)
+	require.ErrorIs(t, <-served, net.ErrClosed)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/zcrx-go/zcrx"
@@ -22,7 +23,8 @@ var (
 // connection as a goroutine would; where it has to wait, its loop goes on with others. What
 // it may not do is block the loop in another way: see Await. docs/fibers.md has the rules.
 //
-// At most Config.MaxConns functions run at a time. Further connections wait in the kernel's
+// At most Config.MaxConns functions run at a time, including those that have returned and whose
+// connections have unsent bytes. Further connections wait in the kernel's
 // queue, except for at most a few for each loop.
 //
 // A panic in fn ends fn and its connection, not the program, as in a server of net/http, and
@@ -124,9 +126,22 @@ func (sv *server) leave() {
 
 // serve runs the function for a connection.
 func (sv *server) serve(c *Conn) {
-	defer sv.leave()
 	defer func() { _ = c.Close() }() // fn may have closed it
 	sv.fn(c)
+}
+
+// admission is the room for a function that enter has made. It is left when the function has
+// returned and the socket is closed: until then it may hold unsent bytes.
+type admission struct {
+	server *server
+	ended  atomic.Int32 // calls of end
+}
+
+// end is called for each of the two.
+func (p *admission) end() {
+	if p.ended.Add(1) == 2 {
+		p.server.leave()
+	}
 }
 
 // fail ends Serve with err.
@@ -179,7 +194,10 @@ func (a *plainAcceptor) serve(ctx context.Context, sv *server) error {
 			sv.leave()
 			return err
 		}
-		go tally.run(func() { sv.serve(c) })
+		go tally.run(func() {
+			defer sv.leave()
+			sv.serve(c)
+		})
 	}
 }
 
