@@ -1,6 +1,7 @@
 package zcnet
 
 import (
+	"errors"
 	"net"
 	"os"
 	"strconv"
@@ -15,36 +16,37 @@ import (
 // acceptFD waits for a connection and returns its socket. The socket is blocking, as
 // zcrx.NewReceiverFD needs it, and is not registered with Go's poller.
 func acceptFD(listening syscall.RawConn) (fd int, remote net.Addr, err error) {
-	var from syscall.Sockaddr
 	var acceptErr error
 	err = listening.Read(func(own uintptr) bool {
-		for {
-			fd, from, acceptErr = syscall.Accept4(int(own), syscall.SOCK_CLOEXEC)
-			if acceptErr != syscall.EINTR {
-				return acceptErr != syscall.EAGAIN
-			}
-		}
+		fd, remote, acceptErr = acceptNow(int(own))
+		return !errors.Is(acceptErr, syscall.EAGAIN)
 	})
 	if err != nil {
 		return -1, nil, err
 	}
-	if acceptErr != nil {
-		return -1, nil, os.NewSyscallError("accept4", acceptErr)
+	return fd, remote, acceptErr
+}
+
+// acceptNow is acceptFD for a connection that waits already. If there is none, and the listening
+// socket is non-blocking, it returns EAGAIN.
+func acceptNow(listening int) (int, net.Addr, error) {
+	for {
+		fd, from, err := syscall.Accept4(listening, syscall.SOCK_CLOEXEC)
+		switch err {
+		case nil:
+			return fd, tcpAddr(from), nil
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			return -1, nil, syscall.EAGAIN
+		}
+		return -1, nil, os.NewSyscallError("accept4", err)
 	}
-	return fd, tcpAddr(from), nil
 }
 
 func localAddr(fd int) net.Addr {
 	sa, err := syscall.Getsockname(fd)
 	if err != nil {
-		return &net.TCPAddr{}
-	}
-	return tcpAddr(sa)
-}
-
-func remoteAddr(fd int) net.Addr {
-	sa, err := syscall.Getpeername(fd)
-	if err != nil { // it is gone already
 		return &net.TCPAddr{}
 	}
 	return tcpAddr(sa)

@@ -14,5 +14,4 @@ import (
 func acceptFD(syscall.RawConn) (int, net.Addr, error)       { return -1, nil, sys.ErrNotLinux }
 func localAddr(int) net.Addr                                { return &net.TCPAddr{} }
 func controlListener(string, string, syscall.RawConn) error { return nil }
-
-func remoteAddr(int) net.Addr { return nil }
+func acceptNow(int) (int, net.Addr, error)                  { return -1, nil, sys.ErrNotLinux }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -14,14 +13,8 @@ import (
 	"github.com/zcrx-go/zcrx/uring"
 )
 
-// serve accepts on every loop, with one request of the ring that goes on (multishot accept).
-// The loops share the listening socket: the kernel wakes one of them for each connection.
+// serve accepts on every loop.
 func (a *ringAcceptor) serve(ctx context.Context, sv *server) error {
-	// Otherwise the request would end instead of waiting.
-	if err := a.setNonblock(false); err != nil {
-		return err
-	}
-	defer func() { _ = a.setNonblock(true) }() // only AcceptConn needs it
 	var places []*servedLoop
 	for _, loop := range a.transport.pools.Loops() {
 		places = append(places, newServedLoop(a, sv, loop))
@@ -48,15 +41,11 @@ func (a *ringAcceptor) serve(ctx context.Context, sv *server) error {
 	return err
 }
 
-func (a *ringAcceptor) setNonblock(nonblocking bool) error {
-	var err error
-	if cerr := a.raw.Control(func(fd uintptr) { err = sys.SetNonblock(int(fd), nonblocking) }); cerr != nil {
-		return cerr
-	}
-	return err
-}
-
-// servedLoop accepts connections on a loop. It belongs to the loop's thread.
+// servedLoop accepts connections on a loop: its ring polls the listening socket, and each
+// completion takes some of those that wait. A request that accepts (multishot) would need a
+// blocking socket, which is a property that all processes with that socket share, and takes
+// everything that waits, also what no function may run for. All but open belongs to the loop's
+// thread.
 type servedLoop struct {
 	acceptor *ringAcceptor
 	server   *server
@@ -67,16 +56,25 @@ type servedLoop struct {
 	fd    int      // the listening socket; open until ended is closed
 	local net.Addr // of every connection; nil if the listener listens on all addresses
 
-	armed    bool          // the request is in flight
-	full     bool          // there are as many connections as may be
+	armed    bool          // the poll is in flight
+	room     bool          // the server has room for the next connection, and keeps it
+	waits    bool          // for room
 	stopping bool          // stop was called
 	pause    time.Duration // after the last temporary error
-	held     []int         // connections that were accepted when it was full
 	ended    chan struct{} // closed when nothing is in flight any more, after stop
 
 	prepares  func(*uring.SQE)
 	completes func(*uring.CQE)
 }
+
+const (
+	pollIn        = 0x1     // POLLIN
+	pollExclusive = 1 << 28 // EPOLLEXCLUSIVE: one of the loops that poll is woken, not all
+
+	// mostAccepted is how many connections a completion takes, at most, so that those that are
+	// open are not kept waiting.
+	mostAccepted = 16
+)
 
 func newServedLoop(a *ringAcceptor, sv *server, loop *zcrx.Loop) *servedLoop {
 	p := &servedLoop{acceptor: a, server: sv, loop: loop, ended: make(chan struct{})}
@@ -84,14 +82,14 @@ func newServedLoop(a *ringAcceptor, sv *server, loop *zcrx.Loop) *servedLoop {
 	if at, ok := sv.listener.Addr().(*net.TCPAddr); ok && !at.IP.IsUnspecified() {
 		p.local = at
 	}
-	p.prepares = func(s *uring.SQE) { s.PrepMultishotAccept(p.fd, sys.SockCloseOnExec) }
+	p.prepares = func(s *uring.SQE) { s.PrepPollAdd(p.fd, pollIn|pollExclusive) }
 	p.completes = p.complete
 	return p
 }
 
-// arm starts the request.
+// arm starts the poll, if there is room for a connection.
 func (p *servedLoop) arm() {
-	if p.armed || p.full || p.stopping {
+	if p.armed || p.stopping || !p.hasRoom() {
 		return
 	}
 	err := p.loop.Start(p.prepares, p.completes)
@@ -105,21 +103,42 @@ func (p *servedLoop) arm() {
 	}
 }
 
+// hasRoom makes room for a connection. If there is none it returns false, and arm is called when
+// there is.
+func (p *servedLoop) hasRoom() bool {
+	if p.room || p.waits {
+		return p.room
+	}
+	p.room = p.server.enter(func() {
+		_ = p.loop.Post(func() { // a closed loop accepts nothing
+			p.waits = false
+			p.arm()
+		})
+	})
+	p.waits = !p.room
+	return p.room
+}
+
 // stop ends accepting.
 func (p *servedLoop) stop() {
 	p.stopping = true
-	for _, fd := range p.held {
-		_ = sys.Close(fd)
-	}
-	p.held = nil
 	if !p.armed {
-		close(p.ended)
+		p.end()
 		return
 	}
 	p.cancel()
 }
 
-// cancel ends the request.
+// end gives back what p has of the server, when nothing is in flight any more.
+func (p *servedLoop) end() {
+	if p.room {
+		p.room = false
+		p.server.leave()
+	}
+	close(p.ended)
+}
+
+// cancel ends the poll.
 func (p *servedLoop) cancel() {
 	err := p.loop.Start(func(s *uring.SQE) { s.PrepCancelFD(p.fd, uring.CancelAll) }, func(*uring.CQE) {})
 	if errors.Is(err, zcrx.ErrQueueFull) {
@@ -127,69 +146,39 @@ func (p *servedLoop) cancel() {
 	}
 }
 
-// complete takes a connection, or the end of the request.
-func (p *servedLoop) complete(c *uring.CQE) {
-	if !c.More() {
-		p.armed = false
-	}
-	retry := time.Duration(0)
-	switch errno := c.Errno(); {
-	case errno == 0:
-		p.pause = 0
-		p.accepted(int(c.Res))
-	case errno == syscall.ECANCELED:
-	case isTemporaryAcceptError(errno):
-		l := p.server.listener
-		l.retries.Add(1)
-		l.engine.warn("accept", errno)
-		p.pause = retryPause(p.pause)
-		retry = p.pause
-	default:
-		p.server.fail(os.NewSyscallError("accept", errno))
-		return
-	}
-	switch {
-	case p.armed:
-	case p.stopping:
-		close(p.ended)
-	case retry > 0:
-		time.AfterFunc(retry, func() { _ = p.loop.Post(p.arm) }) // a closed loop accepts nothing
-	default:
-		p.arm()
-	}
-}
-
-// accepted takes a new connection.
-func (p *servedLoop) accepted(fd int) {
+// complete takes connections.
+func (p *servedLoop) complete(*uring.CQE) {
+	p.armed = false
 	if p.stopping {
-		_ = sys.Close(fd)
+		p.end()
 		return
 	}
-	if p.full || !p.server.enter(p.room) {
-		p.held = append(p.held, fd)
-		if !p.full {
-			p.full = true
-			p.cancel()
+	for range mostAccepted {
+		if !p.hasRoom() {
+			return
 		}
-		return
+		fd, remote, err := acceptNow(p.fd)
+		switch {
+		case err == nil:
+			p.pause = 0
+			p.room = false
+			p.admit(fd, remote)
+			continue
+		case errors.Is(err, syscall.EAGAIN):
+		case isTemporaryAcceptError(err):
+			l := p.server.listener
+			l.retries.Add(1)
+			l.engine.warn("accept", err)
+			p.pause = retryPause(p.pause)
+			time.AfterFunc(p.pause, func() { _ = p.loop.Post(p.arm) }) // a closed loop accepts nothing
+			return
+		default:
+			p.server.fail(err)
+			return
+		}
+		break
 	}
-	p.admit(fd)
-}
-
-// room is called, on any goroutine, when a function has ended.
-func (p *servedLoop) room() {
-	_ = p.loop.Post(func() { // a closed loop accepts nothing
-		for len(p.held) > 0 {
-			if !p.server.enter(p.room) {
-				return
-			}
-			fd := p.held[0]
-			p.held = p.held[1:]
-			p.admit(fd)
-		}
-		p.full = false
-		p.arm()
-	})
+	p.arm()
 }
 
 // most connections that a loop may have more than the one with the fewest, and an eighth of
@@ -227,14 +216,13 @@ func (p *servedLoop) poolFor(fd int) (zcrx.BufferPool, *servedLoop) {
 }
 
 // admit starts the function for a connection, on the loop that receives for it.
-func (p *servedLoop) admit(fd int) {
+func (p *servedLoop) admit(fd int, remote net.Addr) {
 	a, sv, l := p.acceptor, p.server, p.server.listener
 	pool, to := p.poolFor(fd)
 	local := p.local
 	if local == nil {
 		local = localAddr(fd)
 	}
-	remote := remoteAddr(fd)
 	s := newRingSocket(zcrx.NewReceiverFD(pool, fd), a.transport)
 	room := &admission{server: sv}
 	c, err := l.conns.admit(s, local, remote, room.end)

@@ -24,8 +24,7 @@ var (
 // it may not do is block the loop in another way: see Await. docs/fibers.md has the rules.
 //
 // At most Config.MaxConns functions run at a time, including those that have returned and whose
-// connections have unsent bytes. Further connections wait in the kernel's
-// queue, except for at most a few for each loop.
+// connections have unsent bytes. Further connections wait in the kernel's queue.
 //
 // A panic in fn ends fn and its connection, not the program, as in a server of net/http, and
 // is logged with its stack. So does runtime.Goexit, without a log.
