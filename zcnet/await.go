@@ -1,8 +1,10 @@
 package zcnet
 
 import (
+	"context"
 	"fmt"
 	"runtime/debug"
+	"sync/atomic"
 )
 
 // Await runs fn on a goroutine of its own and waits until it has returned. In a fiber only
@@ -33,6 +35,28 @@ func AwaitValue[T any](fn func() (T, error)) (T, error) {
 // awaitValue is AwaitValue for a fiber, which calls it.
 func awaitValue[T any](f *fiber, fn func() (T, error)) (v T, err error) {
 	f.await(func() { v, err = fn() })
+	return v, err
+}
+
+// awaitOwned is awaitValue for a result that has to be given back with undo if the fiber is ended
+// meanwhile. Then ctx ends too.
+func awaitOwned[T any](ctx context.Context, f *fiber, fn func(ctx context.Context) (T, error), undo func(T)) (v T, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var decided atomic.Bool // by the end of fn or that of the fiber, whatever comes first
+	taken := false
+	defer func() {
+		cancel()
+		if !taken && !decided.CompareAndSwap(false, true) && err == nil {
+			undo(v)
+		}
+	}()
+	f.await(func() {
+		v, err = fn(ctx)
+		if !decided.CompareAndSwap(false, true) && err == nil {
+			undo(v)
+		}
+	})
+	taken = true
 	return v, err
 }
 

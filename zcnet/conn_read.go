@@ -22,15 +22,19 @@ func (c *Conn) startReading(ctx context.Context, want int) error {
 	if err != nil {
 		return err
 	}
+	started := false
+	defer func() {
+		if !started { // after an error, and when the fiber that reads is ended while it waits
+			c.endReading()
+		}
+	}()
 	if err = c.mayTake(); err == nil {
 		err = c.mayWait(ctx)
 	}
 	if err == nil && want > 0 && c.inbox.empty() {
 		err = c.fill(ctx, want)
 	}
-	if err != nil {
-		c.endReading()
-	}
+	started = err == nil
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -81,6 +82,7 @@ func (s *plainSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer,
 // send does not need the deadline: setWriteDeadline has set it on the socket.
 func (s *plainSocket) send(v [][]byte, _ *deadline) (int, error) {
 	if f := currentFiber(); f != nil {
+		v = slices.Clone(v) // the list is the turn's, which may end before
 		return awaitValue(f, func() (int, error) { return s.sendHere(v) })
 	}
 	if zcrx.OnAnyLoop() {

@@ -19,8 +19,9 @@ func (t turnstile) enter(ctx context.Context, limit *deadline, closed <-chan str
 		return nil
 	}
 	if f := currentFiber(); f != nil {
-		var err error
-		f.await(func() { err = t.wait(ctx, limit, closed) })
+		_, err := awaitOwned(ctx, f, func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, t.wait(ctx, limit, closed)
+		}, func(struct{}) { t.leave() })
 		return err
 	}
 	if blocksLoop() {

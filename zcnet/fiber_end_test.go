@@ -1,0 +1,71 @@
+//go:build linux && cgo
+
+package zcnet
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The fiber of a closed engine reads a connection of another one, which goes on.
+func TestEngineCloseLeavesOtherEnginesConnections(t *testing.T) {
+	for name, use := range map[string]func(c *Conn) error{
+		"reads":  func(c *Conn) error { _, err := c.Read(make([]byte, 1)); return err },
+		"writes": func(c *Conn) error { _, err := c.Write(make([]byte, 16<<20)); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			own, other := ringEngine(t, Config{Loops: 1}), ringEngine(t, Config{Loops: 1})
+			peer, c := peerPair(t, other)
+			defer peer.Close()
+			defer c.Close()
+			begun := make(chan struct{})
+			ln, err := own.Listen(t.Context(), "tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			go func() { _ = ln.Serve(context.Background(), func(*Conn) { close(begun); _ = use(c) }) }()
+			defer dialNet(t, ln.Addr().String()).Close()
+			<-begun
+			time.Sleep(20 * time.Millisecond)
+			within(t, "Close", func() { require.NoError(t, own.Close()) })
+			if name == "reads" {
+				_, err = peer.Write([]byte("x"))
+				require.NoError(t, err)
+				within(t, "Read", func() { _, err := c.Read(make([]byte, 1)); assert.NoError(t, err) })
+				return
+			}
+			within(t, "Write", func() {
+				_, err := c.Write([]byte("x")) // the connection is reset: the bytes before are not complete
+				assert.Error(t, err)
+			})
+		})
+	}
+}
+
+// The fiber of a closed engine waits for its turn at a connection of another one.
+func TestEngineCloseGivesUpATurn(t *testing.T) {
+	own, other := ringEngine(t, Config{Loops: 1}), ringEngine(t, Config{Loops: 1})
+	peer, c := peerPair(t, other)
+	defer peer.Close()
+	defer c.Close()
+	read := make(chan error, 2)
+	go func() { _, err := c.Read(make([]byte, 1)); read <- err }()
+	require.Eventually(t, func() bool { return len(c.reading) == 1 }, time.Minute, time.Millisecond)
+	begun := make(chan struct{})
+	ln, err := own.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	go func() {
+		_ = ln.Serve(context.Background(), func(*Conn) { close(begun); _, _ = c.Read(make([]byte, 1)) })
+	}()
+	defer dialNet(t, ln.Addr().String()).Close()
+	<-begun
+	time.Sleep(20 * time.Millisecond)
+	require.NoError(t, own.Close())
+	_, err = peer.Write([]byte("xy"))
+	require.NoError(t, err)
+	require.NoError(t, <-read)
+	time.Sleep(20 * time.Millisecond)
+	within(t, "Read", func() { _, err := c.Read(make([]byte, 1)); assert.NoError(t, err) })
+}
