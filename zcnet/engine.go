@@ -208,13 +208,18 @@ func (e *Engine) newConn(conn *net.TCPConn, queue int) (*Conn, error) {
 }
 
 // Close closes the engine's listeners and connections, then its pools and loops. Leased
-// buffers stay valid until they are released. Close must not be called on one of the
-// engine's loops, where it returns an error. Fibers of the engine end: calls that wait for a
+// buffers stay valid until they are released. On a loop, but for fibers of other engines, Close
+// returns an error and closes nothing, because it waits for loops. Fibers of the engine end: calls that wait for a
 // connection return an error, and a fiber that waits in Await ends as by runtime.Goexit. What
 // fibers and Handlers have written is still sent, for up to 2 seconds. Close is idempotent.
 func (e *Engine) Close() error {
-	if s := schedulerHere(); s != nil && e.Group() != nil && slices.Contains(e.Group().Loops(), s.loop) {
-		return errClosedOnLoop
+	if g := e.Group(); g != nil && zcrx.OnAnyLoop() {
+		f := currentFiber()
+		if f == nil || slices.Contains(g.Loops(), f.sched.loop) {
+			return errClosedOnLoop
+		}
+		_, err := awaitValue(f, func() (struct{}, error) { return struct{}{}, e.Close() })
+		return err
 	}
 	e.end()
 	e.mu.Lock()
@@ -234,7 +239,7 @@ func (e *Engine) Close() error {
 	return errors.Join(errs...)
 }
 
-var errClosedOnLoop = errors.New("zcnet: Engine.Close waits for the engine's loops, and may not be called on one: use a goroutine")
+var errClosedOnLoop = errors.New("zcnet: Engine.Close waits for loops, and may not be called on one: use a goroutine")
 
 // EngineStats is a snapshot of an engine's counters.
 type EngineStats struct {

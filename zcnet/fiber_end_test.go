@@ -4,6 +4,8 @@ package zcnet
 
 import (
 	"context"
+	"iter"
+	"sync"
 	"testing"
 	"time"
 
@@ -68,4 +70,42 @@ func TestEngineCloseGivesUpATurn(t *testing.T) {
 	require.NoError(t, <-read)
 	time.Sleep(20 * time.Millisecond)
 	within(t, "Read", func() { _, err := c.Read(make([]byte, 1)); assert.NoError(t, err) })
+}
+
+func TestEngineCloseInACoroutine(t *testing.T) {
+	e := ringEngine(t, Config{Loops: 1})
+	result := make(chan error, 1)
+	address, _ := serve(t, e, func(c *Conn) {
+		next, end := iter.Pull(func(yield func(error) bool) { yield(e.Close()) })
+		defer end()
+		err, _ := next()
+		result <- err
+	})
+	peer := dialNet(t, address)
+	defer peer.Close()
+	within(t, "Engine.Close", func() { assert.ErrorIs(t, <-result, errClosedOnLoop) })
+}
+
+// Two engines close each other, each on its loop.
+func TestEnginesCloseEachOther(t *testing.T) {
+	a, b := ringEngine(t, Config{Loops: 1}), ringEngine(t, Config{Loops: 1})
+	var both sync.WaitGroup
+	both.Add(2)
+	done := make(chan struct{}, 2)
+	start := func(own, other *Engine) {
+		ln, err := own.Listen(t.Context(), "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		go func() {
+			_ = ln.Serve(context.Background(), func(*Conn) {
+				defer func() { done <- struct{}{} }()
+				both.Done()
+				Await(both.Wait)
+				_ = other.Close()
+			})
+		}()
+		dialNet(t, ln.Addr().String())
+	}
+	start(a, b)
+	start(b, a)
+	within(t, "Engine.Close of two engines", func() { <-done; <-done })
 }

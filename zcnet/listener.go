@@ -117,10 +117,17 @@ func (l *Listener) Addr() net.Addr { return l.tcp.Addr() }
 
 // AcceptConn waits for the next connection and returns it. The caller must Close the
 // connection. AcceptConn returns ctx's error if ctx ends first, and an error that matches
-// net.ErrClosed after Close.
+// net.ErrClosed after Close. In a Handler it returns an error that matches ErrWouldBlock.
 func (l *Listener) AcceptConn(ctx context.Context) (*Conn, error) {
+	f := currentFiber()
+	if f == nil && blocksLoop() {
+		return nil, l.acceptError(ErrWouldBlock)
+	}
 	if err := l.startAccepting(); err != nil {
 		return nil, l.acceptError(err)
+	}
+	if f != nil {
+		return awaitOwned(ctx, f, l.awaitArrival, func(c *Conn) { _ = c.Close() })
 	}
 	return l.awaitArrival(ctx)
 }
@@ -227,8 +234,16 @@ func (l *Listener) closeSocket() error { return errors.Join(l.acceptor.close(), 
 // Shutdown stops listening and waits until all connections of the listener are closed, and what
 // was written to them has been sent (see Conn.Close). If
 // ctx ends first, Shutdown closes the connections that are left and returns an error that
-// matches ctx's. It must not be called on a loop.
+// matches ctx's. In a Handler it returns an error that matches ErrWouldBlock, and does nothing.
+// In the fiber of one of these connections it waits for that too, until ctx ends.
 func (l *Listener) Shutdown(ctx context.Context) error {
+	if f := currentFiber(); f != nil {
+		_, err := awaitValue(f, func() (struct{}, error) { return struct{}{}, l.Shutdown(ctx) })
+		return err
+	}
+	if blocksLoop() {
+		return &net.OpError{Op: "close", Net: "tcp", Addr: l.Addr(), Err: ErrWouldBlock}
+	}
 	err := l.Close()
 	if errors.Is(err, net.ErrClosed) {
 		err = nil // closed before; its connections may still be open

@@ -15,8 +15,8 @@ import (
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
 
-// ErrWouldBlock is what Write, WriteBuffers, Handle and Migrate return on a loop (in a
-// Handler) instead of waiting. It matches syscall.EAGAIN.
+// ErrWouldBlock is what Write, WriteBuffers, Handle, Migrate, AcceptConn and Shutdown return on
+// a loop (in a Handler) instead of waiting. It matches syscall.EAGAIN.
 var ErrWouldBlock error = &wouldBlock{}
 
 type wouldBlock struct{}

@@ -257,7 +257,7 @@ func (t *ringTransport) startFiber(loop *zcrx.Loop, fn func(), name uintptr) err
 		t.watchdog.add(s)
 		return s.start(fn, name, &t.tally)
 	}
-	if loop.OnLoop() {
+	if s := schedulerHere(); s != nil && s.loop == loop { // not in a coroutine that a fiber has made
 		return start()
 	}
 	return loop.Post(func() { _ = start() }) // the engine is being closed
