@@ -38,6 +38,14 @@ func awaitValue[T any](f *fiber, fn func() (T, error)) (v T, err error) {
 	return v, err
 }
 
+// awaitResult is awaitOwned in a fiber, and calls fn elsewhere.
+func awaitResult[T any](ctx context.Context, fn func(ctx context.Context) (T, error), undo func(T)) (T, error) {
+	if f := currentFiber(); f != nil {
+		return awaitOwned(ctx, f, fn, undo)
+	}
+	return fn(ctx)
+}
+
 // awaitOwned is awaitValue for a result that has to be given back with undo if the fiber is ended
 // meanwhile. Then ctx ends too.
 func awaitOwned[T any](ctx context.Context, f *fiber, fn func(ctx context.Context) (T, error), undo func(T)) (v T, err error) {

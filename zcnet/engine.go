@@ -116,7 +116,8 @@ func (e *Engine) Dial(ctx context.Context, network, address string) (*Conn, erro
 	defer cancel(nil)
 	defer context.AfterFunc(e.ending, func() { cancel(zcrx.ErrClosed) })()
 	steer := e.steering()
-	tcp, err := AwaitValue(func() (*net.TCPConn, error) { return dialTCP(ctx, network, address, steer) })
+	dial := func(ctx context.Context) (*net.TCPConn, error) { return dialTCP(ctx, network, address, steer) }
+	tcp, err := awaitResult(ctx, dial, func(tcp *net.TCPConn) { _ = tcp.Close() })
 	if err != nil {
 		if errors.Is(context.Cause(ctx), zcrx.ErrClosed) {
 			err = dialError(network, zcrx.ErrClosed)
@@ -127,7 +128,14 @@ func (e *Engine) Dial(ctx context.Context, network, address string) (*Conn, erro
 	if steer != nil {
 		queue = steer.Queue(tcp)
 	}
+	decided := false
+	defer func() {
+		if !decided { // the fiber that dials is ended
+			_ = tcp.Close()
+		}
+	}()
 	conn, err := e.newConn(tcp, queue)
+	decided = true
 	if errors.Is(err, zcrx.ErrClosed) {
 		_ = tcp.Close()
 		return nil, dialError(network, err)

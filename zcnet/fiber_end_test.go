@@ -5,12 +5,17 @@ package zcnet
 import (
 	"context"
 	"iter"
+	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx"
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
 // The fiber of a closed engine reads a connection of another one, which goes on.
@@ -108,4 +113,42 @@ func TestEnginesCloseEachOther(t *testing.T) {
 	start(a, b)
 	start(b, a)
 	within(t, "Engine.Close of two engines", func() { <-done; <-done })
+}
+
+// The fiber of a closed engine dials with another one. What comes of it is closed.
+func TestEngineCloseEndsADial(t *testing.T) {
+	target, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer target.Close()
+	for _, mode := range []zcrx.Mode{zcrx.Provided, zcrx.Socket} {
+		t.Run(mode.String(), func(t *testing.T) {
+			fds, goroutines := zcrxtest.OpenFDs(t), runtime.NumGoroutine()
+			other, err := NewEngine(t.Context(), Config{Mode: mode, Loops: 1, Pool: zcrx.PoolConfig{NumBuffers: 64}})
+			require.NoError(t, err)
+			for range 20 {
+				own := ringEngine(t, Config{Loops: 1})
+				ln, err := own.Listen(t.Context(), "tcp", "127.0.0.1:0")
+				require.NoError(t, err)
+				dialling := make(chan struct{})
+				served := make(chan error)
+				go func() {
+					served <- ln.Serve(context.Background(), func(*Conn) {
+						close(dialling)
+						time.Sleep(5 * time.Millisecond) // Engine.Close gets in line
+						c, err := other.Dial(context.Background(), "tcp", target.Addr().String())
+						if err == nil {
+							_ = c.Close()
+						}
+					})
+				}()
+				peer := dialNet(t, ln.Addr().String())
+				<-dialling
+				require.NoError(t, own.Close())
+				require.ErrorIs(t, <-served, net.ErrClosed)
+				peer.Close()
+			}
+			require.NoError(t, other.Close())
+			zcrxtest.Settled(t, fds, goroutines)
+		})
+	}
 }

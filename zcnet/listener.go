@@ -119,17 +119,13 @@ func (l *Listener) Addr() net.Addr { return l.tcp.Addr() }
 // connection. AcceptConn returns ctx's error if ctx ends first, and an error that matches
 // net.ErrClosed after Close. In a Handler it returns an error that matches ErrWouldBlock.
 func (l *Listener) AcceptConn(ctx context.Context) (*Conn, error) {
-	f := currentFiber()
-	if f == nil && blocksLoop() {
+	if currentFiber() == nil && blocksLoop() {
 		return nil, l.acceptError(ErrWouldBlock)
 	}
 	if err := l.startAccepting(); err != nil {
 		return nil, l.acceptError(err)
 	}
-	if f != nil {
-		return awaitOwned(ctx, f, l.awaitArrival, func(c *Conn) { _ = c.Close() })
-	}
-	return l.awaitArrival(ctx)
+	return awaitResult(ctx, l.awaitArrival, func(c *Conn) { _ = c.Close() })
 }
 
 // awaitArrival is AcceptConn, once acceptLoop runs.

@@ -196,7 +196,9 @@ func (t *ringTransport) open(conn *net.TCPConn, queue int) (socket, error) {
 	if pool := t.pools.Pool(f.sched.loop); pool != nil && t.mode() != zcrx.ZeroCopy {
 		return t.openOn(pool, conn) // where the fiber does not have to wait for another loop
 	}
-	return awaitValue(f, func() (socket, error) { return t.openPicked(conn, queue) })
+	return awaitOwned(context.Background(), f, func(context.Context) (socket, error) {
+		return t.openPicked(conn, queue)
+	}, func(s socket) { _ = s.close(func() {}) })
 }
 
 func (t *ringTransport) openPicked(conn *net.TCPConn, queue int) (socket, error) {
