@@ -203,7 +203,7 @@ func TestConnCountsUntilAllIsSent(t *testing.T) {
 	time.Sleep(100 * time.Millisecond)
 	got, err := io.ReadAll(peer)
 	require.NoError(t, err)
-	assert.EqualValues(t, total.Load(), len(got))
+	assert.Len(t, got, int(total.Load()))
 	require.NoError(t, <-shut)
 	require.ErrorIs(t, <-served, net.ErrClosed)
 }
