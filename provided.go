@@ -56,9 +56,9 @@ const (
 // NewProvidedPool makes a pool of cfg.NumBuffers buffers (1 to 32768) of cfg.BufferSizeHint
 // bytes (a power of two of at least a page, else a page) on the loop's ring. If both are 0
 // they are 1024 buffers of 64 KiB where the kernel fills a buffer with several receives
-// (6.16, 6.12.107), and 16384 pages elsewhere. It also uses cfg.Memory, which must not be MemoryDMABuf, and cfg.MaxLeases. The
-// caller must Close the pool; closing the loop closes it too. Errors match ErrNotSupported
-// where the kernel or the process does not support it.
+// (6.16, 6.12.107), and 16384 pages elsewhere. It also uses cfg.Memory, which must not be
+// MemoryDMABuf, and cfg.MaxLeases. The caller must Close the pool; closing the loop closes it
+// too. Errors match ErrNotSupported where the kernel or the process does not support it.
 func NewProvidedPool(loop *Loop, cfg PoolConfig) (*ProvidedPool, error) {
 	return newProvidedPool(context.Background(), loop, cfg, bestConsumption())
 }

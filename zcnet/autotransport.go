@@ -62,13 +62,7 @@ type autoAcceptor struct {
 	transport *autoTransport
 }
 
-func (a *autoAcceptor) accept() (arrival, error) {
-	c, err := a.ln.AcceptTCP()
-	if err != nil {
-		return nil, unwrapOpError(err) // the listener wraps it again
-	}
-	return &plainArrival{a.transport, c}, nil
-}
+func (a *autoAcceptor) accept() (arrival, error) { return acceptPlain(a.ln, a.transport) }
 
 // undecidedSocket is a plainSocket that can go to a loop.
 type undecidedSocket struct {

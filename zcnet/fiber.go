@@ -137,7 +137,7 @@ type scheduler struct {
 	again     func() // schedule
 
 	sending  []*sendQueue  // those with unsent bytes
-	unsent   []*sendQueue  // those that have something to submit
+	toSubmit []*sendQueue  // those that have something to submit at the end of the turn
 	sent     chan struct{} // closed when sending is empty; may be nil
 	gone     chan struct{} // closed when no fiber is left; nil before shutdown and after that
 	blocks   [][]byte      // memory for copies of small writes
@@ -301,7 +301,7 @@ func (s *scheduler) end(f *fiber) {
 // called on the loop.
 func (s *scheduler) shutdown(gone chan struct{}) {
 	s.closed, s.gone, s.stock = true, gone, nil
-	s.endEach(func(f *fiber) bool { return f.state == fiberIdle || f.waits.await })
+	s.endEach(func(f *fiber) bool { return f.waits.await })
 	s.endRetired()
 }
 

@@ -181,8 +181,8 @@ func (p *servedLoop) complete(*uring.CQE) {
 	p.arm()
 }
 
-// most connections that a loop may have more than the one with the fewest, and an eighth of
-// these, before it leaves new ones to that.
+// serveSlack is how many connections a loop may have more than the loop with the fewest, beside
+// an eighth of these, before new ones go to that loop.
 const serveSlack = 2
 
 // target returns the place that a new connection goes to. In copying modes that is the loop

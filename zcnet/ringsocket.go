@@ -128,10 +128,10 @@ func (s *ringSocket) setWriteDeadline(t time.Time) error {
 // open returns nil if the socket is open, else ErrClosed.
 func (s *ringSocket) open() error { return s.Control(func(uintptr) {}) }
 
-func (s *ringSocket) onOwnLoop() bool {
-	p := onloop.Current()
-	return p != nil && p.Loop == any(s.Pool().Loop())
-}
+func (s *ringSocket) onOwnLoop() bool { return s.isOn(schedulerHere()) }
+
+// isOn reports whether the connection is on that scheduler's loop.
+func (s *ringSocket) isOn(here *scheduler) bool { return here != nil && here.loop == s.Pool().Loop() }
 
 // close closes the socket. closed is called when it is, which may be later.
 func (s *ringSocket) close(closed func()) error {
@@ -208,12 +208,15 @@ func (s *ringSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer, 
 // send writes v. It waits for room until limit passes. On the loop the ring sends it at the
 // end of the turn; elsewhere the caller does.
 func (s *ringSocket) send(v [][]byte, limit *deadline) (int, error) {
-	if s.onOwnLoop() {
-		if f := currentFiber(); f == nil || !s.wantsZeroCopy(v) {
-			return s.queue.write(v, limit)
-		}
+	here := schedulerHere()
+	if here == nil {
+		return s.sendHere(v, limit)
 	}
-	if f := currentFiber(); f != nil {
+	f := here.current
+	if s.isOn(here) && (f == nil || !s.wantsZeroCopy(v)) {
+		return s.queue.write(here, v, limit)
+	}
+	if f != nil {
 		return s.sendForFiber(f, v, limit)
 	}
 	return s.sendHere(v, limit)
@@ -237,8 +240,8 @@ func (s *ringSocket) sendForFiber(f *fiber, v [][]byte, limit *deadline) (int, e
 
 // sendLeased writes buffers, and releases them.
 func (s *ringSocket) sendLeased(buffers []zcrx.Buffer, limit *deadline) error {
-	if s.onOwnLoop() {
-		return s.queue.writeLeased(buffers, limit)
+	if here := schedulerHere(); s.isOn(here) {
+		return s.queue.writeLeased(here, buffers, limit)
 	}
 	return sendAndRelease(s, buffers, limit)
 }

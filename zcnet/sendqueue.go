@@ -43,7 +43,7 @@ type sendQueue struct {
 	sched     *scheduler
 	segments  []segment
 	inFlight  int  // of the segments, the first that the request has; 0 if there is none
-	listed    bool // in sched.unsent
+	listed    bool // in sched.toSubmit
 	place     int  // in sched.sending, while unsent is not 0
 	queued    uint64
 	sent      uint64    // of the queued bytes ever
@@ -67,12 +67,12 @@ type segment struct {
 
 // write queues all of v, or nothing but for large writes of fibers. It returns how many bytes
 // the caller need not write again.
-func (q *sendQueue) write(v [][]byte, limit *deadline) (int, error) {
+func (q *sendQueue) write(here *scheduler, v [][]byte, limit *deadline) (int, error) {
 	total := 0
 	for _, p := range v {
 		total += len(p)
 	}
-	f, err := q.begin(total, limit)
+	f, err := q.begin(here, total, limit)
 	if err != nil {
 		return 0, err
 	}
@@ -97,12 +97,12 @@ func (q *sendQueue) write(v [][]byte, limit *deadline) (int, error) {
 }
 
 // writeLeased queues buffers, which it releases in the end, also if it returns an error.
-func (q *sendQueue) writeLeased(buffers []zcrx.Buffer, limit *deadline) error {
+func (q *sendQueue) writeLeased(here *scheduler, buffers []zcrx.Buffer, limit *deadline) error {
 	total := 0
 	for _, b := range buffers {
 		total += b.Len()
 	}
-	if _, err := q.begin(total, limit); err != nil {
+	if _, err := q.begin(here, total, limit); err != nil {
 		_ = zcrx.ReleaseAll(buffers)
 		return err
 	}
@@ -124,11 +124,11 @@ func (q *sendQueue) writeLeased(buffers []zcrx.Buffer, limit *deadline) error {
 	return nil
 }
 
-// begin waits until the queue takes a write of n bytes. It returns the fiber that calls it,
-// nil in a Handler, which does not wait.
-func (q *sendQueue) begin(n int, limit *deadline) (*fiber, error) {
-	q.sched = schedulerHere()
-	f := q.sched.current
+// begin waits until the queue takes a write of n bytes, on the loop of here. It returns the
+// fiber that calls it, nil in a Handler, which does not wait.
+func (q *sendQueue) begin(here *scheduler, n int, limit *deadline) (*fiber, error) {
+	q.sched = here
+	f := here.current
 	for q.mayWrite() == nil && q.unsent.Load() > 0 && q.unsent.Load()+int64(n) > mostUnsent {
 		if f == nil {
 			return nil, ErrWouldBlock
@@ -186,7 +186,7 @@ func (q *sendQueue) added(n int) {
 func (q *sendQueue) list() {
 	if !q.listed && q.inFlight == 0 {
 		q.listed = true
-		q.sched.unsent = append(q.sched.unsent, q)
+		q.sched.toSubmit = append(q.sched.toSubmit, q)
 		q.sched.schedule()
 	}
 }
@@ -489,10 +489,10 @@ func (s *scheduler) keepBlock(b []byte) {
 
 // submit sends what connections have queued in this turn.
 func (s *scheduler) submit() {
-	for i := 0; i < len(s.unsent); i++ {
-		q := s.unsent[i]
-		s.unsent[i] = nil
+	for i := 0; i < len(s.toSubmit); i++ {
+		q := s.toSubmit[i]
+		s.toSubmit[i] = nil
 		q.submit()
 	}
-	s.unsent = s.unsent[:0]
+	s.toSubmit = s.toSubmit[:0]
 }

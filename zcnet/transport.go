@@ -67,7 +67,13 @@ func (t *plainTransport) fibers() *fiberTally          { return t.tally }
 
 func (t *plainTransport) addStats(s *EngineStats) { s.Group.Total = t.pool.Stats() }
 
-func (t *plainTransport) open(conn *net.TCPConn, _ int) (socket, error) { return t.newSocket(conn) }
+func (t *plainTransport) open(conn *net.TCPConn, _ int) (socket, error) {
+	s, err := t.newSocket(conn)
+	if err != nil {
+		return nil, err // a nil interface, not one that holds a nil *plainSocket
+	}
+	return s, nil
+}
 
 func (t *plainTransport) newSocket(conn *net.TCPConn) (*plainSocket, error) {
 	r, err := zcrx.NewSocketReceiver(t.pool, conn)
@@ -86,12 +92,15 @@ type plainAcceptor struct {
 	ln        *net.TCPListener
 }
 
-func (a *plainAcceptor) accept() (arrival, error) {
-	c, err := a.ln.AcceptTCP()
+func (a *plainAcceptor) accept() (arrival, error) { return acceptPlain(a.ln, a.transport) }
+
+// acceptPlain waits, through Go's poller, for a connection that t will open.
+func acceptPlain(ln *net.TCPListener, t transport) (arrival, error) {
+	c, err := ln.AcceptTCP()
 	if err != nil {
 		return nil, unwrapOpError(err) // the listener wraps it again
 	}
-	return &plainArrival{a.transport, c}, nil
+	return &plainArrival{t, c}, nil
 }
 
 // unwrapOpError returns the error in a *net.OpError.

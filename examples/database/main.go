@@ -1,4 +1,4 @@
-// Command database answers each line, a name, with the value that a database has for it. A
+// Command database replies to each line, a name, with the value that a database has for it. A
 // connection is a fiber. Its queries run in Await, so the loop goes on with other connections
 // meanwhile. standin.go has the database.
 package main
@@ -72,7 +72,7 @@ func listen(ctx context.Context, addr string, cfg zcnet.Config, db *sql.DB, out 
 	return errors.Join(ln.Shutdown(patience), engine.Close())
 }
 
-// answer answers the lines of a connection until the peer ends the stream.
+// answer replies to the lines of a connection until the peer ends the stream.
 func answer(conn *zcnet.Conn, db *sql.DB) error {
 	names := bufio.NewScanner(conn)
 	for names.Scan() {

@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 // maxLine is the longest line that is allowed, in bytes.
 const maxLine = 64 << 10
 
-// answer answers the lines of a connection until the peer ends the stream. The answers to the
+// answer replies to the lines of a connection until the peer ends the stream. The answers to the
 // lines that arrived together are sent together: on a loop Write copies a small answer, and
 // the loop sends all of them at the end of its turn.
 func answer(conn *zcnet.Conn, idle time.Duration) error {

@@ -25,7 +25,7 @@ const (
 	end      command = "end"
 )
 
-// reply is what a role answers.
+// reply is what a role sends back.
 type reply struct {
 	Value json.RawMessage `json:"value,omitempty"`
 	Error string          `json:"error,omitempty"`

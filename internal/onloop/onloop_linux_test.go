@@ -21,9 +21,6 @@ func onThread(fn func()) {
 }
 
 func TestPlacesAreFoundFromTheirThreadsAlone(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("there are loops on Linux only")
-	}
 	assert.Nil(t, Current())
 	onThread(func() {
 		p := Enter("a loop")
@@ -50,9 +47,6 @@ func TestPlacesAreFoundFromTheirThreadsAlone(t *testing.T) {
 
 // TestSwitch has a coroutine take the place of its loop's goroutine.
 func TestSwitch(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("there are loops on Linux only")
-	}
 	onThread(func() {
 		p := Enter("a loop")
 		defer p.Leave()
