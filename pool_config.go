@@ -12,8 +12,8 @@ import (
 // PoolConfig configures a pool. A number that is zero has its default.
 type PoolConfig struct {
 	// NumBuffers is the number of buffers, 1 to 16777216, by default 16384. Together they
-	// may take up to 4 GiB. A ProvidedPool has at most 32768, and fewer but larger ones if
-	// neither number nor size is given: see NewProvidedPool.
+	// may take up to 4 GiB. A ProvidedPool has at most 32768. It and a SocketPool have
+	// fewer but larger ones by default: see NewProvidedPool and NewSocketPool.
 	NumBuffers int
 	// MaxBuffers lets a pool grow by itself up to this many buffers, NumBuffers to
 	// 16777216. It grows by NumBuffers at a time, when fewer than an eighth of its buffers

@@ -29,21 +29,26 @@ type SocketPool struct {
 	memory  [][]byte // by number; each is allocated when first used
 }
 
-// socketBufferSize is the default size of a buffer in Socket mode, in bytes. Each read
-// fills one buffer.
-const socketBufferSize = 16 << 10
+// Defaults of Socket mode, whose reads fill one buffer each. The size is in bytes.
+const (
+	socketBufferSize = 64 << 10
+	socketNumBuffers = 4096
+)
 
-// NewSocketPool makes a pool. It uses cfg.NumBuffers, cfg.BufferSizeHint (by default 16
-// KiB) and cfg.MaxLeases. Memory is allocated as buffers are first used.
+// NewSocketPool makes a pool. It uses cfg.NumBuffers (by default 4096), cfg.BufferSizeHint
+// (by default 64 KiB) and cfg.MaxLeases. Memory is allocated as buffers are first used.
 func NewSocketPool(cfg PoolConfig) (*SocketPool, error) {
+	if cfg.BufferSizeHint == 0 {
+		cfg.BufferSizeHint = socketBufferSize
+	}
+	if cfg.NumBuffers == 0 {
+		cfg.NumBuffers = socketNumBuffers
+	}
 	cfg, err := cfg.withDefaults(MaxNumBuffers)
 	if err != nil {
 		return nil, err
 	}
-	size := socketBufferSize
-	if cfg.BufferSizeHint > 0 {
-		size = bufferSizeFor(cfg.BufferSizeHint)
-	}
+	size := bufferSizeFor(cfg.BufferSizeHint)
 	p := &SocketPool{
 		bufferSize: size,
 		room:       make(chan struct{}, 1),

@@ -34,9 +34,12 @@ type SocketReceiver struct {
 	// A context that ends sets the socket's own read deadline for a while, and a handler
 	// removes it.
 	mu                 sync.Mutex
-	deadline           time.Time     // guarded by mu: set by SetReadDeadline
-	deadlineOverridden bool          // guarded by mu: the socket's own deadline is another one
-	deadlineMoved      chan struct{} // holds one wake-up
+	deadline           time.Time       // guarded by mu: set by SetReadDeadline
+	deadlineOverridden bool            // guarded by mu: the socket's own deadline is another one
+	deadlineMoved      chan struct{}   // holds one wake-up
+	waiting            bool            // guarded by mu: a read waits that a context may end
+	watched            <-chan struct{} // guarded by mu: closed when the context that is watched ends; nil if none is
+	unwatch            func() bool     // guarded by mu: ends the watch
 }
 
 // NewSocketReceiver makes a SocketReceiver that receives from conn and closes it. The
@@ -177,24 +180,65 @@ var longAgo = time.Unix(1, 0)
 
 // readUntil is readInto that also ends when ctx ends.
 func (r *SocketReceiver) readUntil(ctx context.Context, b *socketBuffer) (int, error) {
-	if ctx.Done() == nil {
+	done := ctx.Done()
+	if done == nil {
 		return r.readInto(b)
 	}
-	interrupted := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		r.overrideDeadline(longAgo)
-		close(interrupted)
-	})
-	n, err := r.readInto(b)
-	if stop() {
-		return n, err
+	r.watch(ctx, done)
+	if err := ctx.Err(); err != nil { // after watch: from here on interrupt sees that the read waits
+		r.endWait()
+		return 0, err
 	}
-	<-interrupted
-	r.restoreDeadline()
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	n, err := r.readInto(b)
+	if r.endWait() && errors.Is(err, os.ErrDeadlineExceeded) {
 		err = ctx.Err()
 	}
 	return n, err
+}
+
+// watch begins a wait that the end of ctx interrupts. The watch stays for later reads, until
+// one comes with another context or the receiver is closed: a program that gives each read
+// the same context allocates for the first one only.
+func (r *SocketReceiver) watch(ctx context.Context, done <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting = true
+	if r.watched == done || r.isClosed() {
+		return
+	}
+	r.endWatch()
+	r.watched = done
+	r.unwatch = context.AfterFunc(ctx, func() { r.interrupt(done) })
+}
+
+// endWatch is called with mu held.
+func (r *SocketReceiver) endWatch() {
+	if r.watched != nil {
+		r.unwatch()
+		r.watched, r.unwatch = nil, nil
+	}
+}
+
+// interrupt ends the wait of a read whose context has ended.
+func (r *SocketReceiver) interrupt(done <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting && r.watched == done {
+		r.overrideDeadline(longAgo)
+	}
+}
+
+// endWait ends what watch began, and returns whether the wait was interrupted.
+func (r *SocketReceiver) endWait() (interrupted bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting = false
+	if !r.deadlineOverridden {
+		return false
+	}
+	r.deadlineOverridden = false
+	_ = r.conn.SetReadDeadline(r.deadline)
+	return true
 }
 
 // SetReadDeadline sets the time after which Recv and RecvBatch return
@@ -211,20 +255,11 @@ func (r *SocketReceiver) SetReadDeadline(t time.Time) error {
 	return r.conn.SetReadDeadline(t)
 }
 
-// overrideDeadline sets the socket's own deadline to t until restoreDeadline. Both ignore
-// the error for a closed socket, whose reads end anyway.
+// overrideDeadline makes t the socket's own deadline, whatever SetReadDeadline says. It and
+// endWait ignore the error for a closed socket, whose reads end anyway. Called with mu held.
 func (r *SocketReceiver) overrideDeadline(t time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.deadlineOverridden = true
 	_ = r.conn.SetReadDeadline(t)
-}
-
-func (r *SocketReceiver) restoreDeadline() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.deadlineOverridden = false
-	_ = r.conn.SetReadDeadline(r.deadline)
 }
 
 // Handle makes fn the consumer of everything that the connection receives from now on. fn
@@ -233,7 +268,9 @@ func (r *SocketReceiver) restoreDeadline() {
 // at some time; the slice is valid only during the call. After Handle no goroutine may be
 // in Recv or RecvBatch, and the read deadline is ignored.
 func (r *SocketReceiver) Handle(first []Buffer, fn func(buffers []Buffer, err error)) {
+	r.mu.Lock()
 	r.overrideDeadline(time.Time{})
+	r.mu.Unlock()
 	go func() {
 		if len(first) > 0 {
 			fn(first, nil)
@@ -254,8 +291,20 @@ func (r *SocketReceiver) Handle(first []Buffer, fn func(buffers []Buffer, err er
 // net.ErrClosed. Buffers that are out stay valid. A second Close returns net.ErrClosed.
 func (r *SocketReceiver) Close() error {
 	r.closing.Do(func() {
+		r.mu.Lock()
 		close(r.closed)
+		r.endWatch()
+		r.mu.Unlock()
 		r.pool.endShare(r.share)
 	})
 	return r.conn.Close()
+}
+
+func (r *SocketReceiver) isClosed() bool {
+	select {
+	case <-r.closed:
+		return true
+	default:
+		return false
+	}
 }

@@ -3,10 +3,14 @@
 package zcrx
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -122,4 +126,68 @@ func TestSocketReceiverReportsResetAgain(t *testing.T) {
 		_, err := r.Recv(t.Context())
 		assert.ErrorIs(t, err, syscall.ECONNRESET)
 	}
+}
+
+// TestSocketReceiverKeepsItsContext shows that reads under one context allocate nothing, that
+// a new context takes the place of the old one, and that Close lets go of it.
+func TestSocketReceiverKeepsItsContext(t *testing.T) {
+	peer, r := newTestSocketReceiver(t, PoolConfig{NumBuffers: 4})
+	first, end := context.WithCancel(t.Context())
+	data := []byte("data")
+	receive := func(ctx context.Context) {
+		_, err := peer.Write(data)
+		require.NoError(t, err)
+		b, err := r.Recv(ctx)
+		require.NoError(t, err)
+		require.NoError(t, b.Release())
+	}
+	receive(first)
+	assert.Zero(t, testing.AllocsPerRun(100, func() { receive(first) }))
+
+	end() // while no read waits, and for a context that later reads do not have
+	receive(t.Context())
+	_, err := r.Recv(first)
+	require.ErrorIs(t, err, context.Canceled)
+	receive(t.Context())
+	require.NoError(t, r.Close())
+	assert.Nil(t, r.unwatch)
+	_, err = r.Recv(t.Context())
+	require.ErrorIs(t, err, net.ErrClosed)
+	assert.Nil(t, r.unwatch)
+}
+
+// TestSocketReceiverContextsEndAnyTime lets contexts end before, in and after reads of a
+// stream, some of which are used for several reads. Every byte arrives in order.
+func TestSocketReceiverContextsEndAnyTime(t *testing.T) {
+	peer, r := newTestSocketReceiver(t, PoolConfig{NumBuffers: 4, BufferSizeHint: 4096})
+	defer r.Close()
+	want := pattern(93, 1<<20)
+	go func() {
+		for piece := range slices.Chunk(want, 1<<10) {
+			_, err := peer.Write(piece)
+			assert.NoError(t, err)
+			if rand.IntN(4) == 0 {
+				time.Sleep(time.Duration(rand.IntN(100)) * time.Microsecond)
+			}
+		}
+		assert.NoError(t, peer.CloseWrite())
+	}()
+	var got []byte
+	for ended := false; !ended; {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.IntN(300))*time.Microsecond)
+		for range 1 + rand.IntN(4) {
+			b, err := r.Recv(ctx)
+			got = append(got, b.Bytes()...)
+			require.NoError(t, b.Release())
+			if errors.Is(err, io.EOF) {
+				ended = true
+				break
+			}
+			if err != nil {
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+			}
+		}
+		cancel()
+	}
+	assert.True(t, bytes.Equal(want, got), "%d of %d bytes", len(got), len(want))
 }

@@ -34,7 +34,7 @@ type Config struct {
 	Loops int
 
 	// Pool configures each pool. Its MaxLeases limits what one connection can hold. In
-	// Socket mode there is one pool, whose buffers have 16 KiB by default.
+	// Socket mode there is one pool, of 4096 buffers of 64 KiB by default.
 	Pool zcrx.PoolConfig
 	// Loop configures each loop. Its Logger must be nil: set the Logger below.
 	Loop zcrx.LoopConfig
