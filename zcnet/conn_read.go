@@ -18,6 +18,11 @@ var errHandled = errors.New("a Handler takes the connection's bytes")
 // until there are some; there may be less. If it returns nil, the caller must call
 // endReading.
 func (c *Conn) startReading(ctx context.Context, want int) error {
+	return c.startTaking(ctx, want, c.mayWait)
+}
+
+// startTaking is startReading that calls check instead of mayWait, before it takes a byte.
+func (c *Conn) startTaking(ctx context.Context, want int, check func(context.Context) error) error {
 	err := c.reading.enter(ctx, &c.readLimit, c.closed)
 	if err != nil {
 		return err
@@ -29,7 +34,7 @@ func (c *Conn) startReading(ctx context.Context, want int) error {
 		}
 	}()
 	if err = c.mayTake(); err == nil {
-		err = c.mayWait(ctx)
+		err = check(ctx)
 	}
 	if err == nil && want > 0 && c.inbox.empty() {
 		err = c.fill(ctx, want)
@@ -64,6 +69,15 @@ func (c *Conn) mayWait(ctx context.Context) error {
 		return os.ErrDeadlineExceeded
 	}
 	return ctx.Err()
+}
+
+// mayWaitIfEmpty is mayWait for calls that end after a number of bytes: what Peek returned
+// can be consumed, whatever ends meanwhile.
+func (c *Conn) mayWaitIfEmpty(ctx context.Context) error {
+	if !c.inbox.empty() {
+		return nil
+	}
+	return c.mayWait(ctx)
 }
 
 // fill waits until something was received and adds it to the inbox: about as many buffers
@@ -178,7 +192,8 @@ func (c *Conn) Peek(ctx context.Context, n int) ([]byte, error) {
 const maxPeek = 1 << 30
 
 // Discard skips the next n bytes and returns how many it skipped: fewer than n only with
-// an error. n must not be negative.
+// an error. n must not be negative. Bytes that Peek returned can be skipped also after ctx
+// has ended or the read deadline has passed, which only end the wait for more.
 func (c *Conn) Discard(ctx context.Context, n int) (int, error) {
 	dropped := 0
 	for chunk, err := range c.Chunks(ctx, n) {
@@ -194,7 +209,8 @@ func (c *Conn) Discard(ctx context.Context, n int) (int, error) {
 // chunk lies in a receive buffer and is not copied. It is read-only, and valid until its
 // round of the loop ends; then it is consumed. Leaving the loop consumes the current chunk
 // and leaves the rest in the connection. An error, io.EOF included, comes as the last
-// pair, with a nil chunk. The loop body must not read from the connection. n must not be
+// pair, with a nil chunk. The end of ctx and the read deadline only end the wait for bytes,
+// as in Discard. The loop body must not read from the connection. n must not be
 // negative.
 func (c *Conn) Chunks(ctx context.Context, n int) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
@@ -206,7 +222,7 @@ func (c *Conn) Chunks(ctx context.Context, n int) iter.Seq2[[]byte, error] {
 			yield(nil, c.opError("read", err))
 		}
 		for n > 0 {
-			if err := c.startReading(ctx, n); err != nil {
+			if err := c.startTaking(ctx, n, c.mayWaitIfEmpty); err != nil {
 				yield(nil, c.opError("read", err))
 				return
 			}
