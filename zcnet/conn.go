@@ -34,8 +34,9 @@ type Conn struct {
 	handled   bool      // guarded by reading: a Handler takes the bytes
 	readLimit deadline
 
-	writing    turnstile // held by the writer, and by Migrate
-	single     [1][]byte // what Write writes; guarded by writing
+	writing    turnstile     // held by the writer, and by Migrate
+	slices     [][]byte      // what Write and Send write; guarded by writing
+	leased     []zcrx.Buffer // what Send sends; guarded by writing
 	writeLimit deadline
 
 	closedParts atomic.Int32 // calls of closedPart
@@ -67,8 +68,9 @@ type socket interface {
 	handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer, err error), name uintptr) error
 	// send writes all of v. With an error it returns how many bytes it wrote.
 	send(v [][]byte, limit *deadline) (int, error)
-	// sendLeased writes all of buffers, and releases them.
-	sendLeased(buffers []zcrx.Buffer, limit *deadline) error
+	// queueLeased sees to it that all of buffers are sent and then released. queued is false
+	// if the socket cannot, and has done nothing.
+	queueLeased(buffers []zcrx.Buffer, limit *deadline) (queued bool, err error)
 	setWriteDeadline(t time.Time) error
 	// readFrom sends what r returns. handled is false if the socket has no better way
 	// than send, and has done nothing.

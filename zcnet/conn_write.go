@@ -41,16 +41,26 @@ func (c *Conn) Write(p []byte) (int, error) {
 		return 0, c.opError("write", err)
 	}
 	defer c.endWriting()
-	c.single[0] = p
-	n, err := c.socket().send(c.single[:], &c.writeLimit)
+	c.slices = append(c.slices, p)
+	n, err := c.socket().send(c.slices, &c.writeLimit)
 	return n, c.writeError(err)
 }
 
-// endWriting ends a turn that startWriting began.
+// endWriting ends a turn that startWriting began. The lists are kept for the next write: with
+// lists of their own, calls through the socket's interface would allocate them each time.
 func (c *Conn) endWriting() {
-	c.single[0] = nil
+	clear(c.slices)
+	_ = zcrx.ReleaseAll(c.leased) // there are some if a fiber was ended while it sent them
+	clear(c.leased)
+	c.slices, c.leased = c.slices[:0], c.leased[:0]
+	if cap(c.slices)+cap(c.leased) > mostKept {
+		c.slices, c.leased = nil, nil
+	}
 	c.writing.leave()
 }
+
+// mostKept is how long the lists are that an idle connection keeps, at most.
+const mostKept = 64
 
 // WriteBuffers is Write for the bytes of several slices, in order, with one system call
 // for many of them. Unlike net.Buffers.WriteTo it does not change v.
@@ -82,20 +92,22 @@ func (c *Conn) Send(buffers ...zcrx.Buffer) error {
 		return c.opError("write", err)
 	}
 	defer c.endWriting()
-	return c.writeError(c.socket().sendLeased(buffers, &c.writeLimit))
-}
-
-// sendAndRelease sends the bytes of buffers with send, and releases the buffers.
-func sendAndRelease(s socket, buffers []zcrx.Buffer, limit *deadline) error {
-	v := make([][]byte, len(buffers))
-	for i, b := range buffers {
-		v[i] = b.Bytes()
+	c.leased = append(c.leased, buffers...)
+	queued, err := c.socket().queueLeased(c.leased, &c.writeLimit)
+	if queued {
+		clear(c.leased)
+		return c.writeError(err)
 	}
-	_, err := s.send(v, limit)
-	if released := zcrx.ReleaseAll(buffers); err == nil {
+	for _, b := range c.leased {
+		c.slices = append(c.slices, b.Bytes())
+	}
+	_, err = c.socket().send(c.slices, &c.writeLimit)
+	released := zcrx.ReleaseAll(c.leased)
+	clear(c.leased)
+	if err == nil {
 		err = released
 	}
-	return err
+	return c.writeError(err)
 }
 
 // copySize is the size of ReadFrom's buffer, in bytes.

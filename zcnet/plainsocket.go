@@ -108,8 +108,9 @@ func (s *plainSocket) sendHere(v [][]byte) (int, error) {
 	return int(n), err
 }
 
-func (s *plainSocket) sendLeased(buffers []zcrx.Buffer, limit *deadline) error {
-	return sendAndRelease(s, buffers, limit)
+// queueLeased: there is no queue.
+func (s *plainSocket) queueLeased([]zcrx.Buffer, *deadline) (queued bool, err error) {
+	return false, nil
 }
 
 // sendNow is send for a Handler of another engine, which runs on a loop: it returns

@@ -238,12 +238,13 @@ func (s *ringSocket) sendForFiber(f *fiber, v [][]byte, limit *deadline) (int, e
 	return n, err
 }
 
-// sendLeased writes buffers, and releases them.
-func (s *ringSocket) sendLeased(buffers []zcrx.Buffer, limit *deadline) error {
-	if here := schedulerHere(); s.isOn(here) {
-		return s.queue.writeLeased(here, buffers, limit)
+// queueLeased queues buffers on the connection's loop.
+func (s *ringSocket) queueLeased(buffers []zcrx.Buffer, limit *deadline) (queued bool, err error) {
+	here := schedulerHere()
+	if !s.isOn(here) {
+		return false, nil
 	}
-	return sendAndRelease(s, buffers, limit)
+	return true, s.queue.writeLeased(here, buffers, limit)
 }
 
 // waitQueue waits until what was written on the loop has been sent. It returns
