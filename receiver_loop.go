@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	pollOut = 0x4  // POLLOUT
-	pollHup = 0x10 // POLLHUP
+	pollOut   = 0x4    // POLLOUT
+	pollHup   = 0x10   // POLLHUP
+	pollRDHup = 0x2000 // POLLRDHUP, which io_uring's polls report unasked (io_uring/poll.c)
 )
 
 // loopSide is the part of a Receiver that belongs to its loop's thread: its requests in the
@@ -40,7 +41,7 @@ type loopSide struct {
 
 	watch    uint64 // user data of the poll for a hang-up
 	watching bool   // it is in flight
-	hungUp   bool   // the connection has hung up; data may be left
+	hungUp   bool   // the connection has hung up, or its stream has ended; data may be left
 
 	sending sending
 
@@ -164,9 +165,11 @@ func (r *Receiver) watchForReset() {
 	s, err := r.loop.newRequest(completerFunc(func(c *uring.CQE) {
 		r.watching = false
 		switch {
-		case c.Res > 0 && c.Res&pollHup != 0:
+		case c.Res > 0 && c.Res&(pollHup|pollRDHup) != 0:
 			r.hungUp = true
-			r.nudge()
+			if !r.ended {
+				r.touch() // publish comes after the receive's completion, if that is in the turn too
+			}
 		case c.Res > 0:
 			r.watchAgainLater() // POLLERR alone: an entry in the socket's error queue
 		}
@@ -342,6 +345,9 @@ func (r *Receiver) touch() {
 // publish hands over this turn's buffers, and the error after the last one.
 func (r *Receiver) publish() {
 	r.unpublished = false
+	if r.hungUp {
+		r.nudge() // it may have read the last data without seeing what came with it
+	}
 	batch := r.batch
 	r.batch = nil
 	r.handedOver = r.handedOver || len(batch) > 0

@@ -153,7 +153,7 @@ func TestDemoText(t *testing.T) {
 
 	c = start(t, nil, "demo", "--size", "100000", "--mode", "socket")
 	c.succeed()
-	assert.Contains(t, c.out.String(), "buffers           16384 of 16384 bytes\n")
+	assert.Contains(t, c.out.String(), "buffers           4096 of 65536 bytes\n")
 	assert.NotContains(t, c.out.String(), "loop", "it has none")
 }
 

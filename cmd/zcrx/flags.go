@@ -25,8 +25,8 @@ type engineOptions struct {
 func (o *engineOptions) register(flags *pflag.FlagSet) {
 	registerQueue(flags, &o.iface, &o.queue)
 	flags.Var(&o.mode, "mode", "how bytes come into the buffers: "+modeNames+"; auto takes the best that works, never deviceless")
-	flags.IntVar(&o.numBuffers, "num-buffers", 0, fmt.Sprintf("number of buffers (default %d)", zcrx.DefaultNumBuffers))
-	flags.Var(&o.bufferSize, "buffer-size", "wanted size of a buffer, a power of two; 0 means a page, in mode socket 16KiB")
+	flags.IntVar(&o.numBuffers, "num-buffers", 0, fmt.Sprintf("number of buffers (default %d, of larger ones fewer)", zcrx.DefaultNumBuffers))
+	flags.Var(&o.bufferSize, "buffer-size", "wanted size of a buffer, a power of two; 0 means a page, in mode socket 64KiB")
 	flags.IntVar(&o.refillEntries, "refill-entries", 0, fmt.Sprintf("entries of the refill queue (default four times the buffers, at most %d)", zcrx.MaxRefillEntries))
 	flags.IntVar(&o.cqEntries, "cq-entries", 0, "entries of the completion queue (default 16384)")
 }
