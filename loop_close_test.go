@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
 // closing is a receiver in the middle of a stream, for tests that end it.
@@ -81,7 +83,7 @@ func TestPoolClosesInMidStream(t *testing.T) {
 		l, err := NewLoop(LoopConfig{})
 		require.NoError(t, err)
 		s, rng := newStream(3), rand.New(rand.NewSource(3))
-		for range 50 {
+		for range zcrxtest.Volume(50) {
 			p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 32})
 			c := newClosing(t, p, s, rng.Intn(60))
 			<-c.came
@@ -99,7 +101,7 @@ func TestLoopClosesInMidStream(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
 		fds, goroutines := openFDs(t), runtime.NumGoroutine()
 		s, rng := newStream(4), rand.New(rand.NewSource(4))
-		for range 50 {
+		for range zcrxtest.Volume(50) {
 			l, err := NewLoop(LoopConfig{})
 			require.NoError(t, err)
 			p := openTestPool(t, l, mode, PoolConfig{NumBuffers: 32})

@@ -22,6 +22,7 @@ import (
 
 	"github.com/zcrx-go/zcrx/internal/skip"
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -356,9 +357,6 @@ func TestLoopConfigRanges(t *testing.T) {
 }
 
 func TestThousandCyclesLeakNothing(t *testing.T) {
-	if testing.Short() {
-		t.Log("short: 50 cycles")
-	}
 	cycle := func() {
 		l, err := NewLoop(LoopConfig{Entries: 8, CQEntries: 16})
 		require.NoError(t, err)
@@ -371,11 +369,7 @@ func TestThousandCyclesLeakNothing(t *testing.T) {
 		cycle() // warm up threads and caches of the runtime
 	}
 	fds, goroutines, maps := openFDs(t), runtime.NumGoroutine(), mappings(t)
-	n := 1000
-	if testing.Short() {
-		n = 50
-	}
-	for range n {
+	for range zcrxtest.Volume(1000) {
 		cycle()
 	}
 	settled(t, fds, goroutines)

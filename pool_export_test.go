@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
 // newSharedPool makes an owner with a handle, and n importers on loops of their own.
@@ -239,7 +241,7 @@ func sharingRounds(t *testing.T) int {
 	t.Helper()
 	s := os.Getenv("ZCRX_SHARING_ROUNDS")
 	if s == "" {
-		return 300
+		return zcrxtest.Volume(300)
 	}
 	n, err := strconv.Atoi(s)
 	require.NoError(t, err)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/zcrx-go/zcrx/internal/cprep"
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -143,7 +144,7 @@ func TestConsumptionOfOneStream(t *testing.T) {
 			t.Run(fmt.Sprintf("%d buffers", buffers), func(t *testing.T) {
 				p := newTestProvidedPool(t, newTestLoop(t, LoopConfig{}), how, buffers)
 				for _, limit := range []int{0, buffers / 2, buffers - 1} {
-					size := min(buffers*400_000, 3_000_000) + 1
+					size := zcrxtest.Volume(min(buffers*400_000, 3_000_000)) + 1
 					sender, r := newTestReceiver(t, p)
 					s, parked := newStream(int64(limit)), newParking(t, limit)
 					s.Send(t, sender, size)
@@ -170,7 +171,7 @@ func TestConsumptionOfManyStreams(t *testing.T) {
 					var wg sync.WaitGroup
 					for i := range 16 {
 						sender, r := newTestReceiver(t, p)
-						from, n := s.from(i), 100_000+i
+						from, n := s.from(i), zcrxtest.Volume(100_000)+i
 						wg.Go(func() { from.chatter(t, sender, int64(i), n) })
 						wg.Go(func() {
 							got, err := from.receive(t, r, 0, parked.park)
@@ -196,17 +197,18 @@ func TestConsumptionAcrossEnds(t *testing.T) {
 			parked := newParking(t, buffers/2)
 			s := newStream(22)
 			var wg sync.WaitGroup
+			n := zcrxtest.Volume(400_000)
 			for i := range 4 {
 				sender, r := newTestReceiver(t, p)
-				wg.Go(func() { s.from(i).chatter(t, sender, int64(i), 400_000) })
+				wg.Go(func() { s.from(i).chatter(t, sender, int64(i), n) })
 				wg.Go(func() {
 					got, err := s.from(i).receive(t, r, 0, parked.park)
 					assert.ErrorIs(t, err, io.EOF)
-					assert.Equal(t, 400_000, got)
+					assert.Equal(t, n, got)
 				})
 			}
 			rng := rand.New(rand.NewSource(int64(buffers)))
-			for round := range 60 {
+			for round := range zcrxtest.Volume(60) {
 				sender, conn := tcpPair(t)
 				r, err := NewReceiver(p, conn)
 				require.NoError(t, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -195,7 +196,7 @@ func TestShareHoldsWithSmallMessages(t *testing.T) {
 			}
 		}()
 		most := 0
-		for round := range 30 {
+		for round := range zcrxtest.Volume(30) {
 			var held []Buffer
 			for len(held) < limit {
 				ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -206,7 +206,7 @@ func TestConnAllocations(t *testing.T) {
 		p, one := make([]byte, 100), []byte{1}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		const runs = 2000
+		runs := zcrxtest.Volume(2000)
 		read := testing.AllocsPerRun(runs, func() {
 			_, _ = peer.Write(one)
 			_, _ = c.Read(p)

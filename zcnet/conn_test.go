@@ -253,7 +253,7 @@ func TestDeadlineOfAClosedConnLeavesNoTimer(t *testing.T) {
 func TestInterruptedReaderReadsOn(t *testing.T) {
 	run := func(t *testing.T, peer, c net.Conn) {
 		p := make([]byte, 1)
-		for range 10_000 {
+		for range zcrxtest.Volume(10_000) {
 			var interrupting sync.WaitGroup
 			interrupting.Go(func() {
 				runtime.Gosched() // often the other one waits already

@@ -80,7 +80,7 @@ func TestOpenConnections(t *testing.T) {
 		feedOpenConnections(t, address, zcrxtest.Amount(t, openConnections, 0))
 		return
 	}
-	n := zcrxtest.Amount(t, openConnections, 300)
+	n := zcrxtest.Amount(t, openConnections, zcrxtest.Volume(300))
 	withEngine(t, Config{Loops: 2, Pool: zcrx.PoolConfig{NumBuffers: 4096, MaxLeases: 64}}, func(t *testing.T, e *Engine) {
 		ln, err := e.Listen(t.Context(), "tcp", "127.0.0.1:0")
 		require.NoError(t, err)
@@ -157,7 +157,7 @@ func startFeeder(t *testing.T, address string, n int) (ask, stop func()) {
 // TestShortConnections opens connections one after the other from several goroutines,
 // exchanges a message on each, and closes it.
 func TestShortConnections(t *testing.T) {
-	n := zcrxtest.Amount(t, shortConnections, 300)
+	n := zcrxtest.Amount(t, shortConnections, zcrxtest.Volume(300))
 	withEngine(t, Config{Loops: 2, Pool: zcrx.PoolConfig{NumBuffers: 256, MaxLeases: 16}}, func(t *testing.T, e *Engine) {
 		ln, err := e.Listen(t.Context(), "tcp", "127.0.0.1:0")
 		require.NoError(t, err)

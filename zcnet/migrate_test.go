@@ -211,7 +211,7 @@ func TestWritesWaitForAMigrateThatGoesOn(t *testing.T) {
 	const chunk = 1000
 	address, stop := serve(t, e, func(c *Conn) {
 		data := pattern(1, chunk)
-		for i := range 400 {
+		for i := range zcrxtest.Volume(400) {
 			ctx, cancel := context.WithCancel(context.Background())
 			time.AfterFunc(time.Duration(i%40)*5*time.Microsecond, cancel)
 			_ = c.Migrate(ctx, loops[i%2])
@@ -251,7 +251,7 @@ func TestWritesWhileOthersMigrate(t *testing.T) {
 				cancel()
 			}
 		})
-		for i := range 2000 {
+		for i := range zcrxtest.Volume(2000) {
 			if _, err := c.Write(data); !assert.NoError(t, err, "write %d", i) {
 				break
 			}

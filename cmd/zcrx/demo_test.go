@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
 func sha(b []byte) string {
@@ -62,7 +64,7 @@ func exact(t *testing.T, data []byte, args ...string) demoReport {
 
 func TestDemoExact(t *testing.T) {
 	for _, mode := range modes() {
-		for _, n := range []int{0, 1, 4096, 4097, 64 << 20} {
+		for _, n := range []int{0, 1, 4096, 4097, zcrxtest.Volume(64 << 20)} {
 			t.Run(mode+"/"+strconv.Itoa(n), func(t *testing.T) {
 				r := exact(t, generated(t, n), "--mode", mode, "--size", strconv.Itoa(n))
 				assert.Equal(t, mode, r.Mode)

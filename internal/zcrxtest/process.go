@@ -118,12 +118,12 @@ func Amount(t testing.TB, variable string, usual int) int {
 	return n
 }
 
-// StressTime returns how long a test of random calls runs: 2s, or ZCRX_STRESS_TIME.
+// StressTime returns how long a test of random calls runs: 2s, with -short less, or ZCRX_STRESS_TIME.
 func StressTime(t testing.TB) time.Duration {
 	t.Helper()
 	value := os.Getenv("ZCRX_STRESS_TIME")
 	if value == "" {
-		return 2 * time.Second
+		return time.Duration(Volume(int(2 * time.Second)))
 	}
 	d, err := time.ParseDuration(value)
 	require.NoError(t, err, "ZCRX_STRESS_TIME")
@@ -136,4 +136,13 @@ func Child(test string, env ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], "-test.run=^"+test+"$", "-test.v", "-test.timeout=1h")
 	cmd.Env = append(os.Environ(), env...)
 	return cmd
+}
+
+// Volume returns n, how much a test repeats or sends, and with -short a quarter of it. The
+// lanes in emulated machines run with -short: all cases, but fewer rounds.
+func Volume(n int) int {
+	if testing.Short() {
+		return max(1, n/4)
+	}
+	return n
 }
