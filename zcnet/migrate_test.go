@@ -209,9 +209,10 @@ func TestWritesWaitForAMigrateThatGoesOn(t *testing.T) {
 	e := ringEngine(t, Config{Loops: 2})
 	loops := e.Group().Loops()
 	const chunk = 1000
+	writes := zcrxtest.Volume(400)
 	address, stop := serve(t, e, func(c *Conn) {
 		data := pattern(1, chunk)
-		for i := range zcrxtest.Volume(400) {
+		for i := range writes {
 			ctx, cancel := context.WithCancel(context.Background())
 			time.AfterFunc(time.Duration(i%40)*5*time.Microsecond, cancel)
 			_ = c.Migrate(ctx, loops[i%2])
@@ -226,7 +227,7 @@ func TestWritesWaitForAMigrateThatGoesOn(t *testing.T) {
 		got, err := io.ReadAll(peer)
 		peer.Close()
 		require.NoError(t, err)
-		assert.True(t, bytes.Equal(bytes.Repeat(pattern(1, chunk), 400), got), "%d bytes", len(got))
+		assert.True(t, bytes.Equal(bytes.Repeat(pattern(1, chunk), writes), got), "%d bytes", len(got))
 	}
 	stop()
 }
@@ -235,6 +236,7 @@ func TestWritesWhileOthersMigrate(t *testing.T) {
 	e := ringEngine(t, Config{Loops: 2})
 	loops := e.Group().Loops()
 	const chunk = 1000
+	writes := zcrxtest.Volume(2000)
 	address, stop := serve(t, e, func(c *Conn) {
 		data := pattern(1, chunk)
 		end := make(chan struct{})
@@ -251,7 +253,7 @@ func TestWritesWhileOthersMigrate(t *testing.T) {
 				cancel()
 			}
 		})
-		for i := range zcrxtest.Volume(2000) {
+		for i := range writes {
 			if _, err := c.Write(data); !assert.NoError(t, err, "write %d", i) {
 				break
 			}
@@ -267,7 +269,7 @@ func TestWritesWhileOthersMigrate(t *testing.T) {
 		got, err := io.ReadAll(peer)
 		peer.Close()
 		require.NoError(t, err)
-		assert.True(t, bytes.Equal(bytes.Repeat(pattern(1, chunk), 2000), got), "%d bytes", len(got))
+		assert.True(t, bytes.Equal(bytes.Repeat(pattern(1, chunk), writes), got), "%d bytes", len(got))
 	}
 	stop()
 }
