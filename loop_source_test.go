@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
 // TestManyPoolsOnOneLoop makes many pools on one ring, and closes the loop while they are
@@ -40,7 +42,8 @@ func TestManyPoolsOnOneLoop(t *testing.T) {
 // TestHundredPoolsReceiveAtOnce receives with 100 pools on four loops at the same time.
 func TestHundredPoolsReceiveAtOnce(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, mode Mode) {
-		const pools, size = 100, 1<<18 + 1
+		const pools = 100
+		size := zcrxtest.Volume(1<<18) + 1
 		var loops []*Loop
 		for range 4 {
 			loops = append(loops, newTestLoop(t, LoopConfig{}))

@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 )
 
 // soakBytes is how much TestSoak receives: 16 MiB, or ZCRX_SOAK_BYTES.
@@ -23,7 +25,7 @@ func soakBytes(t *testing.T) int64 {
 	t.Helper()
 	s := os.Getenv("ZCRX_SOAK_BYTES")
 	if s == "" {
-		return 16 << 20
+		return int64(zcrxtest.Volume(16 << 20))
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	require.NoError(t, err)

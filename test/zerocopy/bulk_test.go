@@ -61,6 +61,6 @@ func BenchmarkBulk(b *testing.B) {
 	}
 	require.Error(b, err) // io.EOF
 	require.NoError(b, errors.Join(<-sent))
-	b.ReportMetric(size/median(took)/1e6, "MB/s")
+	b.ReportMetric(size/median(took).Seconds()/1e6, "MB/s")
 	b.ReportMetric(float64(pool.Stats().RearmedOther)/float64(len(took)), "rearms/op")
 }

@@ -3,6 +3,7 @@
 package zerocopy
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -156,16 +157,16 @@ func BenchmarkUnreadConnections(b *testing.B) {
 		heap = max(heap, m.HeapAlloc)
 		end()
 	}
-	b.ReportMetric(size/median(alone)/1e6, "alone-MB/s")
-	b.ReportMetric(size/median(beside)/1e6, "beside-MB/s")
-	b.ReportMetric(median(alone)/median(beside), "beside/alone")
+	b.ReportMetric(size/median(alone).Seconds()/1e6, "alone-MB/s")
+	b.ReportMetric(size/median(beside).Seconds()/1e6, "beside-MB/s")
+	b.ReportMetric(median(alone).Seconds()/median(beside).Seconds(), "beside/alone")
 	b.ReportMetric(float64(heap)/1e6, "heap-MB")
 	b.ReportMetric(0, "ns/op")
 	b.Logf("alone %v, beside %v; %+v", alone, beside, srv.e.Stats().Group.Total)
 }
 
-// median sorts d and returns its median in seconds.
-func median(d []time.Duration) float64 {
-	slices.Sort(d)
-	return d[len(d)/2].Seconds()
+// median sorts values and returns the one in the middle.
+func median[T cmp.Ordered](values []T) T {
+	slices.Sort(values)
+	return values[len(values)/2]
 }

@@ -131,9 +131,16 @@ const (
 type Stream struct{ c *C.struct_cbench_stream }
 
 // OpenStream returns a Stream that receives from fd. The caller must Close it, and then fd.
-func OpenStream(fd int, mode uint32) (*Stream, error) {
+func OpenStream(fd int, mode uint32) (*Stream, error) { return openStream(fd, mode, 0, 0) }
+
+// OpenZeroCopyStream is OpenStream for zcrx on a receive queue of an interface.
+func OpenZeroCopyStream(fd, interfaceIndex, queue int) (*Stream, error) {
+	return openStream(fd, C.CBENCH_ZERO_COPY, C.uint(interfaceIndex), C.uint(queue))
+}
+
+func openStream(fd int, mode uint32, interfaceIndex, queue C.uint) (*Stream, error) {
 	s := &Stream{c: (*C.struct_cbench_stream)(C.calloc(1, C.sizeof_struct_cbench_stream))}
-	if ret := C.cbench_stream_open(s.c, C.int(fd), mode); ret < 0 {
+	if ret := C.cbench_stream_open(s.c, C.int(fd), mode, interfaceIndex, queue); ret < 0 {
 		C.free(unsafe.Pointer(s.c))
 		return nil, failure("open stream", int64(ret))
 	}

@@ -126,7 +126,7 @@ static int open_provided(struct cbench_stream *s)
 	return 0;
 }
 
-static int open_device_less(struct cbench_stream *s)
+static int open_zcrx(struct cbench_stream *s, unsigned if_idx, unsigned if_rxq)
 {
 	struct zcx_register a;
 	int ret;
@@ -136,7 +136,10 @@ static int open_device_less(struct cbench_stream *s)
 		return -ENOMEM;
 	memset(&a, 0, sizeof(a));
 	a.rq_entries = NR_BUFFERS;
-	a.flags = ZCRX_REG_NODEV;
+	if (s->mode == CBENCH_DEVICE_LESS)
+		a.flags = ZCRX_REG_NODEV;
+	a.if_idx = if_idx;
+	a.if_rxq = if_rxq;
 	a.area_addr = (__u64)(uintptr_t)s->area;
 	a.area_len = AREA_SIZE;
 	a.region_addr = (__u64)(uintptr_t)s->region;
@@ -152,7 +155,8 @@ static int open_device_less(struct cbench_stream *s)
 	return 0;
 }
 
-int cbench_stream_open(struct cbench_stream *s, int fd, enum cbench_mode mode)
+int cbench_stream_open(struct cbench_stream *s, int fd, enum cbench_mode mode,
+		       unsigned if_idx, unsigned if_rxq)
 {
 	unsigned flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
 			 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_CQSIZE;
@@ -161,7 +165,7 @@ int cbench_stream_open(struct cbench_stream *s, int fd, enum cbench_mode mode)
 	memset(s, 0, sizeof(*s));
 	s->fd = fd;
 	s->mode = mode;
-	if (mode == CBENCH_DEVICE_LESS)
+	if (mode != CBENCH_PROVIDED)
 		flags |= IORING_SETUP_CQE32;
 	s->owned = zcx_ring_new(SQ_ENTRIES, CQ_ENTRIES, flags, &ret);
 	if (!s->owned)
@@ -172,7 +176,7 @@ int cbench_stream_open(struct cbench_stream *s, int fd, enum cbench_mode mode)
 	else if (mode == CBENCH_PROVIDED)
 		ret = open_provided(s);
 	else
-		ret = open_device_less(s);
+		ret = open_zcrx(s, if_idx, if_rxq);
 	if (ret < 0)
 		cbench_stream_close(s);
 	return ret;

@@ -25,7 +25,7 @@ int cbench_sender_start(struct cbench_sender *s, int fd);
 /* Ends the connection, waits for the thread and closes fd. */
 void cbench_sender_stop(struct cbench_sender *s);
 
-enum cbench_mode { CBENCH_PROVIDED, CBENCH_DEVICE_LESS };
+enum cbench_mode { CBENCH_PROVIDED, CBENCH_DEVICE_LESS, CBENCH_ZERO_COPY };
 
 struct cbench_stream {
 	struct zcx_ring *owned;
@@ -40,7 +40,7 @@ struct cbench_stream {
 	/* CBENCH_PROVIDED */
 	struct io_uring_buf_ring *buffers;
 
-	/* CBENCH_DEVICE_LESS */
+	/* CBENCH_DEVICE_LESS, CBENCH_ZERO_COPY */
 	void *region;
 	struct io_uring_zcrx_rq rq;
 	__u32 zcrx_id;
@@ -50,8 +50,10 @@ struct cbench_stream {
 /*
  * The thread that opens a stream owns its ring, and must also run and close the stream.
  * The caller still has to close fd. A stream that could not be opened needs no close.
+ * if_idx and if_rxq are the interface and its receive queue for CBENCH_ZERO_COPY.
  */
-int cbench_stream_open(struct cbench_stream *s, int fd, enum cbench_mode mode);
+int cbench_stream_open(struct cbench_stream *s, int fd, enum cbench_mode mode,
+		       unsigned if_idx, unsigned if_rxq);
 /* Receives at least that many bytes; returns -ENODATA if the peer ends before. */
 int cbench_stream_run(struct cbench_stream *s, long long bytes);
 void cbench_stream_close(struct cbench_stream *s);
