@@ -54,11 +54,11 @@ type Receiver struct {
 type home struct {
 	pool  BufferPool
 	loop  *Loop
-	share *share // its share of the pool's leases
+	share share // its share of the pool's leases
 }
 
 func newHome(pool BufferPool, r *Receiver) *home {
-	return &home{pool: pool, loop: pool.Loop(), share: &share{limit: pool.accounts().maxLeases, receiver: r}}
+	return &home{pool: pool, loop: pool.Loop(), share: share{limit: pool.accounts().maxLeases, receiver: r}}
 }
 
 // NewReceiver takes over conn and starts to receive from it into the pool's buffers, on the
@@ -144,7 +144,7 @@ func newReceiver(pool BufferPool, fd int) *Receiver {
 
 // setHome moves the receiver to h. From then on it belongs to the thread of h's loop.
 func (r *Receiver) setHome(h *home) {
-	r.pool, r.loop, r.share = h.pool, h.loop, h.share
+	r.pool, r.loop, r.share = h.pool, h.loop, &h.share
 	r.home.Store(h)
 }
 
@@ -152,6 +152,9 @@ func (r *Receiver) setHome(h *home) {
 func (r *Receiver) do(fn func() error) error {
 	for {
 		here := r.home.Load()
+		if here.loop.place.IsCurrent() {
+			return fn() // nobody else could move it
+		}
 		moved := false
 		err := here.loop.do(func() error {
 			if moved = r.home.Load() != here; moved {
@@ -217,9 +220,9 @@ func (r *Receiver) TryRecv(dst []Buffer) (int, error) {
 	r.mu.Unlock()
 	switch here := r.home.Load(); {
 	case caughtUp:
-		here.pool.accounts().resumeSoon(here.share)
+		here.pool.accounts().resumeSoon(&here.share)
 	case n == 0 && err == nil && r.isPaused.Load():
-		here.pool.accounts().resumeEarly(here.share)
+		here.pool.accounts().resumeEarly(&here.share)
 	}
 	return n, err
 }

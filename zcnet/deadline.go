@@ -29,10 +29,12 @@ func (d *deadline) set(t time.Time) {
 		d.timer = nil
 	}
 	d.generation++
-	left := time.Until(t)
-	if !t.IsZero() && left <= 0 {
-		d.pass()
-		return
+	left := time.Duration(0)
+	if !t.IsZero() {
+		if left = time.Until(t); left <= 0 {
+			d.pass()
+			return
+		}
 	}
 	if d.hasPassed.Load() { // passed is closed: calls that wait from now on need another
 		d.hasPassed.Store(false)

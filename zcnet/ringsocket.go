@@ -32,7 +32,7 @@ type ringSocket struct {
 	transport *ringTransport
 	queue     sendQueue             // of what is written on the loop
 	reader    atomic.Pointer[fiber] // waits for something to read
-	hooked    bool                  // OnReadable was called; belongs to the reader
+	hook      func()                // wakeReader, once OnReadable was called; belongs to the reader
 
 	copies       atomic.Bool // the kernel copied what was sent without a copy: do not try again
 	evenIfCopied bool        // try again all the same: for tests
@@ -82,10 +82,10 @@ func (s *ringSocket) recvInFiber(ctx context.Context, f *fiber, dst []zcrx.Buffe
 	}
 	s.reader.Store(f)
 	defer s.reader.Store(nil)
-	if !s.hooked {
-		s.hooked = true
-		s.OnReadable(s.wakeReader)
-		limit.whenPassed(s.wakeReader)
+	if s.hook == nil {
+		s.hook = s.wakeReader
+		s.OnReadable(s.hook)
+		limit.whenPassed(s.hook)
 	}
 	for {
 		n, err := s.TryRecv(dst)
