@@ -146,7 +146,7 @@ func TestSocketReceiverKeepsItsContext(t *testing.T) {
 		receive(context.Background())
 		_, _ = first.Done(), first.Err()
 	})
-	assert.Equal(t, without, testing.AllocsPerRun(100, func() { receive(first) }))
+	assert.InDelta(t, without, testing.AllocsPerRun(100, func() { receive(first) }), 0)
 
 	end() // while no read waits, and for a context that later reads do not have
 	receive(t.Context())
