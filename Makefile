@@ -214,6 +214,14 @@ bench: liburing ## compare with other servers, write docs/performance.md (14 min
 	bin/bench report bin/bench.jsonl; \
 	exit $$status
 
+# Threads of the guest run at the same time here, one for each processor.
+.PHONY: bench-nic
+bench-nic: build ## how long zero copy keeps the receiving processor busy (software device, emulated)
+	@module=$$(test/nic/build --kernel $(KERNEL)); \
+	go test -run '^$$' -bench ReceivingProcessor -benchtime 7x -timeout 9m \
+		-exec "'$(CURDIR)/bin/vmrun' --quiet --timeout 9m --kernel $(KERNEL) --cpus 3 --file '$$module:zcnic.ko'" \
+		-tags nic,netgo,osusergo $(staticlink) $(zerocopy)
+
 .PHONY: microbench
 microbench: liburing ## benchmarks of the packages on this machine's kernel
 	go test -run '^$$' -bench . -benchmem $(library)

@@ -124,6 +124,8 @@ func divideWork(b *testing.B, w *wire) {
 	pin(b, kernelThreads(b, "napi/"+device+"-"), dmaCPU)
 	pin(b, kernelThreads(b, "napi/"+sender+"-"), sendingCPU)
 	pin(b, numbersIn(b, "/proc/self/task"), receivingCPU) // threads inherit it
+	was := runtime.GOMAXPROCS(1)                          // as of a program with one processor
+	b.Cleanup(func() { runtime.GOMAXPROCS(was) })
 }
 
 // pin binds threads to a processor.
