@@ -34,7 +34,7 @@ staticlink := -ldflags '-linkmode external -extldflags -static'
 static := -tags netgo,osusergo $(staticlink)
 
 # Most tests of this machine's lanes wait for sockets, and an emulated machine mostly keeps
-# one core busy, so the two long lanes in such machines run beside the others, and first.
+# one core busy, so the two long lanes in such machines run beside the others.
 lanes_here := liburing build host asan matrix fuzz
 lanes_guests := vm nic
 
@@ -127,7 +127,7 @@ test: setup build ## all lanes, then a table of them
 lanes_here lanes_guests:
 	@status=0; \
 	for lane in $($@); do \
-		$(if $(filter lanes_here,$@),nice) $(MAKE) --no-print-directory test-$$lane 2>&1 | sed -u "s/^/$$lane: /" || status=1; \
+		$(MAKE) --no-print-directory test-$$lane 2>&1 | sed -u "s/^/$$lane: /" || status=1; \
 	done; \
 	exit $$status
 
