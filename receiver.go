@@ -84,7 +84,6 @@ func NewReceiver(pool BufferPool, conn *net.TCPConn) (*Receiver, error) {
 		return nil, errors.Join(err, sys.Close(fd))
 	}
 	r := newReceiver(pool, fd)
-	r.socket.mayLinger.Store(true)
 	err = r.do(func() error { return r.attach(pool) })
 	if err != nil {
 		return nil, errors.Join(err, sys.SetNonblock(fd, true), sys.Close(fd))
@@ -95,10 +94,8 @@ func NewReceiver(pool BufferPool, conn *net.TCPConn) (*Receiver, error) {
 
 // NewReceiverFD is NewReceiver for an fd that package net does not know, for instance from
 // accept4(2). fd must be a connected, blocking TCP socket (a receive on a non-blocking one
-// ends instead of waiting), and belongs to the Receiver from now on. SO_LINGER must not be set
-// before, but may be with Control: with it close(2) waits, and a Close that does not know of it
-// would stop the loop meanwhile. For a zero-copy pool the caller must make sure that fd is
-// plain TCP.
+// ends instead of waiting), and belongs to the Receiver from now on. For a zero-copy pool
+// the caller must make sure that it is plain TCP.
 //
 // NewReceiverFD does not wait for the pool's loop and returns no error: Recv returns what
 // went wrong.
@@ -268,7 +265,6 @@ func (r *Receiver) signal() {
 // runs; fn must neither close it nor make it non-blocking. fn runs on the caller's
 // goroutine. After Close, Control returns ErrClosed and does not run fn.
 func (r *Receiver) Control(fn func(fd uintptr)) error {
-	r.socket.mayLinger.Store(true) // fn may set SO_LINGER
 	return r.socket.use(func(fd int) error { fn(uintptr(fd)); return nil })
 }
 

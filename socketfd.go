@@ -2,7 +2,6 @@ package zcrx
 
 import (
 	"sync"
-	"sync/atomic"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
 )
@@ -10,8 +9,7 @@ import (
 // socketFD is the fd of a socket. It is never used after it was closed, when its number may
 // belong to another file. Its methods are safe from any goroutine.
 type socketFD struct {
-	fd        int
-	mayLinger atomic.Bool // SO_LINGER may be set: others have had the socket, or have it now
+	fd int
 
 	mu     sync.Mutex
 	users  int  // guarded by mu: calls of use that run
@@ -63,7 +61,7 @@ func (s *socketFD) close(done func()) {
 // closeFD closes the fd, which is closed even if that returns an error. With SO_LINGER
 // close(2) waits, up to as many seconds: that must not stop a loop.
 func (s *socketFD) closeFD(done func()) {
-	if s.mayLinger.Load() && sys.Lingers(s.fd) {
+	if sys.Lingers(s.fd) {
 		go func() {
 			_ = sys.Close(s.fd)
 			done()
