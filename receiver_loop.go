@@ -286,7 +286,7 @@ func (r *Receiver) rearm(counter *atomic.Uint64) {
 func (r *Receiver) nudge() {
 	if r.armed && !r.ended && !r.nudged {
 		r.nudged = true
-		r.cancel(r.request)
+		r.loop.cancelReceive(r.request)
 	}
 }
 
@@ -321,10 +321,23 @@ func (r *Receiver) cancel(userData uint64) { r.loop.cancel(userData) }
 
 // cancel asks the kernel to end a request in flight. It is the loop's, because a receiver
 // may have moved when it is tried again.
-func (l *Loop) cancel(userData uint64) {
-	s, err := l.newRequest(completerFunc(func(*uring.CQE) {}))
+func (l *Loop) cancel(userData uint64) { l.cancelThen(userData, func(*uring.CQE) {}) }
+
+// cancelReceive is cancel for a receive, which a cancellation can miss: while the kernel lets
+// others go first, after it has read 32 times in a row, it does not find it
+// (MULTISHOT_MAX_RETRY in io_uring/net.c). Then it is tried again.
+func (l *Loop) cancelReceive(userData uint64) {
+	l.cancelThen(userData, func(c *uring.CQE) {
+		if c.Res < 0 && l.ops.find(userData) != nil {
+			l.cancelReceive(userData)
+		}
+	})
+}
+
+func (l *Loop) cancelThen(userData uint64, done completerFunc) {
+	s, err := l.newRequest(done)
 	if errors.Is(err, ErrQueueFull) {
-		l.retry(func() { l.cancel(userData) })
+		l.retry(func() { l.cancelThen(userData, done) })
 		return
 	}
 	if err != nil {
@@ -435,7 +448,7 @@ func (r *Receiver) end(err error) {
 // cancelReceiving cancels the receive and the poll for a hang-up.
 func (r *Receiver) cancelReceiving() {
 	if r.armed {
-		r.cancel(r.request)
+		r.loop.cancelReceive(r.request)
 	}
 	if r.watching {
 		r.cancel(r.watch)

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/internal/zcrxtest"
 	"github.com/zcrx-go/zcrx/uring"
 )
 
@@ -349,4 +350,23 @@ func TestWatchGoesOnBehindErrorQueue(t *testing.T) {
 		_, err = r.Recv(t.Context())
 		assert.ErrorIs(t, err, syscall.ECONNRESET)
 	})
+}
+
+// A cancellation that does not find a receive in flight is tried again.
+func TestCancelReceiveThatMisses(t *testing.T) {
+	l := newTestLoop(t, LoopConfig{})
+	conn, _ := zcrxtest.TCPPair(t)
+	fd, err := sys.DetachConn(conn)
+	require.NoError(t, err)
+	ended := make(chan syscall.Errno, 1)
+	require.NoError(t, l.Do(t.Context(), func(ring *uring.Ring) error {
+		userData := l.ops.add(completerFunc(func(c *uring.CQE) { ended <- c.Errno() }), opRequest)
+		l.cancelReceive(userData) // before the request itself: the kernel does not find it
+		s := ring.GetSQE()
+		s.PrepPollAdd(fd, pollHup)
+		s.UserData = userData
+		return nil
+	}))
+	assert.Equal(t, syscall.ECANCELED, <-ended)
+	require.NoError(t, sys.Close(fd))
 }

@@ -270,6 +270,7 @@ func (r *SocketReceiver) overrideDeadline(t time.Time) {
 func (r *SocketReceiver) Handle(first []Buffer, fn func(buffers []Buffer, err error)) {
 	r.mu.Lock()
 	r.overrideDeadline(time.Time{})
+	r.endWatch()
 	r.mu.Unlock()
 	go func() {
 		if len(first) > 0 {

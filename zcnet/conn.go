@@ -56,7 +56,8 @@ var (
 // calls recv at a time, and at most one send.
 type socket interface {
 	// recv puts at least one buffer into dst, waiting until ctx ends or limit passes. The
-	// moment of limit was also passed to setReadDeadline.
+	// moment of limit was also passed to setReadDeadline. A fiber calls recv only if the socket
+	// has a loop.
 	recv(ctx context.Context, dst []zcrx.Buffer, limit *deadline) (int, error)
 	// readDirect reads into p what recv would put into buffers. direct is false if the socket
 	// cannot, and has done nothing.
@@ -68,6 +69,8 @@ type socket interface {
 	handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer, err error), name uintptr) error
 	// send writes all of v. With an error it returns how many bytes it wrote.
 	send(v [][]byte, limit *deadline) (int, error)
+	// sendHere is send for a goroutine, which it may block.
+	sendHere(v [][]byte, limit *deadline) (int, error)
 	// queueLeased sees to it that all of buffers are sent and then released. queued is false
 	// if the socket cannot, and has done nothing.
 	queueLeased(buffers []zcrx.Buffer, limit *deadline) (queued bool, err error)

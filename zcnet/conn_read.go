@@ -86,9 +86,18 @@ func (c *Conn) fill(ctx context.Context, want int) error {
 	if err := c.mayWait(ctx); err != nil {
 		return err
 	}
-	n, err := c.socket().recv(ctx, c.inbox.room(want), &c.readLimit)
+	n, err := c.recv(ctx, c.inbox.room(want))
 	c.inbox.added(n)
 	return err
+}
+
+// recv takes at least one buffer from the socket. The caller has the reading turn.
+func (c *Conn) recv(ctx context.Context, dst []zcrx.Buffer) (int, error) {
+	s := c.socket()
+	if f := currentFiber(); f != nil && s.loop() == nil {
+		return c.recvForFiber(ctx, f, dst)
+	}
+	return s.recv(ctx, dst, &c.readLimit)
 }
 
 // Recv returns the next buffer, which the caller must release. It waits for it until ctx
@@ -117,7 +126,7 @@ func (c *Conn) RecvBatch(ctx context.Context, dst []zcrx.Buffer) (int, error) {
 	if !c.inbox.empty() {
 		return c.inbox.take(dst), nil
 	}
-	n, err := c.socket().recv(ctx, dst, &c.readLimit)
+	n, err := c.recv(ctx, dst)
 	return n, c.opError("read", err)
 }
 

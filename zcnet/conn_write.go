@@ -50,7 +50,6 @@ func (c *Conn) Write(p []byte) (int, error) {
 // lists of their own, calls through the socket's interface would allocate them each time.
 func (c *Conn) endWriting() {
 	clear(c.slices)
-	_ = zcrx.ReleaseAll(c.leased) // there are some if a fiber was ended while it sent them
 	clear(c.leased)
 	c.slices, c.leased = c.slices[:0], c.leased[:0]
 	if cap(c.slices)+cap(c.leased) > mostKept {
@@ -100,6 +99,10 @@ func (c *Conn) Send(buffers ...zcrx.Buffer) error {
 	}
 	for _, b := range c.leased {
 		c.slices = append(c.slices, b.Bytes())
+	}
+	if f := currentFiber(); f != nil {
+		_, err = sendForFiber(f, c.socket(), c.slices, c.leased, &c.writeLimit)
+		return c.writeError(err)
 	}
 	_, err = c.socket().send(c.slices, &c.writeLimit)
 	released := zcrx.ReleaseAll(c.leased)

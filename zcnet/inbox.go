@@ -53,6 +53,13 @@ func (in *inbox) added(n int) {
 	}
 }
 
+// put adds buffers that were not received into the slice that room returned.
+func (in *inbox) put(buffers []zcrx.Buffer) {
+	had := len(in.buffers)
+	in.buffers = append(in.buffers, buffers...)[:had]
+	in.added(len(buffers))
+}
+
 // take moves as many buffers as fit into dst and returns their number.
 func (in *inbox) take(dst []zcrx.Buffer) int {
 	n := copy(dst, in.buffers[in.first:])

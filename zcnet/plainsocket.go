@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -27,29 +26,23 @@ func (s *plainSocket) mode() zcrx.Mode { return zcrx.Socket }
 
 // recv does not need the deadline: setReadDeadline has set it on the receiver.
 func (s *plainSocket) recv(ctx context.Context, dst []zcrx.Buffer, _ *deadline) (int, error) {
-	if f := currentFiber(); f != nil {
-		return awaitValue(f, func() (int, error) { return s.recvHere(ctx, dst) })
-	}
 	if blocksLoop() {
 		return 0, ErrWouldBlock
 	}
-	return s.recvHere(ctx, dst)
-}
-
-func (s *plainSocket) recvHere(ctx context.Context, dst []zcrx.Buffer) (int, error) {
 	n, err := s.receiver.RecvBatch(ctx, dst)
 	return n, s.endOfStream(err)
 }
 
-// readDirect reads into p: no buffer of the pool, and no copy from it, is necessary.
+// readDirect reads into p: no buffer of the pool, and no copy from it, is necessary. It does
+// nothing for a fiber, which may be ended, p with it, while a goroutine reads.
 func (s *plainSocket) readDirect(p []byte) (n int, direct bool, err error) {
-	if f := currentFiber(); f != nil {
-		n, err = awaitValue(f, func() (int, error) { return s.receiver.Read(p) })
-	} else if blocksLoop() {
-		err = ErrWouldBlock
-	} else {
-		n, err = s.receiver.Read(p)
+	switch {
+	case currentFiber() != nil:
+		return 0, false, nil
+	case blocksLoop():
+		return 0, true, ErrWouldBlock
 	}
+	n, err = s.receiver.Read(p)
 	return n, true, s.endOfStream(err)
 }
 
@@ -80,18 +73,17 @@ func (s *plainSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer,
 }
 
 // send does not need the deadline: setWriteDeadline has set it on the socket.
-func (s *plainSocket) send(v [][]byte, _ *deadline) (int, error) {
+func (s *plainSocket) send(v [][]byte, limit *deadline) (int, error) {
 	if f := currentFiber(); f != nil {
-		v = slices.Clone(v) // the list is the turn's, which may end before
-		return awaitValue(f, func() (int, error) { return s.sendHere(v) })
+		return sendForFiber(f, s, v, nil, limit)
 	}
 	if zcrx.OnAnyLoop() {
 		return s.sendNow(v)
 	}
-	return s.sendHere(v)
+	return s.sendHere(v, limit)
 }
 
-func (s *plainSocket) sendHere(v [][]byte) (int, error) {
+func (s *plainSocket) sendHere(v [][]byte, _ *deadline) (int, error) {
 	var n int64
 	var err error
 	if len(v) == 1 {
@@ -135,7 +127,11 @@ func (s *plainSocket) sendNow(v [][]byte) (int, error) {
 	return w.written, nil
 }
 
+// readFrom does nothing on a loop, which it would block.
 func (s *plainSocket) readFrom(r io.Reader) (n int64, handled bool, err error) {
+	if zcrx.OnAnyLoop() {
+		return 0, false, nil
+	}
 	n, err = s.ReadFrom(r) // an error may be r's, so it is not noted
 	return n, true, err
 }

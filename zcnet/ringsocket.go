@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -217,25 +216,9 @@ func (s *ringSocket) send(v [][]byte, limit *deadline) (int, error) {
 		return s.queue.write(here, v, limit)
 	}
 	if f != nil {
-		return s.sendForFiber(f, v, limit)
+		return sendForFiber(f, s, v, nil, limit)
 	}
 	return s.sendHere(v, limit)
-}
-
-// sendForFiber is sendHere on a goroutine, while the fiber waits. If the fiber's engine is closed
-// meanwhile, it resets the connection, which may be another engine's: the goroutine must not send
-// the fiber's memory any longer, nor in between the next writer's bytes.
-func (s *ringSocket) sendForFiber(f *fiber, v [][]byte, limit *deadline) (int, error) {
-	returned := false
-	defer func() {
-		if !returned {
-			_ = s.Control(func(fd uintptr) { sys.ResetConn(int(fd)) })
-		}
-	}()
-	v = slices.Clone(v) // the list is the turn's, which may end before
-	n, err := awaitValue(f, func() (int, error) { return s.sendHere(v, limit) })
-	returned = true
-	return n, err
 }
 
 // queueLeased queues buffers on the connection's loop.

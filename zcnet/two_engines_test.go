@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/zcrx-go/zcrx"
 	"github.com/zcrx-go/zcrx/internal/zcrxtest"
@@ -129,6 +130,42 @@ func TestCloseWithLingerLeavesTheLoopAlone(t *testing.T) {
 		require.NoError(t, peer.SetLinger(0))
 		require.NoError(t, peer.Close()) // a reset ends the lingering
 	})
+}
+
+// TestCloseWithInheritedLinger is the same with SO_LINGER from the listening socket, which the
+// program made.
+func TestCloseWithInheritedLinger(t *testing.T) {
+	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: 30})
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 200_000)
+		})
+	}}
+	e := ringEngine(t, Config{Loops: 1})
+	own, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ln, err := e.NewListener(own.(*net.TCPListener))
+	require.NoError(t, err)
+	defer ln.Close()
+	peer := dialNet(t, ln.Addr().String())
+	defer func() { _ = peer.SetLinger(0); _ = peer.Close() }() // a reset ends the lingering
+	require.NoError(t, peer.SetReadBuffer(4096))
+	c, err := ln.AcceptConn(t.Context())
+	require.NoError(t, err)
+	loop := e.Group().Loops()[0]
+	ran := make(chan struct{})
+	require.NoError(t, loop.Post(func() {
+		for err == nil {
+			_, err = c.Write(make([]byte, 1<<20))
+		}
+		_ = c.Close()
+		_ = loop.Post(func() { close(ran) })
+	}))
+	select {
+	case <-ran:
+	case <-time.After(zcrxtest.Patience / 2): // less than the 30 seconds
+		t.Error("close(2) stops the loop")
+	}
 }
 
 // TestEngineOfListenLivesWithDialledConnections closes the listener whose engine a connection
