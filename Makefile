@@ -159,7 +159,7 @@ bootvm := go test -json -count=1 -tags vmtest -timeout $(backstop) -run TestBoot
 .PHONY: test-vm
 test-vm: build ## the same tests on Linux 7.3 (KERNEL=) in a virtual machine
 	@module=$$(test/tls_module $(KERNEL)); \
-	packages=$$(go list $(library) $(command) ./test/conn | grep -v '/zcrx/tools/\|/zcrx/internal/skip$$'); \
+	packages=$$(go list $(library) $(command) ./test/conn | grep -v '/zcrx/tools/\|/zcrx/internal/skip$$\|/zcrx/internal/onloop$$'); \
 	go test -run '^$$' -exec true $(static) $$packages >/dev/null; \
 	ZCRX_VM_KERNEL='$(KERNEL)' scripts/lane $(call limit,3m) $(call max,24m) -skips scripts/skips vm -- \
 		bash -c '$(bootvm) && booted=0 || booted=1; "$$@" && exit $$booted' bash \

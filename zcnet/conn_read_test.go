@@ -127,7 +127,7 @@ func TestMixedReading(t *testing.T) {
 			for seed := range int64(3) {
 				client, server := connPair(t, e)
 				m := &mixedReader{t: t, c: server, s: zcrxtest.NewStream(seed), rng: rand.New(rand.NewSource(seed)), most: most}
-				const total = 1 << 20
+				total := zcrxtest.Volume(1 << 20)
 				var sending sync.WaitGroup
 				sending.Go(func() {
 					rng := rand.New(rand.NewSource(seed))

@@ -161,12 +161,13 @@ func TestEngineCloseReleasesWhatItsFibersSend(t *testing.T) {
 		zero, full := make([]byte, 64<<10), 0
 		for full < 20 { // until the socket has taken nothing for a while
 			require.NoError(t, raw.Control(func(fd uintptr) {
-				if _, err := unix.SendmsgN(int(fd), zero, nil, nil, unix.MSG_DONTWAIT); err != nil {
-					full++
+				full++
+				if _, err := unix.SendmsgN(int(fd), zero, nil, nil, unix.MSG_DONTWAIT); err == nil {
+					full = 0
 				}
 			}))
 			if full > 0 {
-				time.Sleep(time.Millisecond)
+				time.Sleep(5 * time.Millisecond)
 			}
 		}
 		inEndedFibers(t, func() { _ = c.Send(b) })
@@ -180,7 +181,9 @@ func TestEngineCloseReleasesWhatItsFibersSend(t *testing.T) {
 			held = append(held, b)
 		}
 		require.NoError(t, peer.SetReadDeadline(time.Now().Add(zcrxtest.Patience)))
-		got, _ := io.ReadAll(peer) // until the reset
+		got, err := io.ReadAll(peer)
+		require.Error(t, err)
+		assert.True(t, isReset(err), "%v", err)
 		assert.Zero(t, bytes.Count(got, []byte("B")), "bytes of another connection")
 		require.NoError(t, zcrx.ReleaseAll(held))
 		for _, c := range []io.Closer{c, from, peer, source} {

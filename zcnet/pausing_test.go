@@ -59,7 +59,7 @@ const (
 func stressOne(t *testing.T, e *Engine, s zcrxtest.Stream, peeks bool, rnd *rand.Rand) {
 	peer, c := connPair(t, e)
 	defer peer.Close()
-	size := rnd.IntN(1 << 20)
+	size := rnd.IntN(zcrxtest.Volume(1 << 20))
 	slow := rnd.IntN(4) == 0
 	pieces := rand.New(rand.NewPCG(rnd.Uint64(), 0))
 	moves := rand.New(rand.NewPCG(rnd.Uint64(), 0))
