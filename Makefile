@@ -78,6 +78,7 @@ lint: vet $(golangci) ## vet, gofmt, golangci-lint, the import graph, changes in
 	$(golangci) run --build-tags nic $(zerocopy)
 	@GOLANGCI='$(CURDIR)/$(golangci)' test/depguard_test
 	@go run ./tools/graph -q
+	@$(MAKE) --no-print-directory test-parity
 	@$(MAKE) --no-print-directory api
 
 .PHONY: graph
@@ -88,6 +89,14 @@ graph: ## print what each package imports; fails if one imports a higher layer
 byte-path: build ## the functions that a received byte passes, in a virtual machine
 	@go build $(static) -cover -covermode=atomic -coverpkg=$(library) -o bin/bytepath ./tools/bytepath
 	@bin/vmrun --quiet --timeout 5m --kernel $(KERNEL) bin/bytepath receive deviceless | go run ./tools/bytepath print
+
+.PHONY: generate
+generate: liburing ## write what comes from liburing's headers, and docs/liburing.md
+	@go run ./tools/uringgen
+
+.PHONY: test-parity
+test-parity: liburing ## fail if what generate writes is stale, or a function of liburing has no place in it
+	@go run ./tools/uringgen -check
 
 .PHONY: api
 api: ## what this tree changes in the public API since API_BASE (default: the last tag)

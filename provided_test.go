@@ -284,5 +284,10 @@ func TestCompletionOutOfOrderEndsReceivers(t *testing.T) {
 func TestRecvBundleMatchesLiburing(t *testing.T) {
 	var s uring.SQE
 	(&ProvidedPool{group: 9, consumption: consumption{bundles: true}}).prepRecv(&s, 7, 1)
-	assert.Equal(t, *(*[64]byte)(unsafe.Pointer(&s)), cprep.Prep(cprep.RecvBundle))
+	entry := cprep.Named("io_uring_prep_recv_multishot", 7, 0, 0, 0)
+	want := *(*uring.SQE)(unsafe.Pointer(&entry))
+	want.Flags |= uring.SQEBufferSelect
+	want.Ioprio |= uring.RecvSendBundle
+	want.BufferGroup = 9
+	assert.Equal(t, want, s)
 }

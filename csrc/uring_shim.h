@@ -17,12 +17,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "zcrx_liburing.h"
-#include "zcrx_layout.h"
-
-ZCX_SIZE(struct io_uring_sqe, 64);
-ZCX_SIZE(struct io_uring_cqe, 16);
-ZCX_SIZE(struct io_uring_buf, 16);
-ZCX_OFFSET(struct io_uring_buf_ring, tail, 14);
 
 /*
  * The calling thread's number, which no other thread of the process ever had: a pthread_t is
@@ -46,31 +40,49 @@ struct zcx_ring {
 	struct io_uring ring;
 	unsigned long owner;
 	pid_t owner_tid;
+	int app_mem; /* the queues lie in memory of the program's */
 };
 
-/* Returns NULL and sets *err if the ring cannot be made. */
-static inline struct zcx_ring *zcx_ring_new(unsigned entries, unsigned cq_entries,
-					    unsigned flags, int *err)
+static inline struct zcx_ring *zcx_ring_made(struct zcx_ring *r, int err)
 {
-	struct io_uring_params p;
-	struct zcx_ring *r = calloc(1, sizeof(*r));
-
-	if (!r) {
-		*err = -ENOMEM;
-		return NULL;
-	}
-	memset(&p, 0, sizeof(p));
-	p.flags = flags;
-	if (flags & IORING_SETUP_CQSIZE)
-		p.cq_entries = cq_entries;
-	*err = io_uring_queue_init_params(entries, &r->ring, &p);
-	if (*err < 0) {
+	if (err < 0) {
 		free(r);
 		return NULL;
 	}
 	r->owner = zcx_this_thread();
 	r->owner_tid = syscall(SYS_gettid);
 	return r;
+}
+
+/* Returns NULL and sets *err if the ring cannot be made. */
+static inline struct zcx_ring *zcx_ring_new(unsigned entries, struct io_uring_params *p,
+					    void *buf, size_t size, int *err)
+{
+	struct zcx_ring *r = calloc(1, sizeof(*r));
+
+	if (!r) {
+		*err = -ENOMEM;
+		return NULL;
+	}
+	r->app_mem = buf != NULL;
+	if (buf)
+		*err = io_uring_queue_init_mem(entries, &r->ring, p, buf, size);
+	else
+		*err = io_uring_queue_init_params(entries, &r->ring, p);
+	return zcx_ring_made(r, *err);
+}
+
+/* zcx_ring_new for an fd that io_uring_setup returned. */
+static inline struct zcx_ring *zcx_ring_map(int fd, struct io_uring_params *p, int *err)
+{
+	struct zcx_ring *r = calloc(1, sizeof(*r));
+
+	if (!r) {
+		*err = -ENOMEM;
+		return NULL;
+	}
+	*err = io_uring_queue_mmap(fd, p, &r->ring);
+	return zcx_ring_made(r, *err);
 }
 
 static inline void zcx_ring_free(struct zcx_ring *r)
@@ -89,11 +101,14 @@ static inline void zcx_ring_free_orphan(struct zcx_ring *r)
 	struct io_uring_sq *sq = &r->ring.sq;
 	struct io_uring_cq *cq = &r->ring.cq;
 
-	munmap(sq->sqes, sq->sqes_sz);
-	munmap(sq->ring_ptr, sq->ring_sz);
-	if (cq->ring_ptr && cq->ring_ptr != sq->ring_ptr)
-		munmap(cq->ring_ptr, cq->ring_sz);
-	close(r->ring.ring_fd);
+	if (!r->app_mem) {
+		munmap(sq->sqes, sq->sqes_sz);
+		munmap(sq->ring_ptr, sq->ring_sz);
+		if (cq->ring_ptr && cq->ring_ptr != sq->ring_ptr)
+			munmap(cq->ring_ptr, cq->ring_sz);
+	}
+	if (r->ring.ring_fd >= 0)
+		close(r->ring.ring_fd);
 	free(r);
 }
 
@@ -137,68 +152,6 @@ static inline int zcx_submit_on_owner(struct zcx_ring *r, unsigned wait_nr,
 	if (!zcx_on_owner(r))
 		return -EEXIST;
 	return zcx_submit(&r->ring, wait_nr, timeout_ns);
-}
-
-static inline int zcx_enable(struct zcx_ring *r)
-{
-	return io_uring_enable_rings(&r->ring);
-}
-
-static inline int zcx_register_ring_fd(struct zcx_ring *r)
-{
-	return io_uring_register_ring_fd(&r->ring);
-}
-
-static inline int zcx_set_iowait(struct zcx_ring *r, int enabled)
-{
-	return io_uring_set_iowait(&r->ring, enabled != 0);
-}
-
-static inline int zcx_register_napi(struct zcx_ring *r, unsigned busy_poll_us, int prefer)
-{
-	struct io_uring_napi n;
-
-	memset(&n, 0, sizeof(n));
-	n.busy_poll_to = busy_poll_us;
-	n.prefer_busy_poll = prefer ? 1 : 0;
-	return io_uring_register_napi(&r->ring, &n);
-}
-
-static inline int zcx_unregister_napi(struct zcx_ring *r)
-{
-	return io_uring_unregister_napi(&r->ring, NULL);
-}
-
-static inline int zcx_register_buf_ring(struct zcx_ring *r, __u64 addr, unsigned entries,
-					unsigned short bgid, unsigned short flags)
-{
-	struct io_uring_buf_reg reg;
-
-	memset(&reg, 0, sizeof(reg));
-	reg.ring_addr = addr;
-	reg.ring_entries = entries;
-	reg.bgid = bgid;
-	reg.flags = flags;
-	return io_uring_register_buf_ring(&r->ring, &reg, 0);
-}
-
-static inline int zcx_unregister_buf_ring(struct zcx_ring *r, int bgid)
-{
-	return io_uring_unregister_buf_ring(&r->ring, bgid);
-}
-
-/* Sets supported[op] for each of the first n opcodes (IORING_REGISTER_PROBE). */
-static inline int zcx_probe_ops(struct zcx_ring *r, unsigned char *supported, unsigned n)
-{
-	struct io_uring_probe *p = io_uring_get_probe_ring(&r->ring);
-	unsigned i;
-
-	if (!p)
-		return -EOPNOTSUPP;
-	for (i = 0; i < n; i++)
-		supported[i] = io_uring_opcode_supported(p, (int)i) ? 1 : 0;
-	io_uring_free_probe(p);
-	return 0;
 }
 
 #endif

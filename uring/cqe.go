@@ -64,7 +64,10 @@ type rawCQE struct {
 }
 
 // Completions copies up to len(dst) completions to dst, frees their entries for the
-// kernel and returns their number. It makes no system call.
+// kernel and returns their number. It makes no system call: those that had no room in the queue
+// come with the next Submit or GetEvents.
+//
+// Implements: unsigned io_uring_peek_batch_cqe(struct io_uring *ring, struct io_uring_cqe **cqes, unsigned count)
 func (r *Ring) Completions(dst []CQE) int {
 	if r.h == nil {
 		return 0

@@ -146,7 +146,7 @@ func TestLargeEntries(t *testing.T) {
 }
 
 func TestUnknownFlags(t *testing.T) {
-	for _, flags := range []SetupFlags{1 << 0, 1 << 1, 1 << 14, 1 << 15, 1 << 31} {
+	for _, flags := range []SetupFlags{1 << 21, 1 << 31} {
 		_, err := New(Config{Entries: 4, Flags: ownerFlags | flags})
 		assert.ErrorContains(t, err, "uring: Config.Flags")
 		assert.ErrorContains(t, err, "unknown")

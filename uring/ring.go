@@ -3,44 +3,16 @@ package uring
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
-)
-
-// SetupFlags are the IORING_SETUP_* flags of a ring (uapi linux/io_uring.h).
-type SetupFlags uint32
-
-// The set-up flags that this package can work with.
-const (
-	SetupCQSize       SetupFlags = 1 << 3  // use Config.CQEntries; New sets the flag when it is not 0
-	SetupClamp        SetupFlags = 1 << 4  // reduce sizes that are too large instead of refusing them
-	SetupDisabled     SetupFlags = 1 << 6  // R_DISABLED: the ring takes no request before Enable
-	SetupSubmitAll    SetupFlags = 1 << 7  // go on submitting after a bad SQE (Linux 5.18)
-	SetupCoopTaskrun  SetupFlags = 1 << 8  // do not interrupt the thread for task work (Linux 5.19)
-	SetupTaskrunFlag  SetupFlags = 1 << 9  // show pending task work in the SQ flags (Linux 5.19)
-	SetupSQE128       SetupFlags = 1 << 10 // 128-byte submission queue entries (Linux 5.19)
-	SetupCQE32        SetupFlags = 1 << 11 // 32-byte completions (Linux 5.19)
-	SetupSingleIssuer SetupFlags = 1 << 12 // only one thread submits (Linux 6.0)
-	SetupDeferTaskrun SetupFlags = 1 << 13 // run task work only in a wait or submit that asks for it (Linux 6.1)
-	SetupNoSQArray    SetupFlags = 1 << 16 // SQEs are taken in order; liburing sets it (Linux 6.6)
-	SetupCQEMixed     SetupFlags = 1 << 18 // 16- and 32-byte completions (Linux 6.18)
-)
-
-const knownFlags = SetupCQSize | SetupClamp | SetupDisabled | SetupSubmitAll | SetupCoopTaskrun | SetupTaskrunFlag |
-	SetupSQE128 | SetupCQE32 | SetupSingleIssuer | SetupDeferTaskrun | SetupNoSQArray | SetupCQEMixed
-
-// Features are the IORING_FEAT_* flags of a ring: what its kernel supports.
-type Features uint32
-
-// The features that are newer than Linux 6.1.
-const (
-	FeatRecvSendBundle Features = 1 << 14 // receives and sends over several provided buffers (Linux 6.10)
-	FeatMinTimeout     Features = 1 << 15 // waits with a minimum time (Linux 6.12)
+	"github.com/zcrx-go/zcrx/uring/uapi"
 )
 
 const (
@@ -48,8 +20,6 @@ const (
 	MaxEntries = 32768
 	// MaxCQEntries is the largest completion queue (IORING_MAX_CQ_ENTRIES).
 	MaxCQEntries = 65536
-
-	sqCQOverflow = 1 << 1 // IORING_SQ_CQ_OVERFLOW
 )
 
 // ErrWrongThread is what a method's error wraps if it was not called on the thread
@@ -69,9 +39,22 @@ type Config struct {
 	// CQEntries is the number of completion queue entries, Entries to MaxCQEntries,
 	// also rounded up to a power of two. 0 means twice Entries.
 	CQEntries int
-	// Flags are the set-up flags. New adds SetupCQSize if CQEntries is not 0.
-	// SetupCQE32 and SetupCQEMixed exclude each other.
+	// Flags are the set-up flags. New adds those that belong to fields that are set.
+	// SetupCQE32 and SetupCQEMixed exclude each other, and so do SetupSQE128 and
+	// SetupSQEMixed.
 	Flags SetupFlags
+	// SQThreadCPU is the CPU that the thread of SetupSQPoll runs on, with SetupSQAff.
+	SQThreadCPU int
+	// SQThreadIdle is how long the thread of SetupSQPoll looks for SQEs before it sleeps: 0
+	// (one second) to 49 days, rounded down to milliseconds. Submit wakes it.
+	SQThreadIdle time.Duration
+	// AttachTo is a ring whose workers, and whose thread of SetupSQPoll, the new ring
+	// shares. nil means workers of its own.
+	AttachTo *Ring
+	// Memory is where the queues shall lie: mapped memory that begins with a page, not Go's
+	// heap, of at least MemorySize bytes, which must stay mapped until after Close. nil
+	// means that the kernel allocates it.
+	Memory []byte
 }
 
 // Ring is an io_uring ring. liburing makes it and calls the kernel for it; Go code
@@ -81,6 +64,8 @@ type Ring struct {
 	h     handle
 	mem   memory
 	calls uint64 // see Calls
+
+	buffers map[int]*byte // the registered buffers, by their places
 }
 
 // memory describes the queues that liburing mapped, so that Go can take SQEs and
@@ -93,6 +78,7 @@ type memory struct {
 	sqHead    *uint32 // moved by the kernel
 	sqTail    *uint32 // liburing's private tail, published by the next submit
 	sqFlags   *uint32 // written by the kernel: SQ_CQ_OVERFLOW and others
+	sqDropped *uint32 // written by the kernel
 	sqes      unsafe.Pointer
 	sqeSize   uintptr
 	sqMask    uint32
@@ -101,6 +87,7 @@ type memory struct {
 	cqHead     *uint32 // moved by Go
 	cqTail     *uint32 // moved by the kernel
 	cqOverflow *uint32
+	cqFlags    *uint32 // written by Go: CQ_EVENTFD_DISABLED; nil before Linux 5.8
 	cqes       unsafe.Pointer
 	cqMask     uint32
 	cqEntries  uint32
@@ -116,6 +103,7 @@ type memory struct {
 // RLIMIT_MEMLOCK, and those of a closed ring still do for some milliseconds.
 //
 // Implements: int io_uring_queue_init_params(unsigned entries, struct io_uring *ring, struct io_uring_params *p)
+// Implements: int io_uring_queue_init_mem(unsigned entries, struct io_uring *ring, struct io_uring_params *p, void *buf, size_t buf_size)
 func New(cfg Config) (*Ring, error) {
 	if cfg.Flags&SetupClamp != 0 {
 		cfg.Entries, cfg.CQEntries = min(cfg.Entries, MaxEntries), min(cfg.CQEntries, MaxCQEntries)
@@ -123,18 +111,42 @@ func New(cfg Config) (*Ring, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	cfg.Flags &^= SetupCQSize // which says that CQEntries is not 0
 	if !haveLiburing {
 		return nil, errUnsupported
 	}
-	if cfg.CQEntries > 0 {
-		cfg.Flags |= SetupCQSize
+	p, err := cfg.params()
+	if err != nil {
+		return nil, err
 	}
-	h, mem, errno := cNew(uint32(cfg.Entries), uint32(cfg.CQEntries), cfg.Flags)
+	h, errno := cNew(uint32(cfg.Entries), &p, cfg.Memory)
 	if errno != 0 {
 		return nil, os.NewSyscallError("io_uring_setup", errno)
 	}
-	return &Ring{h: h, mem: mem}, nil
+	return &Ring{h: h, mem: cMemory(h)}, nil
+}
+
+// params returns what io_uring_setup gets of a Config that check has accepted.
+func (cfg *Config) params() (uapi.Params, error) {
+	flags := cfg.Flags &^ (SetupCQSize | SetupAttachWQ | SetupNoMmap) // which say that fields are set
+	p := uapi.Params{
+		CQEntries: uint32(cfg.CQEntries), SQThreadCPU: uint32(cfg.SQThreadCPU),
+		SQThreadIdle: uint32(cfg.SQThreadIdle.Milliseconds()),
+	}
+	if cfg.CQEntries > 0 {
+		flags |= SetupCQSize
+	}
+	if cfg.Memory != nil {
+		flags |= SetupNoMmap
+	}
+	if cfg.AttachTo != nil {
+		if cfg.AttachTo.FD() < 0 {
+			return p, fmt.Errorf("uring: Config.AttachTo: %w", errClosed)
+		}
+		flags |= SetupAttachWQ
+		p.WQFD = uint32(cfg.AttachTo.FD())
+	}
+	p.Flags = uint32(flags)
+	return p, nil
 }
 
 func (cfg *Config) check() error {
@@ -150,24 +162,61 @@ func (cfg *Config) check() error {
 	if both := SetupCQE32 | SetupCQEMixed; cfg.Flags&both == both {
 		return fmt.Errorf("uring: Config.Flags %#x: SetupCQE32 and SetupCQEMixed exclude each other", uint32(cfg.Flags))
 	}
-	return nil
+	if both := SetupSQE128 | SetupSQEMixed; cfg.Flags&both == both {
+		return fmt.Errorf("uring: Config.Flags %#x: SetupSQE128 and SetupSQEMixed exclude each other", uint32(cfg.Flags))
+	}
+	const longest = 1<<32 - 1
+	if ms := cfg.SQThreadIdle.Milliseconds(); ms < 0 || ms > longest {
+		return rangeError("Config.SQThreadIdle in ms", ms, 0, longest)
+	}
+	if cfg.SQThreadCPU < 0 || cfg.SQThreadCPU > 1<<20 {
+		return rangeError("Config.SQThreadCPU", int64(cfg.SQThreadCPU), 0, 1<<20)
+	}
+	if cfg.Flags&SetupRegisteredFDOnly != 0 && cfg.Memory == nil {
+		return fmt.Errorf("uring: Config.Flags %#x: SetupRegisteredFDOnly needs Config.Memory", uint32(cfg.Flags))
+	}
+	return cfg.checkMemory()
 }
 
-// rangeError returns the error for a number outside its allowed range.
-func rangeError(what string, value, low, high int64) error {
-	return fmt.Errorf("uring: %s %d is out of range: allowed are %d to %d", what, value, low, high)
+// checkMemory returns an error if Config.Memory cannot hold the queues: liburing tells a
+// buffer that is too small only from its own sizes, and the kernel takes whole pages.
+func (cfg *Config) checkMemory() error {
+	if cfg.Memory == nil {
+		return nil
+	}
+	if at := uintptr(unsafe.Pointer(unsafe.SliceData(cfg.Memory))); at%uintptr(os.Getpagesize()) != 0 {
+		return fmt.Errorf("uring: Config.Memory begins at %#x: it must begin with a page", at)
+	}
+	if len(cfg.Memory) < os.Getpagesize() {
+		return rangeError("length of Config.Memory", int64(len(cfg.Memory)), int64(os.Getpagesize()), math.MaxInt)
+	}
+	return nil
 }
 
 // Version returns the version of the liburing that the program is linked to, 0 and 0
 // if it is built without.
+//
+// Implements: int io_uring_major_version(void)
+// Implements: int io_uring_minor_version(void)
 func Version() (major, minor int) { return liburingVersion() }
+
+// CheckVersion reports whether the liburing that the program is linked to is at least that
+// one. liburing's functions return the opposite.
+//
+// Implements: bool io_uring_check_version(int major, int minor)
+// Implements: IO_URING_CHECK_VERSION(major,minor)
+func CheckVersion(major, minor int) bool {
+	have, haveMinor := Version()
+	return have > major || have == major && haveMinor >= minor
+}
 
 // Enable starts a ring that was made with SetupDisabled. With SetupSingleIssuer, the
 // calling thread becomes the one that may submit.
 //
 // Implements: int io_uring_enable_rings(struct io_uring *ring)
 func (r *Ring) Enable() error {
-	return r.register("io_uring_enable_rings", func() syscall.Errno { return cEnable(r.h) })
+	_, err := r.call(fnEnableRings)
+	return err
 }
 
 // Close cancels the requests in flight, unmaps the queues and closes the fd. A PrepSendZC
@@ -190,7 +239,7 @@ func (r *Ring) Close() error {
 	default:
 		return err
 	}
-	r.h, r.mem = nil, memory{}
+	r.h, r.mem, r.buffers = nil, memory{}, nil
 	return nil
 }
 
@@ -237,12 +286,29 @@ func (r *Ring) CQEntries() int { return int(r.mem.cqEntries) }
 // SQSpaceLeft returns how many submission queue entries GetSQE can still take.
 //
 // Implements: unsigned io_uring_sq_space_left(const struct io_uring *ring)
-func (r *Ring) SQSpaceLeft() int {
+func (r *Ring) SQSpaceLeft() int { return r.SQEntries() - r.SQReady() }
+
+// SQReady returns how many entries the kernel has not taken yet.
+//
+// Implements: unsigned io_uring_sq_ready(const struct io_uring *ring)
+// Implements: unsigned io_uring_load_sq_head(const struct io_uring *ring)
+func (r *Ring) SQReady() int {
 	if r.h == nil {
 		return 0
 	}
-	m := &r.mem
-	return int(m.sqEntries - (*m.sqTail - atomic.LoadUint32(m.sqHead)))
+	return int(*r.mem.sqTail - atomic.LoadUint32(r.mem.sqHead))
+}
+
+// SQWait waits until the thread of SetupSQPoll has made room in a full submission queue.
+//
+// Implements: int io_uring_sqring_wait(struct io_uring *ring)
+// Implements: int __io_uring_sqring_wait(struct io_uring *ring)
+func (r *Ring) SQWait() error {
+	if r.h != nil && (r.mem.flags&SetupSQPoll == 0 || r.SQSpaceLeft() > 0) {
+		return nil
+	}
+	_, err := r.call(fnInternalSQRingWait)
+	return err
 }
 
 // GetSQE returns the next free submission queue entry, zeroed, or nil if the queue is
@@ -269,6 +335,50 @@ func (r *Ring) GetSQE() *SQE {
 	return sqe
 }
 
+// GetSQE128 is GetSQE for an entry of 128 bytes, for PrepNop128 and PrepUringCmd128. It needs
+// SetupSQE128 or SetupSQEMixed, and returns nil without. In a mixed ring the entry takes the
+// places of two, and one more if they would not be next to each other: that becomes a request
+// that does nothing and has no completion.
+//
+// Implements: struct io_uring_sqe *io_uring_get_sqe128(struct io_uring *ring)
+func (r *Ring) GetSQE128() *SQE {
+	if r.h == nil || r.mem.flags&SetupSQEMixed == 0 {
+		if r.h != nil && r.mem.flags&SetupSQE128 != 0 {
+			return r.GetSQE()
+		}
+		return nil
+	}
+	m := &r.mem
+	left := r.SQSpaceLeft()
+	if (*m.sqTail+1)&m.sqMask == 0 { // at the last place
+		if left < 3 {
+			return nil
+		}
+		filler := r.GetSQE()
+		filler.PrepNop()
+		filler.Flags = SQECQESkipSuccess
+	} else if left < 2 {
+		return nil
+	}
+	s := r.GetSQE()
+	*r.GetSQE() = SQE{}
+	return s
+}
+
+// Command returns the part of an entry that belongs to the command of PrepUringCmd: 16 bytes,
+// or 80 of an entry of 128 bytes, which must be one.
+func (s *SQE) Command(of128 bool) []byte {
+	const offset, whole = unsafe.Offsetof(SQE{}.Addr3), 128
+	size := sqeSize - offset
+	if of128 {
+		size = whole - offset
+	}
+	if s.tracked == trackedMark { // which lies there
+		s.tracked = 0
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(&s.Addr3)), size)
+}
+
 // Submit hands the queued SQEs to the kernel and runs deferred task work. It does not
 // wait. It returns the number of SQEs that the kernel took.
 //
@@ -281,6 +391,7 @@ func (r *Ring) Submit() (int, error) { return r.submit(0, 0) }
 // If the timeout passes or a signal arrives, it returns no error, and there may be
 // fewer completions.
 //
+// Implements: int io_uring_submit_and_wait(struct io_uring *ring, unsigned wait_nr)
 // Implements: int io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_cqe **cqe_ptr, unsigned wait_nr, struct __kernel_timespec *ts, sigset_t *sigmask)
 func (r *Ring) SubmitAndWait(waitFor int, timeout time.Duration) (int, error) {
 	if r.h == nil {
@@ -317,7 +428,34 @@ func (r *Ring) submit(waitFor uint32, timeout time.Duration) (int, error) {
 //
 // Implements: bool io_uring_cq_has_overflow(const struct io_uring *ring)
 func (r *Ring) Overflown() bool {
-	return r.h != nil && atomic.LoadUint32(r.mem.sqFlags)&sqCQOverflow != 0
+	return r.h != nil && atomic.LoadUint32(r.mem.sqFlags)&uapi.IORING_SQ_CQ_OVERFLOW != 0
+}
+
+// EventfdEnabled reports whether completions are counted in the eventfd that is registered.
+//
+// Implements: bool io_uring_cq_eventfd_enabled(const struct io_uring *ring)
+func (r *Ring) EventfdEnabled() bool {
+	return r.h != nil && (r.mem.cqFlags == nil || atomic.LoadUint32(r.mem.cqFlags)&uapi.IORING_CQ_EVENTFD_DISABLED == 0)
+}
+
+// EnableEventfd has completions counted in the eventfd, or not (Linux 5.8).
+//
+// Implements: int io_uring_cq_eventfd_toggle(struct io_uring *ring, bool enabled)
+func (r *Ring) EnableEventfd(enabled bool) error {
+	switch {
+	case r.h == nil:
+		return errClosed
+	case enabled == r.EventfdEnabled():
+		return nil
+	case r.mem.cqFlags == nil:
+		return os.NewSyscallError("io_uring_cq_eventfd_toggle", syscall.EOPNOTSUPP)
+	}
+	flags := atomic.LoadUint32(r.mem.cqFlags) | uapi.IORING_CQ_EVENTFD_DISABLED
+	if enabled {
+		flags &^= uapi.IORING_CQ_EVENTFD_DISABLED
+	}
+	atomic.StoreUint32(r.mem.cqFlags, flags)
+	return nil
 }
 
 // Dropped returns the number of completions that the kernel lost, because it had no
@@ -327,6 +465,46 @@ func (r *Ring) Dropped() int {
 		return 0
 	}
 	return int(atomic.LoadUint32(r.mem.cqOverflow))
+}
+
+// Refused returns the number of entries that the kernel did not take because their index was
+// invalid, which GetSQE never makes.
+func (r *Ring) Refused() int {
+	if r.h == nil || r.mem.sqDropped == nil {
+		return 0
+	}
+	return int(atomic.LoadUint32(r.mem.sqDropped))
+}
+
+// DontFork keeps the queues out of child processes (madvise(2) with MADV_DONTFORK).
+//
+// Implements: int io_uring_ring_dontfork(struct io_uring *ring)
+func (r *Ring) DontFork() error {
+	_, err := r.call(fnRingDontfork)
+	return err
+}
+
+// Resize changes the sizes of the queues, of which the contents stay; an unread completion must
+// have room. cqEntries 0 means twice entries. It needs SetupDeferTaskrun (Linux 6.13).
+//
+// Implements: int io_uring_resize_rings(struct io_uring *ring, struct io_uring_params *p)
+func (r *Ring) Resize(entries, cqEntries int) error {
+	cfg := Config{Entries: entries, CQEntries: cqEntries}
+	if err := cfg.check(); err != nil {
+		return err
+	}
+	p := &uapi.Params{SQEntries: uint32(entries), CQEntries: uint32(cqEntries)}
+	if cqEntries > 0 {
+		p.Flags = uint32(SetupCQSize)
+	}
+	_, err := r.call(fnResizeRings, address(p))
+	runtime.KeepAlive(p)
+	if r.h != nil {
+		fd := r.mem.fd
+		r.mem = cMemory(r.h)
+		r.mem.fd = fd
+	}
+	return err
 }
 
 // Calls returns how many calls of the ring's methods have entered C. Check is one of

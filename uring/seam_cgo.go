@@ -8,6 +8,8 @@ package uring
 /*
 #cgo CFLAGS: -I${SRCDIR}/../csrc -I${SRCDIR}/../third_party/liburing/dist/include
 #cgo LDFLAGS: -L${SRCDIR}/../third_party/liburing/dist/lib -l:liburing.a
+#include "uapi_check.h"
+#include "uring_calls.h"
 #include "uring_shim.h"
 */
 import "C"
@@ -17,6 +19,7 @@ import (
 	"unsafe"
 
 	_ "github.com/zcrx-go/zcrx/csrc" // so that vendored trees have the headers, and a changed header recompiles this
+	"github.com/zcrx-go/zcrx/uring/uapi"
 )
 
 // haveLiburing reports whether this build is linked with liburing.
@@ -37,14 +40,31 @@ func errnoOf(ret C.int) syscall.Errno {
 	return 0
 }
 
-func cNew(entries, cqEntries uint32, flags SetupFlags) (handle, memory, syscall.Errno) {
+// cNew makes a ring with the parameters at p, in buffer if that is not nil.
+func cNew(entries uint32, p *uapi.Params, buffer []byte) (handle, syscall.Errno) {
 	var err C.int
-	h := C.zcx_ring_new(C.uint(entries), C.uint(cqEntries), C.uint(flags), &err)
+	h := C.zcx_ring_new(C.uint(entries), (*C.struct_io_uring_params)(unsafe.Pointer(p)),
+		unsafe.Pointer(unsafe.SliceData(buffer)), C.size_t(len(buffer)), &err)
 	if h == nil {
-		return nil, memory{}, errnoOf(err)
+		return nil, errnoOf(err)
 	}
+	return h, 0
+}
+
+// cMap makes a ring of an fd that io_uring_setup returned with the parameters at p.
+func cMap(fd int, p *uapi.Params) (handle, syscall.Errno) {
+	var err C.int
+	h := C.zcx_ring_map(C.int(fd), (*C.struct_io_uring_params)(unsafe.Pointer(p)), &err)
+	if h == nil {
+		return nil, errnoOf(err)
+	}
+	return h, 0
+}
+
+// cMemory returns where the ring's queues are.
+func cMemory(h handle) memory {
 	r := &h.ring
-	return h, memory{
+	return memory{
 		fd:         int(r.ring_fd),
 		flags:      SetupFlags(r.flags),
 		features:   Features(r.features),
@@ -55,13 +75,15 @@ func cNew(entries, cqEntries uint32, flags SetupFlags) (handle, memory, syscall.
 		sqeSize:    uintptr(C.zcx_sqe_size(h)),
 		sqMask:     uint32(r.sq.ring_mask),
 		sqEntries:  uint32(r.sq.ring_entries),
+		sqDropped:  (*uint32)(unsafe.Pointer(r.sq.kdropped)),
 		cqHead:     (*uint32)(unsafe.Pointer(r.cq.khead)),
 		cqTail:     (*uint32)(unsafe.Pointer(r.cq.ktail)),
 		cqOverflow: (*uint32)(unsafe.Pointer(r.cq.koverflow)),
+		cqFlags:    (*uint32)(unsafe.Pointer(r.cq.kflags)),
 		cqes:       unsafe.Pointer(r.cq.cqes),
 		cqMask:     uint32(r.cq.ring_mask),
 		cqEntries:  uint32(r.cq.ring_entries),
-	}, 0
+	}
 }
 
 // pointerOf returns the struct io_uring, which is the handle's first field.
@@ -77,34 +99,8 @@ func cSubmit(h handle, waitFor uint32, timeoutNS int64) (int, syscall.Errno) {
 	return int(ret), errnoOf(ret)
 }
 
-func cEnable(h handle) syscall.Errno         { return errnoOf(C.zcx_enable(h)) }
-func cRegisterRingFD(h handle) syscall.Errno { return errnoOf(C.zcx_register_ring_fd(h)) }
-
-func cSetIOWait(h handle, enabled bool) syscall.Errno {
-	return errnoOf(C.zcx_set_iowait(h, intOf(enabled)))
-}
-
-func cRegisterNAPI(h handle, busyPollMicros uint32, prefer bool) syscall.Errno {
-	return errnoOf(C.zcx_register_napi(h, C.uint(busyPollMicros), intOf(prefer)))
-}
-
-func intOf(b bool) C.int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-func cUnregisterNAPI(h handle) syscall.Errno { return errnoOf(C.zcx_unregister_napi(h)) }
-
-func cRegisterBufRing(h handle, addr unsafe.Pointer, entries uint32, group, flags uint16) syscall.Errno {
-	return errnoOf(C.zcx_register_buf_ring(h, C.__u64(uintptr(addr)), C.uint(entries), C.ushort(group), C.ushort(flags)))
-}
-
-func cUnregisterBufRing(h handle, group uint16) syscall.Errno {
-	return errnoOf(C.zcx_unregister_buf_ring(h, C.int(group)))
-}
-
-func cProbe(h handle, supported []byte) syscall.Errno {
-	return errnoOf(C.zcx_probe_ops(h, (*C.uchar)(unsafe.SliceData(supported)), C.uint(len(supported))))
+// cCall calls a function of liburing with integers, some of which are addresses of memory that
+// the caller keeps.
+func cCall(f function, args *[8]uint64) int64 {
+	return int64(C.zcx_call(C.int(f), (*C.__u64)(unsafe.Pointer(args))))
 }

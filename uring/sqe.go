@@ -5,13 +5,14 @@ import (
 	"unsafe"
 
 	"github.com/zcrx-go/zcrx/internal/sys"
+	"github.com/zcrx-go/zcrx/uring/uapi"
 )
 
 // SQE is a submission queue entry with the layout of struct io_uring_sqe. Call one
 // Prep method, then set UserData and add to Flags. Memory whose address is in an entry
 // must stay reachable until the last completion of the request (runtime.KeepAlive),
-// unless the Prep method says otherwise: the kernel's address does not keep it. It does
-// not move. A request transfers at most 2147418112 bytes (2 GiB less 64 KiB).
+// unless the Prep method says otherwise: the kernel's address does not keep it. Requests
+// does that for its own. The memory does not move. A request transfers at most 2147418112 bytes (2 GiB less 64 KiB).
 type SQE struct {
 	Opcode      Opcode
 	Flags       SQEFlags
@@ -26,74 +27,86 @@ type SQE struct {
 	Personality uint16
 	FileIndex   uint32 // file_index, zcrx_ifq_idx
 	Addr3       uint64
-	_           uint64
+	tracked     uint64 // 0, but while a request of Requests is prepared
 }
 
 const sqeSize = unsafe.Sizeof(SQE{})
-
-// Opcode is an IORING_OP_* code.
-type Opcode uint8
-
-// The operations that this package prepares.
-const (
-	OpNop         Opcode = 0
-	OpPollAdd     Opcode = 6
-	OpTimeout     Opcode = 11
-	OpAccept      Opcode = 13
-	OpAsyncCancel Opcode = 14
-	OpConnect     Opcode = 16
-	OpClose       Opcode = 19
-	OpRead        Opcode = 22
-	OpSend        Opcode = 26
-	OpSendmsg     Opcode = 9
-	OpRecv        Opcode = 27
-	OpShutdown    Opcode = 34
-	OpMsgRing     Opcode = 40
-	OpSendZC      Opcode = 47
-	OpRecvZC      Opcode = 58 // Linux 6.15
-)
 
 // SQEFlags are the IOSQE_* flags of an entry.
 type SQEFlags uint8
 
 // The flags of a submission queue entry.
 const (
-	SQEFixedFile      SQEFlags = 1 << 0
-	SQEDrain          SQEFlags = 1 << 1
-	SQELink           SQEFlags = 1 << 2
-	SQEHardLink       SQEFlags = 1 << 3
-	SQEAsync          SQEFlags = 1 << 4
-	SQEBufferSelect   SQEFlags = 1 << 5
-	SQECQESkipSuccess SQEFlags = 1 << 6
-)
-
-const (
-	acceptMultishot = 1 << 0 // IORING_ACCEPT_MULTISHOT, in ioprio
-	pollAddMulti    = 1 << 0 // IORING_POLL_ADD_MULTI, in len
-	cancelFD        = 1 << 1 // IORING_ASYNC_CANCEL_FD
+	SQEFixedFile      SQEFlags = uapi.IOSQE_FIXED_FILE       // FD is the place of a registered file
+	SQEDrain          SQEFlags = uapi.IOSQE_IO_DRAIN         // begin when all before have completed, and before all after
+	SQELink           SQEFlags = uapi.IOSQE_IO_LINK          // the next entry begins when this one has succeeded
+	SQEHardLink       SQEFlags = uapi.IOSQE_IO_HARDLINK      // the next entry begins when this one has completed (Linux 5.5)
+	SQEAsync          SQEFlags = uapi.IOSQE_ASYNC            // leave it to a worker at once (Linux 5.6)
+	SQEBufferSelect   SQEFlags = uapi.IOSQE_BUFFER_SELECT    // take a provided buffer of BufferGroup (Linux 5.7)
+	SQECQESkipSuccess SQEFlags = uapi.IOSQE_CQE_SKIP_SUCCESS // no completion on success (Linux 5.17)
 )
 
 // Flags of receives and sends, in SQE.Ioprio.
 const (
-	RecvMultishot     uint16 = 1 << 1 // IORING_RECV_MULTISHOT: set by PrepRecvMultishot and PrepRecvZC
-	SendZCReportUsage uint16 = 1 << 3 // IORING_SEND_ZC_REPORT_USAGE: see NotifZCCopied
-	RecvSendBundle    uint16 = 1 << 4 // IORING_RECVSEND_BUNDLE: several provided buffers per completion (Linux 6.10)
+	RecvSendPollFirst uint16 = uapi.IORING_RECVSEND_POLL_FIRST  // wait for data or room first, without trying (Linux 5.19)
+	RecvMultishot     uint16 = uapi.IORING_RECV_MULTISHOT       // set by PrepRecvMultishot and PrepRecvZC
+	RecvSendFixedBuf  uint16 = uapi.IORING_RECVSEND_FIXED_BUF   // send from a registered buffer: set by PrepSendZCFixed
+	SendZCReportUsage uint16 = uapi.IORING_SEND_ZC_REPORT_USAGE // see NotifZCCopied (Linux 6.2)
+	RecvSendBundle    uint16 = uapi.IORING_RECVSEND_BUNDLE      // several provided buffers per completion (Linux 6.10)
+	SendVectorized    uint16 = uapi.IORING_SEND_VECTORIZED      // the memory is a list of Iovecs (Linux 6.17)
 )
 
-// CancelFlags are the IORING_ASYNC_CANCEL_* flags.
+// Flags of accepts, in SQE.Ioprio.
+const (
+	AcceptMultishot uint16 = uapi.IORING_ACCEPT_MULTISHOT  // set by PrepMultishotAccept
+	AcceptDontWait  uint16 = uapi.IORING_ACCEPT_DONTWAIT   // EAGAIN if there is no connection (Linux 6.10)
+	AcceptPollFirst uint16 = uapi.IORING_ACCEPT_POLL_FIRST // wait for a connection first, without trying (Linux 6.10)
+)
+
+// CancelFlags are the IORING_ASYNC_CANCEL_* flags: which requests, and how many.
 type CancelFlags uint32
 
 // The flags of a cancellation.
 const (
-	CancelAll CancelFlags = 1 << 0 // all requests that match, not just the first
-	CancelAny CancelFlags = 1 << 2 // any request
+	CancelAll      CancelFlags = uapi.IORING_ASYNC_CANCEL_ALL      // all requests that match, not just the first (Linux 5.19)
+	CancelFD       CancelFlags = uapi.IORING_ASYNC_CANCEL_FD       // those on an fd: set by PrepCancelFD (Linux 5.19)
+	CancelAny      CancelFlags = uapi.IORING_ASYNC_CANCEL_ANY      // any request (Linux 5.19)
+	CancelFDFixed  CancelFlags = uapi.IORING_ASYNC_CANCEL_FD_FIXED // the fd is the place of a registered file (Linux 6.0)
+	CancelUserData CancelFlags = uapi.IORING_ASYNC_CANCEL_USERDATA // those with the user data, beside what else is asked for (Linux 6.6)
+	CancelOp       CancelFlags = uapi.IORING_ASYNC_CANCEL_OP       // those with an operation, in SQE.Len (Linux 6.6)
 )
 
-func (s *SQE) prep(op Opcode, fd int, addr uintptr, length uint32, off uint64) {
+// TimeoutFlags are the IORING_TIMEOUT_* flags.
+type TimeoutFlags uint32
+
+// The flags of timeouts.
+const (
+	TimeoutAbs          TimeoutFlags = uapi.IORING_TIMEOUT_ABS           // the time is a moment
+	TimeoutUpdate       TimeoutFlags = uapi.IORING_TIMEOUT_UPDATE        // set by PrepTimeoutUpdate (Linux 5.11)
+	TimeoutBoottime     TimeoutFlags = uapi.IORING_TIMEOUT_BOOTTIME      // on CLOCK_BOOTTIME (Linux 5.15)
+	TimeoutRealtime     TimeoutFlags = uapi.IORING_TIMEOUT_REALTIME      // on CLOCK_REALTIME (Linux 5.15)
+	LinkTimeoutUpdate   TimeoutFlags = uapi.IORING_LINK_TIMEOUT_UPDATE   // change a linked timeout (Linux 5.15)
+	TimeoutETimeSuccess TimeoutFlags = uapi.IORING_TIMEOUT_ETIME_SUCCESS // ETIME is no failure: linked requests go on (Linux 5.16)
+	TimeoutMultishot    TimeoutFlags = uapi.IORING_TIMEOUT_MULTISHOT     // again and again, count times or for ever (Linux 6.4)
+	TimeoutImmediateArg TimeoutFlags = uapi.IORING_TIMEOUT_IMMEDIATE_ARG // SQE.Addr is the time itself, in ns (Linux 7.1)
+)
+
+// PollFlags are the IORING_POLL_* flags.
+type PollFlags uint32
+
+// The flags of polls, in SQE.Len.
+const (
+	PollAddMulti       PollFlags = uapi.IORING_POLL_ADD_MULTI        // set by PrepPollMultishot
+	PollUpdateEvents   PollFlags = uapi.IORING_POLL_UPDATE_EVENTS    // PrepPollUpdate changes the events
+	PollUpdateUserData PollFlags = uapi.IORING_POLL_UPDATE_USER_DATA // PrepPollUpdate changes the user data
+	PollAddLevel       PollFlags = uapi.IORING_POLL_ADD_LEVEL        // as long as the events last, not when they come (Linux 6.0)
+)
+
+func (s *SQE) prep(op Opcode, fd int, addr uint64, length uint32, off uint64) {
 	s.Opcode = op
 	s.FD = int32(fd)
 	s.Off = off
-	s.Addr = uint64(addr)
+	s.Addr = addr
 	s.Len = length
 }
 
@@ -117,7 +130,7 @@ func (s *SQE) PrepAccept(fd, flags int) {
 // Implements: void io_uring_prep_multishot_accept(struct io_uring_sqe *sqe, int fd, struct sockaddr *addr, socklen_t *addrlen, int flags)
 func (s *SQE) PrepMultishotAccept(fd, flags int) {
 	s.PrepAccept(fd, flags)
-	s.Ioprio |= acceptMultishot
+	s.Ioprio |= AcceptMultishot
 }
 
 // PrepConnect prepares to connect the socket fd. sockaddr is the raw address, which
@@ -125,7 +138,7 @@ func (s *SQE) PrepMultishotAccept(fd, flags int) {
 //
 // Implements: void io_uring_prep_connect(struct io_uring_sqe *sqe, int fd, const struct sockaddr *addr, socklen_t addrlen)
 func (s *SQE) PrepConnect(fd int, sockaddr []byte) {
-	s.prep(OpConnect, fd, escape(unsafe.Pointer(unsafe.SliceData(sockaddr))), 0, uint64(len(sockaddr)))
+	s.prep(OpConnect, fd, s.address(unsafe.Pointer(unsafe.SliceData(sockaddr))), 0, uint64(len(sockaddr)))
 }
 
 // PrepRead prepares a read of fd at offset off; -1 means the file's position.
@@ -186,7 +199,7 @@ func (s *SQE) PrepSend(fd int, b []byte, flags int) {
 //
 // Implements: void io_uring_prep_sendmsg(struct io_uring_sqe *sqe, int fd, const struct msghdr *msg, unsigned flags)
 func (s *SQE) PrepSendmsg(fd int, message unsafe.Pointer, flags int) {
-	s.prep(OpSendmsg, fd, escape(message), 1, 0)
+	s.prep(OpSendmsg, fd, s.address(message), 1, 0)
 	s.OpFlags = uint32(flags)
 }
 
@@ -215,11 +228,11 @@ func (s *SQE) PrepPollAdd(fd int, events uint32) {
 // Implements: void io_uring_prep_poll_multishot(struct io_uring_sqe *sqe, int fd, unsigned poll_mask)
 func (s *SQE) PrepPollMultishot(fd int, events uint32) {
 	s.PrepPollAdd(fd, events)
-	s.Len = pollAddMulti
+	s.Len = uint32(PollAddMulti)
 }
 
 // Timespec is the kernel's struct __kernel_timespec.
-type Timespec struct{ Sec, Nsec int64 }
+type Timespec = uapi.Timespec
 
 // TimespecOf turns a duration of 0 or more into a Timespec.
 func TimespecOf(d time.Duration) Timespec {
@@ -231,9 +244,9 @@ func TimespecOf(d time.Duration) Timespec {
 // the entry is submitted.
 //
 // Implements: void io_uring_prep_timeout(struct io_uring_sqe *sqe, const struct __kernel_timespec *ts, unsigned count, unsigned flags)
-func (s *SQE) PrepTimeout(ts *Timespec, count uint32, flags uint32) {
-	s.prep(OpTimeout, -1, escape(unsafe.Pointer(ts)), 1, uint64(count))
-	s.OpFlags = flags
+func (s *SQE) PrepTimeout(ts *Timespec, count uint32, flags TimeoutFlags) {
+	s.prep(OpTimeout, -1, s.address(unsafe.Pointer(ts)), 1, uint64(count))
+	s.OpFlags = uint32(flags)
 }
 
 // PrepCancel prepares to cancel the request with that user data. The cancellation's
@@ -241,6 +254,7 @@ func (s *SQE) PrepTimeout(ts *Timespec, count uint32, flags uint32) {
 // -ENOENT or -EALREADY.
 //
 // Implements: void io_uring_prep_cancel64(struct io_uring_sqe *sqe, __u64 user_data, int flags)
+// Implements: void io_uring_prep_cancel(struct io_uring_sqe *sqe, const void *user_data, int flags)
 func (s *SQE) PrepCancel(userData uint64, flags CancelFlags) {
 	s.prep(OpAsyncCancel, -1, 0, 0, 0)
 	s.Addr = userData
@@ -252,7 +266,7 @@ func (s *SQE) PrepCancel(userData uint64, flags CancelFlags) {
 // Implements: void io_uring_prep_cancel_fd(struct io_uring_sqe *sqe, int fd, unsigned int flags)
 func (s *SQE) PrepCancelFD(fd int, flags CancelFlags) {
 	s.prep(OpAsyncCancel, fd, 0, 0, 0)
-	s.OpFlags = uint32(flags) | cancelFD
+	s.OpFlags = uint32(flags | CancelFD)
 }
 
 // PrepShutdown prepares shutdown(2) of fd; how is SHUT_RD, SHUT_WR or SHUT_RDWR.
@@ -266,22 +280,22 @@ func (s *SQE) PrepShutdown(fd, how int) { s.prep(OpShutdown, fd, 0, uint32(how),
 // Implements: void io_uring_prep_close(struct io_uring_sqe *sqe, int fd)
 func (s *SQE) PrepClose(fd int) { s.prep(OpClose, fd, 0, 0, 0) }
 
-// PrepMsgRing prepares to post a completion with that res and user data to the ring
-// whose fd is ringFD (Linux 5.18).
-//
-// Implements: void io_uring_prep_msg_ring(struct io_uring_sqe *sqe, int fd, unsigned int len, __u64 data, unsigned int flags)
-func (s *SQE) PrepMsgRing(ringFD int, res uint32, userData uint64, flags uint32) {
-	s.prep(OpMsgRing, ringFD, 0, res, userData)
-	s.OpFlags = flags
-}
-
 // maxTransfer is how many bytes a request transfers at most: what the kernel does with one
 // read(2) or write(2) (MAX_RW_COUNT with pages of 64 KiB, which is less than with others).
 const maxTransfer = 1<<31 - 1<<16
 
 // transfer prepares an operation on b, or on as much of it as one request transfers.
 func (s *SQE) transfer(op Opcode, fd int, b []byte, off uint64) {
-	s.prep(op, fd, escape(unsafe.Pointer(unsafe.SliceData(b))), uint32(min(uint64(len(b)), maxTransfer)), off)
+	s.prep(op, fd, s.address(unsafe.Pointer(unsafe.SliceData(b))), uint32(min(uint64(len(b)), maxTransfer)), off)
+}
+
+// address returns the address of memory that the kernel will use. If the entry is one of
+// Requests, that keeps the memory.
+func (s *SQE) address(p unsafe.Pointer) uint64 {
+	if s.tracked == trackedMark {
+		(*trackedSQE)(unsafe.Pointer(s)).keep(p)
+	}
+	return uint64(escape(p))
 }
 
 // escape returns the address of memory that the kernel will use. Memory on a goroutine's

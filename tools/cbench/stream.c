@@ -158,16 +158,19 @@ static int open_zcrx(struct cbench_stream *s, unsigned if_idx, unsigned if_rxq)
 int cbench_stream_open(struct cbench_stream *s, int fd, enum cbench_mode mode,
 		       unsigned if_idx, unsigned if_rxq)
 {
-	unsigned flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-			 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_CQSIZE;
+	struct io_uring_params p;
 	int ret = 0;
 
 	memset(s, 0, sizeof(*s));
 	s->fd = fd;
 	s->mode = mode;
+	memset(&p, 0, sizeof(p));
+	p.cq_entries = CQ_ENTRIES;
+	p.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+		  IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_CQSIZE;
 	if (mode != CBENCH_PROVIDED)
-		flags |= IORING_SETUP_CQE32;
-	s->owned = zcx_ring_new(SQ_ENTRIES, CQ_ENTRIES, flags, &ret);
+		p.flags |= IORING_SETUP_CQE32;
+	s->owned = zcx_ring_new(SQ_ENTRIES, &p, NULL, 0, &ret);
 	if (!s->owned)
 		return ret;
 	s->area = cbench_map(AREA_SIZE);
