@@ -139,10 +139,12 @@ static inline int zcx_submit(struct io_uring *r, unsigned wait_nr, long long tim
 
 	if (!wait_nr)
 		return io_uring_submit_and_get_events(r);
+	if (timeout_ns < 0) /* cheaper: the kernel copies no argument */
+		return io_uring_cq_ready(r) < wait_nr ? io_uring_submit_and_wait(r, wait_nr) :
+							io_uring_submit(r);
 	ts.tv_sec = timeout_ns / 1000000000;
 	ts.tv_nsec = timeout_ns % 1000000000;
-	return io_uring_submit_and_wait_timeout(r, &cqe, wait_nr,
-						timeout_ns < 0 ? NULL : &ts, NULL);
+	return io_uring_submit_and_wait_timeout(r, &cqe, wait_nr, &ts, NULL);
 }
 
 /* zcx_submit on the thread that owns the ring, -EEXIST on others. */

@@ -1,24 +1,28 @@
 // Package uring is liburing in Go: rings, submission queue entries and completions.
 //
-// Start with runtime.LockOSThread and [New]. Then take an entry with [Ring.GetSQE],
-// fill it in with one of its Prep methods, hand it to the kernel with
-// [Ring.SubmitAndWait], and read the results with [Ring.Completions].
+// Start with runtime.LockOSThread, [New] and [NewRequests]. Then begin requests with
+// [Requests.Start], each of which has a Prep method of [SQE] fill in its entry, and call
+// [Requests.Turn], which hands them to the kernel and calls the functions that wait for
+// their completions.
 //
-// # What it is
+// # Two layers
 //
-// A mechanical layer. Types, methods and constants are liburing's and the kernel's,
-// with Go's spelling: io_uring_prep_recv_multishot is [SQE.PrepRecvMultishot],
-// IORING_SETUP_CQE32 is [SetupCQE32]. The queues are mapped memory, which Go code
-// reads and writes: taking an entry and reading completions cost no call into C.
-// Each method that makes a system call makes it through liburing.
+// [Ring], [SQE] and [CQE] are mechanical. Types, methods and constants are liburing's and
+// the kernel's, with Go's spelling: io_uring_prep_recv_multishot is [SQE.PrepRecvMultishot],
+// IORING_SETUP_CQE32 is [SetupCQE32]. docs/liburing.md has each of liburing's functions and
+// its Go form. The queues are mapped memory, which Go code reads and writes: taking an entry
+// with [Ring.GetSQE] and reading completions with [Ring.Completions] cost no call into C.
+// Each method that makes a system call makes it through liburing. This layer is not
+// memory-safe: an entry holds the addresses of buffers, which do not keep them, and user data
+// is any number that the program likes.
 //
-// # What it is not
+// [Requests] is safe to use, and costs no allocation more. It keeps the memory of a request
+// until its last completion, finds the function that waits for a completion, begins a chain
+// whole or not at all, and cancels requests whose context ends.
 //
-// It is not memory-safe: an entry holds the addresses of buffers, which do not keep
-// them. They must stay reachable until the request is done. It has no buffer pools, no connections
-// and no scheduler; package zcrx builds these on it. It does not cover all of
-// liburing, only what networking on one thread needs. [Ring.Pointer] returns the
-// struct io_uring, for programs that call liburing themselves.
+// There are no buffer pools, no connections and no scheduler here; package zcrx builds these
+// on it. [Ring.Pointer] returns the struct io_uring, for programs that call liburing
+// themselves. Package uapi has the kernel's constants and structs.
 //
 // # User data
 //

@@ -24,8 +24,9 @@ func (queueFull) Unwrap() error { return syscall.EAGAIN }
 
 // Requests begins requests on a ring, keeps the memory that the kernel uses for each until its
 // last completion, and passes the completions to the functions that wait for them. It belongs
-// to the ring's thread, except for what ends a context. The ring must have no other requests:
-// entries that the program takes from it by itself are strays here.
+// to the ring's thread: on another one Turn returns an error that matches ErrWrongThread, and
+// other calls are data races. Contexts may end anywhere. The ring must have no other requests:
+// those of entries that the program takes from it by itself are strays here.
 type Requests struct {
 	ring    *Ring
 	entry   trackedSQE // that is being prepared
@@ -137,11 +138,8 @@ func (q *Requests) StartLinked(done func(i int, c *CQE), preps ...func(*SQE)) er
 
 // room sees to it that n entries are free.
 func (q *Requests) room(n int) error {
-	if q.closed {
+	if q.closed || q.ring.h == nil {
 		return errClosed
-	}
-	if err := q.ring.Check("io_uring_get_sqe"); err != nil {
-		return err
 	}
 	if q.space() < n {
 		if _, err := q.ring.Submit(); err != nil && !errors.Is(err, syscall.EBUSY) && !errors.Is(err, syscall.EAGAIN) {

@@ -276,7 +276,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 	assert.Zero(t, q.InFlight())
 	assert.Zero(t, q.ring.SQReady())
 	other := make(chan error)
-	go func() { _, err := q.Start(nop, never); other <- err }()
+	go func() { _, err := q.Turn(0, 0); other <- err }()
 	require.ErrorIs(t, <-other, ErrWrongThread)
 	require.NoError(t, q.Close(time.Second))
 	_, err := q.Start(nop, never)
@@ -369,23 +369,4 @@ func TestRequestsThatCannotBeEnded(t *testing.T) {
 	unfinished.Lock()
 	defer unfinished.Unlock()
 	assert.NotEmpty(t, unfinished.memory)
-}
-
-func BenchmarkRequestsNop(b *testing.B) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	r, err := New(Config{Entries: 64, Flags: ownerFlags})
-	require.NoError(b, err)
-	defer r.Close()
-	q := NewRequests(r)
-	done := func(*CQE) {}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := q.Start((*SQE).PrepNop, done); err != nil {
-			b.Fatal(err)
-		}
-		if _, err := q.Turn(1, -1); err != nil {
-			b.Fatal(err)
-		}
-	}
 }

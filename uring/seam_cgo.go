@@ -8,6 +8,10 @@ package uring
 /*
 #cgo CFLAGS: -I${SRCDIR}/../csrc -I${SRCDIR}/../third_party/liburing/dist/include
 #cgo LDFLAGS: -L${SRCDIR}/../third_party/liburing/dist/lib -l:liburing.a
+#cgo nocallback zcx_submit_on_owner
+#cgo noescape zcx_submit_on_owner
+#cgo nocallback zcx_on_owner
+#cgo noescape zcx_on_owner
 #include "uapi_check.h"
 #include "uring_calls.h"
 #include "uring_shim.h"

@@ -77,7 +77,7 @@ func (s *plainSocket) send(v [][]byte, limit *deadline) (int, error) {
 	if f := currentFiber(); f != nil {
 		return sendForFiber(f, s, v, nil, limit)
 	}
-	if zcrx.OnAnyLoop() {
+	if blocksLoop() {
 		return s.sendNow(v)
 	}
 	return s.sendHere(v, limit)
@@ -129,7 +129,7 @@ func (s *plainSocket) sendNow(v [][]byte) (int, error) {
 
 // readFrom does nothing on a loop, which it would block.
 func (s *plainSocket) readFrom(r io.Reader) (n int64, handled bool, err error) {
-	if zcrx.OnAnyLoop() {
+	if blocksLoop() {
 		return 0, false, nil
 	}
 	n, err = s.ReadFrom(r) // an error may be r's, so it is not noted

@@ -138,7 +138,7 @@ func (s *ringSocket) close(closed func()) error {
 		return s.closeQueue(closed)
 	}
 	defer closed()
-	if !s.onOwnLoop() && zcrx.OnAnyLoop() {
+	if !s.onOwnLoop() && blocksLoop() {
 		go func() { _ = s.Receiver.Close() }() // no caller is left to return an error to
 		return nil
 	}
@@ -191,7 +191,7 @@ func (s *ringSocket) readDirect([]byte) (n int, direct bool, err error) { return
 func (s *ringSocket) readFrom(io.Reader) (n int64, handled bool, err error) { return 0, false, nil }
 
 func (s *ringSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer, err error), name uintptr) error {
-	if !s.onOwnLoop() && zcrx.OnAnyLoop() {
+	if !s.onOwnLoop() && blocksLoop() {
 		return ErrWouldBlock
 	}
 	return s.Handle(first, func(buffers []zcrx.Buffer, err error) {
@@ -233,7 +233,7 @@ func (s *ringSocket) queueLeased(buffers []zcrx.Buffer, limit *deadline) (queued
 // waitQueue waits until what was written on the loop has been sent. It returns
 // os.ErrDeadlineExceeded if expired is closed first.
 func (s *ringSocket) waitQueue(expired <-chan struct{}) error {
-	if zcrx.OnAnyLoop() {
+	if blocksLoop() {
 		return ErrWouldBlock
 	}
 	empty := make(chan struct{})
@@ -275,7 +275,7 @@ func (s *ringSocket) sendHere(v [][]byte, limit *deadline) (int, error) {
 
 // sendSome writes at least one byte of v, waits for room, or returns an error.
 func (s *ringSocket) sendSome(v [][]byte, limit *deadline) (n int, err error) {
-	if s.wantsZeroCopy(v[:1]) && !zcrx.OnAnyLoop() {
+	if s.wantsZeroCopy(v[:1]) && !blocksLoop() {
 		var copied bool
 		n, copied, err = s.SendZeroCopy(v[0], limit.done())
 		if copied && !s.evenIfCopied {
@@ -287,7 +287,7 @@ func (s *ringSocket) sendSome(v [][]byte, limit *deadline) (n int, err error) {
 	}
 	n, err = s.TrySend(v)
 	if errors.Is(err, syscall.EAGAIN) {
-		if zcrx.OnAnyLoop() {
+		if blocksLoop() {
 			return n, ErrWouldBlock
 		}
 		err = s.WaitWritable(limit.done())

@@ -85,7 +85,7 @@ func (p *Pool) Parallel(n int) (time.Duration, error) {
 
 func elapsed(ns C.longlong) (time.Duration, error) {
 	if ns < 0 {
-		return 0, failure("return buffers", int64(ns))
+		return 0, failure("measure", int64(ns))
 	}
 	return time.Duration(ns), nil
 }
