@@ -231,6 +231,20 @@ bench-nic: build ## how long zero copy keeps the receiving processor busy (softw
 		-exec "'$(CURDIR)/bin/vmrun' --quiet --timeout 9m --kernel $(KERNEL) --cpus 3 --file '$$module:zcnic.ko'" \
 		-tags nic,netgo,osusergo $(staticlink) $(zerocopy)
 
+# The kernel lets the sockets of a small machine have little memory (net.ipv4.tcp_mem), and
+# shrinks all windows when it is short, whoever has it.
+bench_unread_guest := --quiet --timeout 8m --kernel $(KERNEL) --sysctl 'net.ipv4.tcp_mem=200000 300000 400000'
+
+.PHONY: bench-unread
+bench-unread: build ## connections that are read, beside a thousand that are not (100 and 200 where emulated)
+	go test -run '^$$' -bench UnreadPeers -benchtime 3x -timeout 9m ./zcnet
+	ZCRX_UNREAD_PEERS=100 go test -run '^$$' -bench UnreadPeers/deviceless -benchtime 3x -timeout 9m \
+		-exec "'$(CURDIR)/bin/vmrun' $(bench_unread_guest) --env ZCRX_UNREAD_PEERS" $(static) ./zcnet
+	@module=$$(test/nic/build --kernel $(KERNEL)); \
+	go test -run '^$$' -bench UnreadConnections -benchtime 1x -timeout 9m \
+		-exec "'$(CURDIR)/bin/vmrun' $(bench_unread_guest) --tcg-thread single --file '$$module:zcnic.ko'" \
+		-tags nic,netgo,osusergo $(staticlink) $(zerocopy)
+
 .PHONY: microbench
 microbench: liburing ## benchmarks of the packages on this machine's kernel
 	go test -run '^$$' -bench . -benchmem $(library)
