@@ -782,11 +782,11 @@ func fileInterrupted(t *testing.T, r *Ring, prep func(*SQE)) {
 	}
 	const restart = syscall.Errno(512) // ERESTARTSYS, which the kernel has for itself otherwise
 	assert.Contains(t, []syscall.Errno{unix.EINTR, restart}, waiter.Errno())
-	want := unix.EALREADY
+	want := []syscall.Errno{unix.EALREADY}
 	if r.Flags()&SetupSQPoll != 0 {
-		want = unix.ENOENT
+		want = append(want, unix.ENOENT) // although it was found
 	}
-	assert.Equal(t, want, cancel.Errno())
+	assert.Contains(t, want, cancel.Errno())
 }
 
 // A splice and a tee wait in a worker.

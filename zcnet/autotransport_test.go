@@ -121,7 +121,7 @@ func TestGoWhileAGoroutineReads(t *testing.T) {
 		_, err := io.ReadFull(c, make([]byte, 4))
 		read <- err
 	}()
-	require.Eventually(t, func() bool { return len(c.reading) == 1 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return c.reading.held() }, time.Minute, time.Millisecond)
 	wrote := make(chan error, 1)
 	require.NoError(t, c.Go(func(c *Conn) {
 		_, err := c.Write([]byte("from the function"))

@@ -105,7 +105,7 @@ type socketOptions interface {
 func newConn(s socket, local, remote net.Addr, onClose func()) *Conn {
 	c := &Conn{
 		local: local, remote: remote, onClose: onClose,
-		reading: newTurnstile(), writing: newTurnstile(), closed: make(chan struct{}),
+		closed: make(chan struct{}),
 	}
 	c.setSocket(s)
 	return c

@@ -31,7 +31,9 @@ func inEndedFibers(t *testing.T, uses ...func()) {
 	begun := make(chan func(), len(uses))
 	ln, err := own.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	go func() { _ = ln.Serve(context.Background(), func(*Conn) { use := uses[len(begun)]; begun <- use; use() }) }()
+	go func() {
+		_ = ln.Serve(context.Background(), func(*Conn) { use := uses[len(begun)]; begun <- use; use() })
+	}()
 	for range uses {
 		defer dialNet(t, ln.Addr().String()).Close()
 	}
@@ -200,7 +202,7 @@ func TestEngineCloseGivesUpATurn(t *testing.T) {
 	defer c.Close()
 	read := make(chan error, 2)
 	go func() { _, err := c.Read(make([]byte, 1)); read <- err }()
-	require.Eventually(t, func() bool { return len(c.reading) == 1 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return c.reading.held() }, time.Minute, time.Millisecond)
 	begun := make(chan struct{})
 	ln, err := own.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -86,7 +86,7 @@ func TestMigrateEnds(t *testing.T) {
 		}))
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
-		server.writing <- struct{}{} // like a Write that waits
+		require.True(t, server.writing.tryEnter()) // like a Write that waits
 		assert.ErrorIs(t, server.Migrate(ended, loops[0]), context.Canceled)
 		server.writing.leave()
 		require.NoError(t, client.Migrate(t.Context(), loops[1]))

@@ -3,18 +3,33 @@ package zcnet
 import (
 	"context"
 	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/zcrx-go/zcrx"
 )
 
-// turnstile is a lock. The wait for it can be ended by a context or a deadline.
-type turnstile chan struct{}
+// turnstile is a lock that goroutines get in the order in which they came. The wait for it can
+// be ended by a context or a deadline. The zero turnstile is free.
+type turnstile struct {
+	state atomic.Int32 // one of the constants below
 
-func newTurnstile() turnstile { return make(turnstile, 1) }
+	mu sync.Mutex
+	// waiting has a channel for each goroutine that waits; the lock is passed to the first by
+	// a message to it. Guarded by mu, with which state becomes or ceases to be turnAwaited.
+	waiting []chan struct{}
+}
+
+const (
+	turnFree    = iota
+	turnHeld    // and nobody waits
+	turnAwaited // held, and somebody waits
+)
 
 // enter takes the lock. It returns an error if ctx ends, limit passes or closed is closed
 // first. On a loop, but for fibers, it returns ErrWouldBlock instead of waiting.
-func (t turnstile) enter(ctx context.Context, limit *deadline, closed <-chan struct{}) error {
+func (t *turnstile) enter(ctx context.Context, limit *deadline, closed <-chan struct{}) error {
 	if t.tryEnter() {
 		return nil
 	}
@@ -30,27 +45,81 @@ func (t turnstile) enter(ctx context.Context, limit *deadline, closed <-chan str
 	return t.wait(ctx, limit, closed)
 }
 
-func (t turnstile) wait(ctx context.Context, limit *deadline, closed <-chan struct{}) error {
+func (t *turnstile) wait(ctx context.Context, limit *deadline, closed <-chan struct{}) error {
+	passed := t.join()
+	if passed == nil {
+		return nil
+	}
+	var err error
 	select {
-	case t <- struct{}{}:
+	case <-passed:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		err = ctx.Err()
 	case <-limit.done():
-		return os.ErrDeadlineExceeded
+		err = os.ErrDeadlineExceeded
 	case <-closed:
-		return zcrx.ErrClosed
+		err = zcrx.ErrClosed
+	}
+	t.giveUp(passed)
+	return err
+}
+
+// join takes the lock and returns nil, or makes the caller one of those that wait and returns
+// the channel that tells it that it has the lock.
+func (t *turnstile) join() chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for {
+		switch {
+		case t.tryEnter():
+			return nil
+		case t.state.Load() == turnAwaited || t.state.CompareAndSwap(turnHeld, turnAwaited):
+			passed := make(chan struct{}, 1)
+			t.waiting = append(t.waiting, passed)
+			return passed
+		}
+	}
+}
+
+// giveUp ends the wait of a goroutine that does not want the lock any more. If it was passed the
+// lock just then, it passes it on.
+func (t *turnstile) giveUp(passed chan struct{}) {
+	t.mu.Lock()
+	i := slices.Index(t.waiting, passed)
+	if i >= 0 {
+		t.waiting = slices.Delete(t.waiting, i, i+1)
+		if len(t.waiting) == 0 {
+			t.state.Store(turnHeld)
+		}
+	}
+	t.mu.Unlock()
+	if i < 0 {
+		t.leave()
 	}
 }
 
 // tryEnter takes the lock and returns true, or returns false if it is taken.
-func (t turnstile) tryEnter() bool {
-	select {
-	case t <- struct{}{}:
-		return true
-	default:
-		return false
-	}
-}
+func (t *turnstile) tryEnter() bool { return t.state.CompareAndSwap(turnFree, turnHeld) }
 
-func (t turnstile) leave() { <-t }
+// held reports whether somebody has the lock.
+func (t *turnstile) held() bool { return t.state.Load() != turnFree }
+
+// leave gives the lock back, or passes it to who waits.
+func (t *turnstile) leave() {
+	if t.state.CompareAndSwap(turnHeld, turnFree) {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.waiting) == 0 { // who waited has given up meanwhile
+		t.state.Store(turnFree)
+		return
+	}
+	first := t.waiting[0]
+	t.waiting = slices.Delete(t.waiting, 0, 1)
+	if len(t.waiting) == 0 {
+		t.state.Store(turnHeld)
+	}
+	first <- struct{}{}
+}
