@@ -82,6 +82,12 @@ static inline struct zcx_ring *zcx_ring_map(int fd, struct io_uring_params *p, i
 		return NULL;
 	}
 	*err = io_uring_queue_mmap(fd, p, &r->ring);
+	if (!*err && !(p->flags & IORING_SETUP_NO_SQARRAY)) {
+		unsigned i;
+
+		for (i = 0; i < p->sq_entries; i++)
+			r->ring.sq.array[i] = i;
+	}
 	return zcx_ring_made(r, *err);
 }
 

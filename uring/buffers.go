@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"runtime"
 	"unsafe"
+
+	"github.com/zcrx-go/zcrx/uring/uapi"
 )
 
 // Registered buffers are named by their place in SQE.BufferGroup, which PrepReadFixed,
@@ -130,6 +132,24 @@ func (r *Ring) keepBuffers(err error, offset int, list []Iovec) error {
 // Implements: int __io_uring_clone_buffers(struct io_uring *dst, struct io_uring *src, unsigned int flags)
 func (r *Ring) CloneBuffers(from *Ring) error { return r.CloneBuffersOffset(from, 0, 0, 0, 0) }
 
+// clone makes the call. liburing names the other ring by the number that it is registered with
+// on its thread, if it is; on another thread that may be another ring. So the fds name both.
+func (r *Ring) clone(from *Ring, to, offset, n int, flags uint32) error {
+	if r.FD() < 0 || from.FD() < 0 {
+		if err := from.Check("io_uring_clone_buffers_offset"); err != nil {
+			return err
+		}
+		_, err := r.call(fnCloneBuffersOffset, uint64(uintptr(pointerOf(from.h))), uint64(to), uint64(offset), uint64(n), uint64(flags))
+		return err
+	}
+	if err := r.Check("io_uring_clone_buffers_offset"); err != nil {
+		return err
+	}
+	arg := &uapi.CloneBuffers{SrcFD: uint32(from.FD()), Flags: flags, SrcOff: uint32(offset), DstOff: uint32(to), Nr: uint32(n)}
+	_, err := Register(r.FD(), uapi.IORING_REGISTER_CLONE_BUFFERS, unsafe.Pointer(arg), 1)
+	return err
+}
+
 // CloneBuffersOffset is CloneBuffers for n places of the other ring from offset on, which get
 // the places from to on here; n 0 means all. flags may have uapi.IORING_REGISTER_DST_REPLACE:
 // then the ring may have buffers, and those at the places are replaced (Linux 6.13).
@@ -144,8 +164,7 @@ func (r *Ring) CloneBuffersOffset(from *Ring, to, offset, n int, flags uint32) e
 	if err != nil {
 		return err
 	}
-	_, err = r.call(fnCloneBuffersOffset, uint64(uintptr(pointerOf(from.h))), uint64(to), uint64(offset), uint64(n), uint64(flags))
-	if err != nil {
+	if err := r.clone(from, to, offset, n, flags); err != nil {
 		return err
 	}
 	if r.buffers == nil {

@@ -65,13 +65,15 @@ type BufRing struct {
 	ring  *Ring
 	slots []uapi.Buf // mapped by liburing; the tail is in the last field of the first
 	group uint16
-	tail  uint16 // of what was added, and published by Advance
+	tail  uint16 // of what was added
+	given uint16 // of what Advance has published
 }
 
 // SetupBufRing makes a ring of provided buffers for the group, with room for a power of two of
 // them, 1 to 32768. The caller must Free it before the ring is closed, or leave that to the
 // end of the process (Linux 5.19).
 //
+// Implements: void io_uring_buf_ring_init(struct io_uring_buf_ring *br)
 // Implements: struct io_uring_buf_ring *io_uring_setup_buf_ring(struct io_uring *ring, unsigned int nentries, int bgid, unsigned int flags, int *err)
 func (r *Ring) SetupBufRing(entries int, group uint16, flags BufRingFlags) (*BufRing, error) {
 	if entries < 1 || entries > maxBufRing || bits.OnesCount(uint(entries)) != 1 {
@@ -87,17 +89,7 @@ func (r *Ring) SetupBufRing(entries int, group uint16, flags BufRingFlags) (*Buf
 		return nil, os.NewSyscallError(functionNames[fnSetupBufRing], errnoOf32(*errno))
 	}
 	memory := *(**uapi.Buf)(unsafe.Pointer(&at)) // mapped by liburing: no memory of Go's
-	b := &BufRing{ring: r, slots: unsafe.Slice(memory, entries), group: group}
-	b.Init()
-	return b, nil
-}
-
-// Init empties the ring, as SetupBufRing does.
-//
-// Implements: void io_uring_buf_ring_init(struct io_uring_buf_ring *br)
-func (b *BufRing) Init() {
-	b.tail = 0
-	b.publish()
+	return &BufRing{ring: r, slots: unsafe.Slice(memory, entries), group: group}, nil
 }
 
 // Add puts a buffer behind those that are there. The kernel sees it after Advance. Completions
@@ -125,9 +117,10 @@ func (b *BufRing) publish() {
 	word := (*uint32)(unsafe.Pointer(&b.slots[0].Bid)) // Bid, and the tail behind it
 	halves := [2]uint16{b.slots[0].Bid, b.tail}
 	atomic.StoreUint32(word, *(*uint32)(unsafe.Pointer(&halves)))
+	b.given = b.tail
 }
 
-// Available returns how many buffers the kernel has not taken (Linux 6.8).
+// Available returns how many buffers the kernel was given and has not taken (Linux 6.8).
 //
 // Implements: int io_uring_buf_ring_available(struct io_uring *ring, struct io_uring_buf_ring *br, unsigned short bgid)
 func (b *BufRing) Available() (int, error) {
@@ -135,7 +128,7 @@ func (b *BufRing) Available() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return int(b.tail - head), nil
+	return int(b.given - head), nil
 }
 
 // Free unregisters and unmaps the ring. Its buffers are the program's again, once requests that

@@ -41,10 +41,16 @@ type CQE struct {
 	Big [2]uint64
 }
 
-// Errno returns the error that the completion carries, 0 for none.
+// Errno returns the error that the completion carries, 0 for none. The notification of a send
+// without a copy carries none: see NotifZCCopied. A request that was cancelled while a worker
+// waited for it may have EINTR instead of ECANCELED.
 func (c *CQE) Errno() syscall.Errno {
-	if c.Res >= 0 {
+	const restart = 512 // ERESTARTSYS, which splices and opens let through (Linux 6.18)
+	switch {
+	case c.Res >= 0 || c.Flags&CQENotif != 0:
 		return 0
+	case c.Res == -restart:
+		return syscall.EINTR
 	}
 	return syscall.Errno(-c.Res)
 }

@@ -852,7 +852,7 @@ func TestOpPipeDirect(t *testing.T) {
 		b := fileBytes(t, "hello")
 		through := func(in, out int) {
 			t.Helper()
-			clear(b[copy(b, "hello"):])
+			copy(b, "hello")
 			assert.Equal(t, 5, succeed(t, r, func(s *SQE) { s.PrepWrite(out, b, 0); s.Flags |= SQEFixedFile }))
 			clear(b)
 			assert.Equal(t, 5, succeed(t, r, func(s *SQE) { s.PrepRead(in, b, 0); s.Flags |= SQEFixedFile }))
@@ -996,7 +996,7 @@ func TestOpOpenat2(t *testing.T) {
 		require.NoError(t, os.Symlink("file", filepath.Join(dir, "link")))
 		dirfd := fileOpen(t, dir, unix.O_RDONLY)
 		file, link, up := filePath(t, "file"), filePath(t, "link"), filePath(t, "..")
-		new := filePath(t, "new")
+		made := filePath(t, "new")
 		try := func(p *byte, how unix.OpenHow) func(*SQE) {
 			kept := fileKeep(t, &how)
 			return func(s *SQE) { s.PrepOpenat2(dirfd, p, kept) }
@@ -1010,7 +1010,7 @@ func TestOpOpenat2(t *testing.T) {
 			assert.Equal(t, "hello", fileGet(t, fd))
 			require.NoError(t, unix.Close(fd))
 		}
-		fd := succeed(t, r, try(new, unix.OpenHow{Flags: unix.O_RDWR | unix.O_CREAT, Mode: 0o600}))
+		fd := succeed(t, r, try(made, unix.OpenHow{Flags: unix.O_RDWR | unix.O_CREAT, Mode: 0o600}))
 		require.NoError(t, unix.Close(fd))
 		failWith(t, r, unix.ELOOP, try(link, unix.OpenHow{Resolve: unix.RESOLVE_NO_SYMLINKS}))
 		failWith(t, r, unix.EXDEV, try(up, unix.OpenHow{Resolve: unix.RESOLVE_BENEATH}))
@@ -1379,19 +1379,19 @@ func TestOpXattr(t *testing.T) {
 		fd, name, prefix := fileWithAttributes(t)
 		file := filePath(t, name)
 		attr := func(name string) *byte { return filePath(t, prefix+name) }
-		one, two, three, none := attr("one"), attr("two"), attr("three"), attr("none")
+		first, second, third, none := attr("one"), attr("two"), attr("three"), attr("none")
 		hello, bye := fileBytes(t, "hello"), fileBytes(t, "goodbye")
 		for _, prep := range []func(*SQE){
-			func(s *SQE) { s.PrepSetxattr(one, hello, file, 0) },
-			func(s *SQE) { s.PrepSetxattr(one, bye, file, unix.XATTR_REPLACE) },
-			func(s *SQE) { s.PrepFSetxattr(fd, two, hello, unix.XATTR_CREATE) },
-			func(s *SQE) { s.PrepFSetxattr(fd, three, nil, 0) },
+			func(s *SQE) { s.PrepSetxattr(first, hello, file, 0) },
+			func(s *SQE) { s.PrepSetxattr(first, bye, file, unix.XATTR_REPLACE) },
+			func(s *SQE) { s.PrepFSetxattr(fd, second, hello, unix.XATTR_CREATE) },
+			func(s *SQE) { s.PrepFSetxattr(fd, third, nil, 0) },
 		} {
 			assert.Zero(t, succeed(t, r, prep))
 		}
 		b := fileKeep(t, make([]byte, 16))
-		for want, attr := range map[string]*byte{"goodbye": one, "hello": two, "": three} {
-			for _, prep := range []func(b []byte) func(*SQE){
+		for want, attr := range map[string]*byte{"goodbye": first, "hello": second, "": third} {
+			for _, prep := range []func([]byte) func(*SQE){
 				func(b []byte) func(*SQE) { return func(s *SQE) { s.PrepGetxattr(attr, b, file) } },
 				func(b []byte) func(*SQE) { return func(s *SQE) { s.PrepFGetxattr(fd, attr, b) } },
 			} {
@@ -1400,23 +1400,23 @@ func TestOpXattr(t *testing.T) {
 				assert.Equal(t, len(want), succeed(t, r, prep(nil)), "only the length")
 			}
 		}
-		failWith(t, r, unix.ERANGE, func(s *SQE) { s.PrepGetxattr(one, b[:3], file) })
-		failWith(t, r, unix.ERANGE, func(s *SQE) { s.PrepFGetxattr(fd, one, b[:3]) })
+		failWith(t, r, unix.ERANGE, func(s *SQE) { s.PrepGetxattr(first, b[:3], file) })
+		failWith(t, r, unix.ERANGE, func(s *SQE) { s.PrepFGetxattr(fd, first, b[:3]) })
 		failWith(t, r, unix.ENODATA, func(s *SQE) { s.PrepGetxattr(none, b, file) })
 		failWith(t, r, unix.ENODATA, func(s *SQE) { s.PrepFGetxattr(fd, none, b) })
 		failWith(t, r, unix.ENODATA, func(s *SQE) { s.PrepSetxattr(none, hello, file, unix.XATTR_REPLACE) })
-		failWith(t, r, unix.EEXIST, func(s *SQE) { s.PrepFSetxattr(fd, one, hello, unix.XATTR_CREATE) })
-		failWith(t, r, unix.EINVAL, func(s *SQE) { s.PrepSetxattr(one, hello, file, 8) })
-		failWith(t, r, unix.EINVAL, func(s *SQE) { s.PrepFSetxattr(fd, one, hello, 8) })
+		failWith(t, r, unix.EEXIST, func(s *SQE) { s.PrepFSetxattr(fd, first, hello, unix.XATTR_CREATE) })
+		failWith(t, r, unix.EINVAL, func(s *SQE) { s.PrepSetxattr(first, hello, file, 8) })
+		failWith(t, r, unix.EINVAL, func(s *SQE) { s.PrepFSetxattr(fd, first, hello, 8) })
 
 		missing, strange := filePath(t, name+"-missing"), filePath(t, "strange.one")
-		failWith(t, r, unix.ENOENT, func(s *SQE) { s.PrepGetxattr(one, b, missing) })
-		failWith(t, r, unix.ENOENT, func(s *SQE) { s.PrepSetxattr(one, hello, missing, 0) })
+		failWith(t, r, unix.ENOENT, func(s *SQE) { s.PrepGetxattr(first, b, missing) })
+		failWith(t, r, unix.ENOENT, func(s *SQE) { s.PrepSetxattr(first, hello, missing, 0) })
 		failWith(t, r, unix.EOPNOTSUPP, func(s *SQE) { s.PrepSetxattr(strange, hello, file, 0) })
 		failWith(t, r, unix.EOPNOTSUPP, func(s *SQE) { s.PrepFGetxattr(fd, strange, b) })
-		failWith(t, r, unix.EBADF, func(s *SQE) { s.PrepFGetxattr(-1, one, b) })
-		failWith(t, r, unix.EBADF, func(s *SQE) { s.PrepFSetxattr(-1, one, hello, 0) })
-		failWith(t, r, unix.EBADF, func(s *SQE) { s.PrepGetxattr(one, b, file); s.Flags |= SQEFixedFile })
+		failWith(t, r, unix.EBADF, func(s *SQE) { s.PrepFGetxattr(-1, first, b) })
+		failWith(t, r, unix.EBADF, func(s *SQE) { s.PrepFSetxattr(-1, first, hello, 0) })
+		failWith(t, r, unix.EBADF, func(s *SQE) { s.PrepGetxattr(first, b, file); s.Flags |= SQEFixedFile })
 		got := make([]byte, 16)
 		n, err := unix.Fgetxattr(fd, prefix+"one", got)
 		require.NoError(t, err)

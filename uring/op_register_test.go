@@ -124,7 +124,8 @@ func TestRegisterFilesSparse(t *testing.T) {
 	assert.Equal(t, syscall.EINVAL, regErrno(r.RegisterFileAllocRange(0, 1)), "there is no table")
 	require.NoError(t, r.RegisterFilesSparse(8))
 	assert.Equal(t, syscall.EBUSY, regErrno(r.RegisterFilesSparse(8)))
-	open := func(s *SQE) { s.PrepOpenatDirect(unix.AT_FDCWD, path(t, os.Args[0]), 0, 0, FileIndexAlloc) }
+	name := path(t, t.TempDir())
+	open := func(s *SQE) { s.PrepOpenatDirect(unix.AT_FDCWD, name, unix.O_RDONLY, 0, FileIndexAlloc) }
 	require.NoError(t, r.RegisterFileAllocRange(5, 2))
 	assert.Equal(t, 5, succeed(t, r, open))
 	assert.Equal(t, 6, succeed(t, r, open))
@@ -383,7 +384,7 @@ func TestRegisterEventfdAsync(t *testing.T) {
 	require.NoError(t, r.UnregisterEventfd())
 }
 
-// TestRegisterEventfdAsyncOfAPoll: "completions of requests that did not complete at once".
+// The completion of a poll is not counted: no worker carried it out.
 func TestRegisterEventfdAsyncOfAPoll(t *testing.T) {
 	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	require.NoError(t, err)
@@ -397,7 +398,7 @@ func TestRegisterEventfdAsyncOfAPoll(t *testing.T) {
 	_, err = unix.Write(wr, []byte("x"))
 	require.NoError(t, err)
 	assert.Equal(t, map[uint64][]int32{1: {unix.POLLIN}}, regResults(t, r, 1))
-	assert.Equal(t, 1, regEvents(t, fd))
+	assert.Equal(t, 0, regEvents(t, fd))
 }
 
 // A request with a personality has the rights of the thread at the time of the registration.

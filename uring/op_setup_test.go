@@ -32,7 +32,7 @@ func regInfo(t *testing.T, r *Ring, name string) string {
 	return strings.TrimSpace(value)
 }
 
-// regPollers returns how many threads of SetupSQPoll the process has.
+// regPollers returns how many threads of SetupSQPoll there are for rings of this thread.
 func regPollers(t *testing.T) int {
 	t.Helper()
 	tasks, err := os.ReadDir("/proc/self/task")
@@ -40,7 +40,7 @@ func regPollers(t *testing.T) int {
 	n := 0
 	for _, task := range tasks {
 		name, _ := os.ReadFile("/proc/self/task/" + task.Name() + "/comm") // it may have ended
-		if strings.HasPrefix(string(name), "iou-sqp-") {
+		if string(name) == fmt.Sprintf("iou-sqp-%d\n", unix.Gettid()) {
 			n++
 		}
 	}
@@ -88,15 +88,19 @@ func TestSetupSQPollQueueWait(t *testing.T) {
 }
 
 func TestSetupAttachTo(t *testing.T) {
-	threads := func(want int) func() bool { return func() bool { return regPollers(t) == want } }
-	require.Eventually(t, threads(0), eventuallyWithin, eventuallyEvery, "those of earlier tests end")
 	r := newTestRing(t, Config{Entries: 8, Flags: SetupSQPoll})
-	require.Eventually(t, threads(1), eventuallyWithin, eventuallyEvery)
+	threads := func(want int) {
+		t.Helper()
+		for end := time.Now().Add(eventuallyWithin); regPollers(t) != want; time.Sleep(eventuallyEvery) {
+			require.True(t, time.Now().Before(end), "%d threads, not %d", regPollers(t), want)
+		}
+	}
+	threads(1)
 	other := newTestRing(t, Config{Entries: 8, Flags: SetupSQPoll, AttachTo: r})
 	alone := newTestRing(t, Config{Entries: 8, Flags: SetupSQPoll})
-	require.Eventually(t, threads(2), eventuallyWithin, eventuallyEvery)
+	threads(2)
 	require.NoError(t, alone.Close())
-	require.Eventually(t, threads(1), eventuallyWithin, eventuallyEvery)
+	threads(1)
 	for _, each := range []*Ring{r, other} {
 		assert.Zero(t, succeed(t, each, (*SQE).PrepNop))
 	}
@@ -448,23 +452,31 @@ func TestSetupRefusalsAreNoDataRaces(t *testing.T) {
 	from := newTestRing(t, Config{Entries: 4})
 	r := newTestRing(t, Config{Entries: 4, Flags: ownerFlags})
 	calls := regCalls(from, mapped(t, os.Getpagesize()))
+	errs := make(map[string]error, len(calls))
 	begin, ended := make(chan struct{}), make(chan struct{})
-	go func() {
+	go func() { // without t, of which the methods would synchronise the two
 		defer close(ended)
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		close(begin)
 		for name, call := range calls {
-			assert.ErrorIs(t, call(r), ErrWrongThread, name)
+			errs[name] = call(r)
 		}
 	}()
 	<-begin
+	completions := make([]CQE, 4)
 	for running := true; running; {
-		succeed(t, r, (*SQE).PrepNop)
+		r.GetSQE().PrepNop()
+		_, err := r.Submit()
+		require.NoError(t, err)
+		r.Completions(completions)
 		select {
 		case <-ended:
 			running = false
 		default:
 		}
+	}
+	for name, err := range errs {
+		assert.ErrorIs(t, err, ErrWrongThread, name)
 	}
 }

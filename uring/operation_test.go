@@ -5,6 +5,7 @@ package uring
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"syscall"
 	"testing"
 
@@ -44,6 +45,8 @@ func eachRing(t *testing.T, test func(t *testing.T, r *Ring)) {
 // skipSetup skips the test if the kernel does not know the flags of the ring.
 func skipSetup(t *testing.T, cfg Config, kernel string) {
 	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	r, err := New(cfg)
 	if errors.Is(err, syscall.EINVAL) {
 		skip.Unless(t, fmt.Sprintf("set-up flags %#x", uint32(cfg.Flags)), kernel, err)

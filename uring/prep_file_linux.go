@@ -26,7 +26,7 @@ func (s *SQE) direct(index uint32) {
 // Implements: void io_uring_prep_readv(struct io_uring_sqe *sqe, int fd, const struct iovec *iovecs, unsigned nr_vecs, __u64 offset)
 func (s *SQE) PrepReadv(fd int, iovecs []Iovec, off int64) { s.vector(OpReadv, fd, iovecs, off) }
 
-// PrepReadv2 is PrepReadv with unix.RWF_* flags.
+// PrepReadv2 is PrepReadv with unix.RWF_* flags (Linux 5.1).
 //
 // Implements: void io_uring_prep_readv2(struct io_uring_sqe *sqe, int fd, const struct iovec *iovecs, unsigned nr_vecs, __u64 offset, int flags)
 func (s *SQE) PrepReadv2(fd int, iovecs []Iovec, off int64, flags int) {
@@ -52,9 +52,9 @@ func (s *SQE) PrepReadvFixed(fd int, iovecs []Iovec, off int64, flags int, index
 	s.BufferGroup = index
 }
 
-// PrepReadMultishot prepares to read up to n bytes, 0 meaning as many as fit, into a provided
-// buffer of the group each time that there is something, until it is cancelled, the end comes
-// or an error occurs. fd must be pollable, such as a pipe (Linux 6.7).
+// PrepReadMultishot prepares to read into a provided buffer of the group each time that there is
+// something, until it is cancelled, the end comes or an error occurs. n must be 0: the buffers
+// bound a read. fd must be pollable, such as a pipe (Linux 6.7).
 //
 // Implements: void io_uring_prep_read_multishot(struct io_uring_sqe *sqe, int fd, unsigned nbytes, __u64 offset, int buf_group)
 func (s *SQE) PrepReadMultishot(fd int, n uint32, off int64, group uint16) {
@@ -73,7 +73,7 @@ func (s *SQE) PrepWrite(fd int, b []byte, off int64) { s.transfer(OpWrite, fd, b
 // Implements: void io_uring_prep_writev(struct io_uring_sqe *sqe, int fd, const struct iovec *iovecs, unsigned nr_vecs, __u64 offset)
 func (s *SQE) PrepWritev(fd int, iovecs []Iovec, off int64) { s.vector(OpWritev, fd, iovecs, off) }
 
-// PrepWritev2 is PrepWritev with unix.RWF_* flags.
+// PrepWritev2 is PrepWritev with unix.RWF_* flags (Linux 5.1).
 //
 // Implements: void io_uring_prep_writev2(struct io_uring_sqe *sqe, int fd, const struct iovec *iovecs, unsigned nr_vecs, __u64 offset, int flags)
 func (s *SQE) PrepWritev2(fd int, iovecs []Iovec, off int64, flags int) {
@@ -142,8 +142,7 @@ func (s *SQE) PrepFadvise(fd int, off int64, n uint32, advice int) {
 	s.OpFlags = uint32(advice)
 }
 
-// PrepFadvise64 is PrepFadvise for more than 4 GiB. Older kernels take the length for 0, which
-// is to the end of the file.
+// PrepFadvise64 is PrepFadvise for more than 4 GiB (Linux 6.11).
 //
 // Implements: void io_uring_prep_fadvise64(struct io_uring_sqe *sqe, int fd, __u64 offset, off_t len, int advice)
 func (s *SQE) PrepFadvise64(fd int, off, n int64, advice int) {
@@ -161,7 +160,7 @@ func (s *SQE) PrepMadvise(b []byte, advice int) {
 	s.OpFlags = uint32(advice)
 }
 
-// PrepMadvise64 is PrepMadvise for more than 2 GiB.
+// PrepMadvise64 is PrepMadvise for more than 2 GiB (Linux 6.11).
 //
 // Implements: void io_uring_prep_madvise64(struct io_uring_sqe *sqe, void *addr, off_t length, int advice)
 func (s *SQE) PrepMadvise64(b []byte, advice int) {
@@ -202,7 +201,8 @@ func (s *SQE) PrepPipe(fds *[2]int32, flags int) {
 }
 
 // PrepPipeDirect is PrepPipe into the table of registered files: at place index and the next
-// one, or with FileIndexAlloc at two that the kernel chooses and puts into fds.
+// one, or with FileIndexAlloc at two that the kernel chooses. It puts their numbers into fds.
+// unix.O_CLOEXEC is EINVAL (Linux 6.16).
 //
 // Implements: void io_uring_prep_pipe_direct(struct io_uring_sqe *sqe, int *fds, int pipe_flags, unsigned int file_index)
 func (s *SQE) PrepPipeDirect(fds *[2]int32, flags int, index uint32) {
@@ -215,11 +215,13 @@ func (s *SQE) PrepPipeDirect(fds *[2]int32, flags int, index uint32) {
 // Implements: void io_uring_prep_close_direct(struct io_uring_sqe *sqe, unsigned file_index)
 func (s *SQE) PrepCloseDirect(index uint32) {
 	s.PrepClose(0)
-	s.FileIndex = index + 1
+	s.direct(index) // liburing does not take FileIndexAlloc for a place either, but closes fd 0
 }
 
 // PrepFilesUpdate prepares to put files at the places from offset on; with -1 as offset, which
-// is FileIndexAlloc, the kernel chooses them and puts their numbers into fds (Linux 5.6).
+// is FileIndexAlloc, the kernel chooses them and puts their numbers into fds. The completion's
+// Res is how many it did before an error, which comes alone only if it did none; the place of a
+// bad fd is emptied (Linux 5.6).
 //
 // Implements: void io_uring_prep_files_update(struct io_uring_sqe *sqe, int *fds, unsigned nr_fds, int offset)
 func (s *SQE) PrepFilesUpdate(fds []int32, offset int) {

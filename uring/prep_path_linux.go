@@ -13,7 +13,8 @@ import (
 func (s *SQE) path(p *byte) uint64 { return s.address(unsafe.Pointer(p)) }
 
 // PrepOpenat prepares openat(2): flags are unix.O_*, mode is that of a new file. The
-// completion's Res is the fd (Linux 5.6).
+// completion's Res is the fd. The kernel first tries it without waiting: a FIFO without another
+// end is then opened for reading, and ENXIO for writing, unless SQEAsync is set (Linux 5.6).
 //
 // Implements: void io_uring_prep_openat(struct io_uring_sqe *sqe, int dfd, const char *path, int flags, mode_t mode)
 func (s *SQE) PrepOpenat(dirfd int, path *byte, flags int, mode uint32) {
@@ -22,8 +23,8 @@ func (s *SQE) PrepOpenat(dirfd int, path *byte, flags int, mode uint32) {
 }
 
 // PrepOpenatDirect is PrepOpenat into the table of registered files, at place index or with
-// FileIndexAlloc at one that the kernel chooses: Res is its number then, and 0 otherwise
-// (Linux 5.15).
+// FileIndexAlloc at one that the kernel chooses: Res is its number then, and 0 otherwise.
+// unix.O_CLOEXEC is EINVAL (Linux 5.15).
 //
 // Implements: void io_uring_prep_openat_direct(struct io_uring_sqe *sqe, int dfd, const char *path, int flags, mode_t mode, unsigned file_index)
 func (s *SQE) PrepOpenatDirect(dirfd int, path *byte, flags int, mode, index uint32) {

@@ -92,12 +92,17 @@ func (s *SQE) PrepCmdDiscard(fd int, off, n uint64) {
 	s.Addr3 = n
 }
 
-// PrepProvideBuffers prepares to give the group n buffers of size bytes each, which lie one
-// behind the other in memory, with the numbers from id on. The memory must stay until they have
-// been taken. A BufRing does the same without a request (Linux 5.7).
+// PrepProvideBuffers prepares to give the group as many buffers of size bytes as fit into
+// memory, one behind the other, with the numbers from id on. The memory must stay until they
+// have been taken, which Requests does not know of. A BufRing does the same without a request
+// (Linux 5.7).
 //
 // Implements: void io_uring_prep_provide_buffers(struct io_uring_sqe *sqe, void *addr, int len, int nr, int bgid, int bid)
-func (s *SQE) PrepProvideBuffers(memory []byte, size, n int, group, id uint16) {
+func (s *SQE) PrepProvideBuffers(memory []byte, size int, group, id uint16) {
+	n := 0
+	if size > 0 {
+		n = len(memory) / size
+	}
 	s.prep(OpProvideBuffers, n, s.address(unsafe.Pointer(unsafe.SliceData(memory))), uint32(size), uint64(id))
 	s.BufferGroup = group
 }

@@ -17,7 +17,8 @@ func (s *SQE) PrepSocket(domain, typ, protocol int, flags uint32) {
 }
 
 // PrepSocketDirect is PrepSocket into the table of registered files, at place index or with
-// FileIndexAlloc at one that the kernel chooses: Res is its number then.
+// FileIndexAlloc at one that the kernel chooses: Res is its number then. unix.SOCK_CLOEXEC is
+// EINVAL.
 //
 // Implements: void io_uring_prep_socket_direct(struct io_uring_sqe *sqe, int domain, int type, int protocol, unsigned file_index, unsigned int flags)
 func (s *SQE) PrepSocketDirect(domain, typ, protocol int, index, flags uint32) {
@@ -45,15 +46,17 @@ func (s *SQE) PrepBind(fd int, sockaddr []byte) {
 func (s *SQE) PrepListen(fd, backlog int) { s.prep(OpListen, fd, 0, uint32(backlog), 0) }
 
 // AcceptAddr has an accept that was prepared put the peer's address into addr. length is that
-// of addr before, and that of the address after. Both must stay until the completion. A
-// multishot accept has one address for all: it is only good for one at a time.
+// of addr before, and that of the address after, which may be more. Both must stay until the
+// completion; AddrPortOf reads the address. A multishot accept has one address for all: it is
+// only good for one at a time.
 func (s *SQE) AcceptAddr(addr *unix.RawSockaddrAny, length *uint32) {
 	s.Addr = s.address(unsafe.Pointer(addr))
 	s.Off = s.address(unsafe.Pointer(length))
 }
 
 // PrepAcceptDirect is PrepAccept into the table of registered files, at place index or with
-// FileIndexAlloc at one that the kernel chooses: Res is its number then, and 0 otherwise
+// FileIndexAlloc at one that the kernel chooses: Res is its number then, and 0 otherwise. If
+// there is no such place, the next connection is accepted and lost. unix.SOCK_CLOEXEC is EINVAL
 // (Linux 5.15).
 //
 // Implements: void io_uring_prep_accept_direct(struct io_uring_sqe *sqe, int fd, struct sockaddr *addr, socklen_t *addrlen, int flags, unsigned int file_index)
@@ -81,8 +84,10 @@ func (s *SQE) PrepRecvmsg(fd int, message *unix.Msghdr, flags int) {
 }
 
 // PrepRecvmsgMultishot prepares to receive messages into provided buffers until it is
-// cancelled or an error occurs: set SQEBufferSelect and BufferGroup. Of the message only the
-// lengths of name and control are used; ParseRecvmsg takes a buffer apart (Linux 6.0).
+// cancelled, an error occurs or an empty message comes: set SQEBufferSelect and BufferGroup. Of
+// the message the lengths of name and control are used, and of one Iovec its length, which
+// bounds how much of a buffer is. A buffer that is too short for name and control is EFAULT.
+// ParseRecvmsg takes a buffer apart (Linux 6.0).
 //
 // Implements: void io_uring_prep_recvmsg_multishot(struct io_uring_sqe *sqe, int fd, struct msghdr *msg, unsigned flags)
 func (s *SQE) PrepRecvmsgMultishot(fd int, message *unix.Msghdr, flags int) {
@@ -91,7 +96,7 @@ func (s *SQE) PrepRecvmsgMultishot(fd int, message *unix.Msghdr, flags int) {
 }
 
 // PrepSendmsgZC is PrepSendmsg without a copy: the memory may be changed after the completion
-// with CQENotif (Linux 6.1).
+// with CQENotif, which may come behind an error too (Linux 6.1).
 //
 // Implements: void io_uring_prep_sendmsg_zc(struct io_uring_sqe *sqe, int fd, const struct msghdr *msg, unsigned flags)
 func (s *SQE) PrepSendmsgZC(fd int, message *unix.Msghdr, flags int) {
@@ -119,8 +124,10 @@ func (s *SQE) PrepSendZCFixed(fd int, b []byte, flags int, zcFlags, index uint16
 	s.BufferGroup = index
 }
 
-// PrepSendBundle prepares to send provided buffers, several at a time, up to n bytes: set
-// SQEBufferSelect and BufferGroup. n 0 means no limit (Linux 6.10).
+// PrepSendBundle prepares to send provided buffers, as many at a time as there are: set
+// SQEBufferSelect and BufferGroup. It goes on, with CQEMore, until the group is empty, which is
+// ENOBUFS. n bounds the first completion only, to whole buffers of at most n bytes together; 0
+// means no bound. Of a buffer that is larger the rest is lost (Linux 6.10).
 //
 // Implements: void io_uring_prep_send_bundle(struct io_uring_sqe *sqe, int sockfd, size_t len, int flags)
 func (s *SQE) PrepSendBundle(fd int, n uint32, flags int) {
@@ -150,9 +157,10 @@ func (s *SQE) PrepSendto(fd int, b []byte, flags int, sockaddr []byte) {
 }
 
 // PrepCmdSock prepares a command of a socket: op is uapi.SOCKET_URING_OP_*. With
-// SOCKET_URING_OP_GETSOCKOPT and SETSOCKOPT it is the call of that name: level is unix.SOL_SOCKET
-// (SETSOCKOPT takes others too), and value must stay until the completion, whose Res is the
-// option's length (Linux 6.7).
+// SOCKET_URING_OP_GETSOCKOPT and SETSOCKOPT it is the call of that name. value must stay until
+// the completion, whose Res is the option's length, or 0. GETSOCKOPT takes level
+// unix.SOL_SOCKET only, and is EOPNOTSUPP for others (Linux 6.7). The Res of SIOCINQ and SIOCOUTQ is a
+// number of bytes.
 //
 // Implements: void io_uring_prep_cmd_sock(struct io_uring_sqe *sqe, int cmd_op, int fd, int level, int optname, void *optval, int optlen)
 func (s *SQE) PrepCmdSock(op uint32, fd, level, option int, value []byte) {
@@ -164,7 +172,7 @@ func (s *SQE) PrepCmdSock(op uint32, fd, level, option int, value []byte) {
 }
 
 // PrepCmdGetsockname prepares getsockname(2), or getpeername(2) if peer is set. length is that
-// of addr before, and that of the address after (Linux 6.19).
+// of addr before, and that of the address after, which may be more (Linux 6.19).
 //
 // Implements: void io_uring_prep_cmd_getsockname(struct io_uring_sqe *sqe, int fd, struct sockaddr *sockaddr, socklen_t *sockaddr_len, int peer)
 func (s *SQE) PrepCmdGetsockname(fd int, addr *unix.RawSockaddrAny, length *uint32, peer bool) {

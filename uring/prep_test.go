@@ -161,7 +161,7 @@ var prepared = map[string]func(s *SQE, a args){
 		s.PrepEpollCtl(a.int(0), a.int(1), a.int(2), pointer[unix.EpollEvent](a, 3))
 	},
 	"io_uring_prep_provide_buffers": func(s *SQE, a args) {
-		s.PrepProvideBuffers(a.bytes(0, 1), a.int(1), a.int(2), a.uint16(3), a.uint16(4))
+		s.PrepProvideBuffers(unsafe.Slice(a.path(0), a.int(1)*a.int(2)), a.int(1), a.uint16(3), a.uint16(4))
 	},
 	"io_uring_prep_remove_buffers": func(s *SQE, a args) { s.PrepRemoveBuffers(a.int(0), a.uint16(1)) },
 	"io_uring_prep_shutdown":       func(s *SQE, a args) { s.PrepShutdown(a.int(0), a.int(1)) },
@@ -249,9 +249,9 @@ var sizes = strings.Fields("len length nbytes nr_vecs nr_fds maxevents nr_futex 
 func argument(p cprep.Param, rnd *rand.Rand) uint64 {
 	switch {
 	case strings.HasSuffix(p.Type, "*"):
-		return 1<<20 + 16*uint64(rnd.Uint32N(1<<20))
+		return 1<<16 + 16*uint64(rnd.Uint32N(1<<16)) // below the program
 	case slices.Contains(sizes, p.Name):
-		return uint64(rnd.Uint32N(1 << 10))
+		return 1 + uint64(rnd.Uint32N(1<<10))
 	case p.Name == "peer":
 		return uint64(rnd.Uint32N(2))
 	case p.Name == "file_index" && rnd.Uint32N(2) == 0:
@@ -281,6 +281,9 @@ func TestPrepMatchesLiburing(t *testing.T) {
 			a := make(args, len(f.Params))
 			for k, p := range f.Params {
 				a[k] = argument(p, rnd)
+			}
+			if f.Name == "io_uring_prep_close_direct" && a.uint32(0) == FileIndexAlloc {
+				a[0] = 1 // liburing's entry would close fd 0
 			}
 			var got [2]SQE // of 128 bytes
 			prep(&got[0], a)

@@ -14,8 +14,8 @@ type Message struct {
 	Name    []byte // the sender's address: raw, and cut off at the message's Namelen
 	Control []byte // for unix.ParseSocketControlMessage: cut off at the message's Controllen
 	Payload []byte
-	// PayloadLen is the length that the payload had: more than that of Payload if it was cut
-	// off.
+	// PayloadLen is the length that the payload had, if the receive's flags have
+	// unix.MSG_TRUNC: more than that of Payload if it was cut off. Otherwise it is Payload's.
 	PayloadLen int
 	Flags      int // unix.MSG_TRUNC and the like
 }

@@ -1,6 +1,7 @@
 package uring
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"time"
@@ -20,10 +21,14 @@ func (r *Ring) RegisterRingFD() error {
 	return err
 }
 
-// UnregisterRingFD ends what RegisterRingFD began.
+// UnregisterRingFD ends what RegisterRingFD began. It returns an error if the ring has no other
+// fd.
 //
 // Implements: int io_uring_unregister_ring_fd(struct io_uring *ring)
 func (r *Ring) UnregisterRingFD() error {
+	if r.h != nil && r.mem.fd < 0 {
+		return errors.New("uring: unregister ring fd: the ring has no other one")
+	}
 	_, err := r.call(fnUnregisterRingFD)
 	return err
 }
@@ -129,8 +134,8 @@ func (r *Ring) RegisterEventfd(fd int) error {
 	return err
 }
 
-// RegisterEventfdAsync is RegisterEventfd for completions of requests that did not complete at
-// once, while they were submitted (Linux 5.6).
+// RegisterEventfdAsync is RegisterEventfd for the completions of requests that a worker carried
+// out, and of no others: a poll or a receive that waited is none (Linux 5.6).
 //
 // Implements: int io_uring_register_eventfd_async(struct io_uring *ring, int fd)
 func (r *Ring) RegisterEventfdAsync(fd int) error {
@@ -203,6 +208,9 @@ func (r *Ring) RegisterRestrictions(allowed ...Restriction) error {
 // Implements: int io_uring_register_iowq_aff(struct io_uring *ring, size_t cpusz, const cpu_set_t *mask)
 func (r *Ring) RegisterWorkerCPUs(cpus ...int) error {
 	const bits, most = 64, 1 << 16
+	if len(cpus) == 0 {
+		return errors.New("uring: no CPUs: there must be at least one")
+	}
 	mask := make([]uint64, 1)
 	for _, cpu := range cpus {
 		if cpu < 0 || cpu >= most {

@@ -105,8 +105,8 @@ func (q *Requests) StartContext(ctx context.Context, prep func(*SQE), done func(
 }
 
 // StartLinked begins requests one after the other: the kernel begins each when the one before
-// has succeeded, or has completed if its prep sets SQEHardLink. If one fails, those behind it
-// complete with ECANCELED. done is called with a request's place in preps, from 0, and its
+// has succeeded, or has completed if its prep sets SQEHardLink. If one fails, or transfers fewer
+// bytes than asked for, those behind it complete with ECANCELED. done is called with a request's place in preps, from 0, and its
 // completion; none may have more than one. Either all are begun or none: there are 1 to
 // SQEntries of them. A timeout for one is a PrepLinkTimeout behind it.
 func (q *Requests) StartLinked(done func(i int, c *CQE), preps ...func(*SQE)) error {

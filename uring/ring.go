@@ -105,9 +105,7 @@ type memory struct {
 // Implements: int io_uring_queue_init_params(unsigned entries, struct io_uring *ring, struct io_uring_params *p)
 // Implements: int io_uring_queue_init_mem(unsigned entries, struct io_uring *ring, struct io_uring_params *p, void *buf, size_t buf_size)
 func New(cfg Config) (*Ring, error) {
-	if cfg.Flags&SetupClamp != 0 {
-		cfg.Entries, cfg.CQEntries = min(cfg.Entries, MaxEntries), min(cfg.CQEntries, MaxCQEntries)
-	}
+	cfg.clamp()
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -125,6 +123,13 @@ func New(cfg Config) (*Ring, error) {
 	return &Ring{h: h, mem: cMemory(h)}, nil
 }
 
+// clamp reduces what is too large, with SetupClamp.
+func (cfg *Config) clamp() {
+	if cfg.Flags&SetupClamp != 0 {
+		cfg.Entries, cfg.CQEntries = min(cfg.Entries, MaxEntries), min(cfg.CQEntries, MaxCQEntries)
+	}
+}
+
 // params returns what io_uring_setup gets of a Config that check has accepted.
 func (cfg *Config) params() (uapi.Params, error) {
 	flags := cfg.Flags &^ (SetupCQSize | SetupAttachWQ | SetupNoMmap) // which say that fields are set
@@ -139,8 +144,11 @@ func (cfg *Config) params() (uapi.Params, error) {
 		flags |= SetupNoMmap
 	}
 	if cfg.AttachTo != nil {
-		if cfg.AttachTo.FD() < 0 {
+		if cfg.AttachTo.h == nil {
 			return p, fmt.Errorf("uring: Config.AttachTo: %w", errClosed)
+		}
+		if cfg.AttachTo.FD() < 0 {
+			return p, errors.New("uring: Config.AttachTo: the ring has no fd, only a registered one")
 		}
 		flags |= SetupAttachWQ
 		p.WQFD = uint32(cfg.AttachTo.FD())
@@ -484,8 +492,9 @@ func (r *Ring) DontFork() error {
 	return err
 }
 
-// Resize changes the sizes of the queues, of which the contents stay; an unread completion must
-// have room. cqEntries 0 means twice entries. It needs SetupDeferTaskrun (Linux 6.13).
+// Resize changes the sizes of the queues. Completions that were not read stay, and must have
+// room; entries must have been submitted. cqEntries 0 means twice entries. It needs
+// SetupDeferTaskrun, and a ring with an fd (Linux 6.13).
 //
 // Implements: int io_uring_resize_rings(struct io_uring *ring, struct io_uring_params *p)
 func (r *Ring) Resize(entries, cqEntries int) error {
@@ -493,16 +502,20 @@ func (r *Ring) Resize(entries, cqEntries int) error {
 	if err := cfg.check(); err != nil {
 		return err
 	}
+	if n := r.SQReady(); n > 0 {
+		return fmt.Errorf("uring: resize: %d entries are not submitted: there must be none", n)
+	}
+	if r.h != nil && r.mem.fd < 0 {
+		return fmt.Errorf("uring: resize: the ring has no fd, only a registered one: %w", syscall.EINVAL)
+	}
 	p := &uapi.Params{SQEntries: uint32(entries), CQEntries: uint32(cqEntries)}
 	if cqEntries > 0 {
 		p.Flags = uint32(SetupCQSize)
 	}
 	_, err := r.call(fnResizeRings, address(p))
 	runtime.KeepAlive(p)
-	if r.h != nil {
-		fd := r.mem.fd
+	if err == nil {
 		r.mem = cMemory(r.h)
-		r.mem.fd = fd
 	}
 	return err
 }

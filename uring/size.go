@@ -16,6 +16,7 @@ func MemorySize(cfg Config) (int, error) { return cfg.size(fnMemorySizeParams) }
 func MlockSize(cfg Config) (int, error) { return cfg.size(fnMlockSizeParams) }
 
 func (cfg Config) size(f function) (int, error) {
+	cfg.clamp()
 	if err := cfg.check(); err != nil {
 		return 0, err
 	}

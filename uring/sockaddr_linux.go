@@ -2,6 +2,7 @@ package uring
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"strconv"
 	"unsafe"
@@ -10,22 +11,34 @@ import (
 )
 
 // Sockaddr returns the raw address of an IP address and port, for PrepConnect, PrepBind,
-// PrepSendto and SendAddr. A zone must be the number of an interface.
-func Sockaddr(addr netip.AddrPort) []byte {
-	if ip := addr.Addr(); ip.Is6() {
-		raw := &unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: ip.As16()}
+// PrepSendto and SendAddr. It returns an error for an address that is not valid, and for a zone
+// that is no number of an interface.
+func Sockaddr(addr netip.AddrPort) ([]byte, error) {
+	ip := addr.Addr()
+	switch {
+	case !ip.IsValid():
+		return nil, fmt.Errorf("uring: address %v is not valid", addr)
+	case ip.Is4():
+		raw := &unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: ip.As4()}
 		binary.BigEndian.PutUint16(portOf(&raw.Port), addr.Port())
-		if scope, err := strconv.ParseUint(ip.Zone(), 10, 32); err == nil {
-			raw.Scope_id = uint32(scope)
-		}
-		return unsafe.Slice((*byte)(unsafe.Pointer(raw)), unix.SizeofSockaddrInet6)
+		return unsafe.Slice((*byte)(unsafe.Pointer(raw)), unix.SizeofSockaddrInet4), nil
 	}
-	raw := &unix.RawSockaddrInet4{Family: unix.AF_INET}
-	if addr.Addr().Is4() {
-		raw.Addr = addr.Addr().As4()
-	}
+	raw := &unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: ip.As16()}
 	binary.BigEndian.PutUint16(portOf(&raw.Port), addr.Port())
-	return unsafe.Slice((*byte)(unsafe.Pointer(raw)), unix.SizeofSockaddrInet4)
+	if zone := ip.Zone(); zone != "" {
+		scope, err := strconv.ParseUint(zone, 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("uring: zone %q of address %v must be the number of an interface", zone, addr)
+		}
+		raw.Scope_id = uint32(scope)
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(raw)), unix.SizeofSockaddrInet6), nil
+}
+
+// AddrPortOf returns the IP address and port that AcceptAddr, PrepCmdGetsockname or a message's
+// name has, and whether it is one.
+func AddrPortOf(raw *unix.RawSockaddrAny) (netip.AddrPort, bool) {
+	return ParseSockaddr(unsafe.Slice((*byte)(unsafe.Pointer(raw)), unix.SizeofSockaddrAny))
 }
 
 // ParseSockaddr returns the IP address and port of a raw address, and whether it is one.

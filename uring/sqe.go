@@ -12,7 +12,9 @@ import (
 // Prep method, then set UserData and add to Flags. Memory whose address is in an entry
 // must stay reachable until the last completion of the request (runtime.KeepAlive),
 // unless the Prep method says otherwise: the kernel's address does not keep it. Requests
-// does that for its own. The memory does not move. A request transfers at most 2147418112 bytes (2 GiB less 64 KiB).
+// does that for its own. The memory does not move. What is read when the entry is submitted
+// must stay until the kernel has taken the entry: with SetupSQPoll that is after Submit
+// (SQReady). A request transfers at most 2147418112 bytes (2 GiB less 64 KiB).
 type SQE struct {
 	Opcode      Opcode
 	Flags       SQEFlags
@@ -39,7 +41,7 @@ type SQEFlags uint8
 const (
 	SQEFixedFile      SQEFlags = uapi.IOSQE_FIXED_FILE       // FD is the place of a registered file
 	SQEDrain          SQEFlags = uapi.IOSQE_IO_DRAIN         // begin when all before have completed, and before all after
-	SQELink           SQEFlags = uapi.IOSQE_IO_LINK          // the next entry begins when this one has succeeded
+	SQELink           SQEFlags = uapi.IOSQE_IO_LINK          // the next entry begins when this one has succeeded: fewer bytes than asked for are no success
 	SQEHardLink       SQEFlags = uapi.IOSQE_IO_HARDLINK      // the next entry begins when this one has completed (Linux 5.5)
 	SQEAsync          SQEFlags = uapi.IOSQE_ASYNC            // leave it to a worker at once (Linux 5.6)
 	SQEBufferSelect   SQEFlags = uapi.IOSQE_BUFFER_SELECT    // take a provided buffer of BufferGroup (Linux 5.7)
@@ -99,7 +101,7 @@ const (
 	PollAddMulti       PollFlags = uapi.IORING_POLL_ADD_MULTI        // set by PrepPollMultishot
 	PollUpdateEvents   PollFlags = uapi.IORING_POLL_UPDATE_EVENTS    // PrepPollUpdate changes the events
 	PollUpdateUserData PollFlags = uapi.IORING_POLL_UPDATE_USER_DATA // PrepPollUpdate changes the user data
-	PollAddLevel       PollFlags = uapi.IORING_POLL_ADD_LEVEL        // as long as the events last, not when they come (Linux 6.0)
+	PollAddLevel       PollFlags = uapi.IORING_POLL_ADD_LEVEL        // kernels refuse it with EINVAL
 )
 
 func (s *SQE) prep(op Opcode, fd int, addr uint64, length uint32, off uint64) {
@@ -251,7 +253,8 @@ func (s *SQE) PrepTimeout(ts *Timespec, count uint32, flags TimeoutFlags) {
 
 // PrepCancel prepares to cancel the request with that user data. The cancellation's
 // own Res is 0, with CancelAll or CancelAny the number of requests cancelled, or
-// -ENOENT or -EALREADY.
+// -ENOENT or -EALREADY: that a worker had begun the request, which it interrupts. With
+// SetupSQPoll, -ENOENT can mean that too.
 //
 // Implements: void io_uring_prep_cancel64(struct io_uring_sqe *sqe, __u64 user_data, int flags)
 // Implements: void io_uring_prep_cancel(struct io_uring_sqe *sqe, const void *user_data, int flags)

@@ -65,6 +65,9 @@ func (r *Ring) wait(plain, withMin function, n int, o WaitOptions) (int, error) 
 		signals [16]uint64
 	}{}
 	var ts, signals uint64
+	if o.Timeout < 0 && o.MinTimeout > 0 {
+		o.Timeout = forEver // without a timeout the kernel takes no notice of the other time
+	}
 	if o.Timeout >= 0 {
 		args.ts = TimespecOf(o.Timeout)
 		ts = address(&args.ts)
@@ -83,6 +86,9 @@ func (r *Ring) wait(plain, withMin function, n int, o WaitOptions) (int, error) 
 	runtime.KeepAlive(args)
 	return took, waitError(err)
 }
+
+// forEver is longer than any program runs.
+const forEver = 20 * 365 * 24 * time.Hour
 
 // waitError returns the error of a wait: that it ended early is none.
 func waitError(err error) error {
@@ -133,9 +139,11 @@ func (r *Ring) GetEvents() error {
 }
 
 // WaitArg returns the argument of a wait for RegisterRegion and RegisterWaitReg. A negative
-// timeout means none.
+// timeout means none. minTimeout is as for WaitOptions; what is out of its range becomes 0 or 71
+// minutes.
 func WaitArg(timeout, minTimeout time.Duration) uapi.RegWait {
-	w := uapi.RegWait{MinWaitUsec: uint32(minTimeout.Microseconds())}
+	const longest = 1<<32 - 1
+	w := uapi.RegWait{MinWaitUsec: uint32(max(0, min(minTimeout.Microseconds(), longest)))}
 	if timeout >= 0 {
 		w.TS, w.Flags = TimespecOf(timeout), uapi.IORING_REG_WAIT_TS
 	}

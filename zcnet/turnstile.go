@@ -28,7 +28,7 @@ const (
 )
 
 // enter takes the lock. It returns an error if ctx ends, limit passes or closed is closed
-// first. On a loop, but for fibers, it returns ErrWouldBlock instead of waiting.
+// first; one of these may have happened also if it returns nil. On a loop, but for fibers, it returns ErrWouldBlock instead of waiting.
 func (t *turnstile) enter(ctx context.Context, limit *deadline, closed <-chan struct{}) error {
 	if t.tryEnter() {
 		return nil
@@ -61,7 +61,9 @@ func (t *turnstile) wait(ctx context.Context, limit *deadline, closed <-chan str
 	case <-closed:
 		err = zcrx.ErrClosed
 	}
-	t.giveUp(passed)
+	if !t.giveUp(passed) {
+		return nil // it was passed the lock just then, and what it finds out next tells it to stop
+	}
 	return err
 }
 
@@ -82,21 +84,19 @@ func (t *turnstile) join() chan struct{} {
 	}
 }
 
-// giveUp ends the wait of a goroutine that does not want the lock any more. If it was passed the
-// lock just then, it passes it on.
-func (t *turnstile) giveUp(passed chan struct{}) {
+// giveUp ends the wait of a goroutine. It returns false if that has the lock already.
+func (t *turnstile) giveUp(passed chan struct{}) bool {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	i := slices.Index(t.waiting, passed)
-	if i >= 0 {
-		t.waiting = slices.Delete(t.waiting, i, i+1)
-		if len(t.waiting) == 0 {
-			t.state.Store(turnHeld)
-		}
-	}
-	t.mu.Unlock()
 	if i < 0 {
-		t.leave()
+		return false
 	}
+	t.waiting = slices.Delete(t.waiting, i, i+1)
+	if len(t.waiting) == 0 {
+		t.state.Store(turnHeld)
+	}
+	return true
 }
 
 // tryEnter takes the lock and returns true, or returns false if it is taken.
