@@ -194,6 +194,10 @@ test-nic: build ## true zero copy, on the software device in test/nic
 test-fuzz: liburing ## a minute of the model test, a minute of fuzzing
 	@scripts/lane $(call max,10m) -lines fuzz -- test/fuzz_test
 
+.PHONY: test-cross
+test-cross: liburing ## build with cgo for 386 and arm64 (installs their compilers)
+	@test/cross_test
+
 # Ten kernels, nine situations each; docs/kernels.md has the results.
 .PHONY: matrix-binary
 matrix-binary: build

@@ -8,13 +8,13 @@
 #include <stdint.h>
 #include "zcrx_liburing.h"
 
-static inline long long zcx_call(int function, const __u64 *a)
+static inline __s64 zcx_call(int function, const __u64 *a)
 {
 	switch (function) {
 	case 0:
-		return (long long)(uintptr_t)io_uring_get_probe_ring((struct io_uring *)(uintptr_t)a[0]);
+		return (__s64)(uintptr_t)io_uring_get_probe_ring((struct io_uring *)(uintptr_t)a[0]);
 	case 1:
-		return (long long)(uintptr_t)io_uring_get_probe();
+		return (__s64)(uintptr_t)io_uring_get_probe();
 	case 2:
 		io_uring_free_probe((struct io_uring_probe *)(uintptr_t)a[0]);
 		return 0;
@@ -156,7 +156,7 @@ static inline long long zcx_call(int function, const __u64 *a)
 	case 70:
 		return io_uring_register_region((struct io_uring *)(uintptr_t)a[0], (struct io_uring_mem_region_reg *)(uintptr_t)a[1]);
 	case 71:
-		return (long long)(uintptr_t)io_uring_setup_buf_ring((struct io_uring *)(uintptr_t)a[0], (unsigned int)a[1], (int)a[2], (unsigned int)a[3], (int *)(uintptr_t)a[4]);
+		return (__s64)(uintptr_t)io_uring_setup_buf_ring((struct io_uring *)(uintptr_t)a[0], (unsigned int)a[1], (int)a[2], (unsigned int)a[3], (int *)(uintptr_t)a[4]);
 	case 72:
 		return io_uring_free_buf_ring((struct io_uring *)(uintptr_t)a[0], (struct io_uring_buf_ring *)(uintptr_t)a[1], (unsigned int)a[2], (int)a[3]);
 	case 73:

@@ -28,7 +28,6 @@ func Example_copyFile() {
 	to, err := os.Create(filepath.Join(dir, "to"))
 	check(err)
 	defer to.Close()
-
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	ring, err := uring.New(uring.Config{Entries: 2 * chains})
@@ -40,9 +39,8 @@ func Example_copyFile() {
 		buffers[i] = make([]byte, block)
 	}
 	check(ring.RegisterBuffers(buffers...))
-
 	next, copied := int64(0), 0
-	var begin func(i int) // begins the next chain with buffer i
+	var begin func(i int) // a chain with buffer i
 	begin = func(i int) {
 		off := next * block
 		next++

@@ -7,10 +7,10 @@ import (
 // Registered files are named in SQE.FD by their place, with SQEFixedFile. The kernel keeps them
 // open until they are taken out, also after the fds were closed.
 
-// FileIndexAlloc, as the place of a new file, has the kernel choose a free one.
+// FileIndexAlloc as the place of a new file has the kernel choose a free one.
 const FileIndexAlloc = ^uint32(0)
 
-// FilesSkip, in place of an fd, leaves a place as it is, and -1 empties it.
+// FilesSkip in place of an fd leaves a place as it is, and -1 empties it.
 const FilesSkip = -2
 
 // RegisterFiles registers open files at the places from 0 on. -1 leaves a place empty

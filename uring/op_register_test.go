@@ -27,21 +27,39 @@ func regErrno(err error) syscall.Errno {
 	return errno
 }
 
-// regOther runs f on another thread, with a ring of that thread.
-func regOther(t *testing.T, cfg Config, f func(r *Ring)) {
+// regThread makes a ring on a thread of its own, and returns what runs a function there and waits
+// for its end.
+func regThread(t *testing.T, cfg Config) (do func(func(r *Ring))) {
 	t.Helper()
-	ended := make(chan struct{})
+	work, ended := make(chan func(*Ring)), make(chan struct{})
 	go func() {
 		defer close(ended)
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		r, err := New(cfg)
-		if assert.NoError(t, err) {
+		if !assert.NoError(t, err) {
+			return
+		}
+		defer func() { assert.NoError(t, r.Close()) }()
+		for f := range work {
 			f(r)
-			assert.NoError(t, r.Close())
 		}
 	}()
-	<-ended
+	t.Cleanup(func() { close(work); <-ended })
+	return func(f func(*Ring)) {
+		done := make(chan struct{})
+		select {
+		case work <- func(r *Ring) { defer close(done); f(r) }: // f may end the goroutine
+			<-done
+		case <-ended:
+		}
+	}
+}
+
+// regOther runs f on another thread, with a ring of that thread.
+func regOther(t *testing.T, cfg Config, f func(r *Ring)) {
+	t.Helper()
+	regThread(t, cfg)(f)
 }
 
 // regFile returns the fd of a file that has the text.
@@ -299,8 +317,8 @@ func TestRegisterCloneBuffersOffset(t *testing.T) {
 	assert.Equal(t, "c", regBuffer(t, r, 0, c))
 	assert.Equal(t, "a", regBuffer(t, r, 1, a))
 	assert.Equal(t, "b", regBuffer(t, r, 2, b))
-	assert.Equal(t, regErrno(r.CloneBuffersOffset(from, 0, 2, 2, uapi.IORING_REGISTER_DST_REPLACE)), syscall.EOVERFLOW)
-	assert.Equal(t, regErrno(r.CloneBuffersOffset(from, 0, 0, 1, 1<<31)), syscall.EINVAL)
+	assert.Equal(t, syscall.EOVERFLOW, regErrno(r.CloneBuffersOffset(from, 0, 2, 2, uapi.IORING_REGISTER_DST_REPLACE)))
+	assert.Equal(t, syscall.EINVAL, regErrno(r.CloneBuffersOffset(from, 0, 0, 1, 1<<31)))
 	assert.ErrorContains(t, r.CloneBuffersOffset(from, -1, 0, 1<<14+1, 0), "place -1 is out of range")
 }
 
@@ -493,53 +511,4 @@ func TestRegisterClock(t *testing.T) {
 	require.NoError(t, r.RegisterClock(unix.CLOCK_MONOTONIC))
 	assert.Equal(t, syscall.EINVAL, regErrno(r.RegisterClock(unix.CLOCK_REALTIME)))
 	assert.Equal(t, syscall.EINVAL, regErrno(r.RegisterClock(-1)))
-}
-
-func TestRegisterSyncCancel(t *testing.T) {
-	for name, c := range map[string]struct {
-		what SyncCancel
-		want int
-		ends int
-	}{
-		"user data":        {SyncCancel{UserData: 1}, 0, 1},
-		"all of user data": {SyncCancel{UserData: 1, Flags: CancelAll, Timeout: -1}, 2, 2},
-		"fd":               {SyncCancel{Flags: CancelFD, Timeout: time.Second}, 0, 1},
-		"all of fd":        {SyncCancel{Flags: CancelFD | CancelAll}, 3, 3},
-		"fd and user data": {SyncCancel{UserData: 2, Flags: CancelFD | CancelUserData}, 0, 1},
-		"any":              {SyncCancel{Flags: CancelAny}, 4, 4},
-		"operation":        {SyncCancel{Flags: CancelOp, Op: OpTimeout}, 0, 1},
-		"all of operation": {SyncCancel{Flags: CancelOp | CancelAll, Op: OpPollAdd}, 3, 3},
-	} {
-		t.Run(name, func(t *testing.T) {
-			eachRing(t, func(t *testing.T, r *Ring) {
-				need(t, r, OpWaitid, "6.7")
-				rd, _ := pipe(t)
-				if c.what.Flags&CancelFD != 0 {
-					c.what.FD = rd
-				}
-				for _, userData := range []uint64{1, 1, 2} {
-					queue(t, r, userData, func(s *SQE) { s.PrepPollAdd(rd, unix.POLLIN) })
-				}
-				queue(t, r, 3, func(s *SQE) { s.PrepTimeout(regLong(), 0, 0) })
-				queue(t, r, 4, (*SQE).PrepNop)
-				reap(t, r, 1) // so that SetupSQPoll has begun all
-				n, err := r.SyncCancel(c.what)
-				require.NoError(t, err)
-				assert.Equal(t, c.want, n)
-				for _, done := range reap(t, r, c.ends) {
-					assert.Equal(t, syscall.ECANCELED, done.Errno())
-				}
-				succeed(t, r, (*SQE).PrepNop)
-			})
-		})
-	}
-	r := newTestRing(t, Config{Entries: 8, Flags: ownerFlags})
-	for want, what := range map[syscall.Errno]SyncCancel{
-		syscall.ENOENT: {UserData: 9},
-		syscall.EBADF:  {FD: 1 << 20, Flags: CancelFD},
-		syscall.EINVAL: {Flags: 1 << 31},
-	} {
-		_, err := r.SyncCancel(what)
-		assert.Equal(t, want, regErrno(err))
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/assert"
@@ -26,22 +27,24 @@ func TestOpMsgRing(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
 		need(t, r, OpMsgRing, "5.18")
 		back := newTestRing(t, Config{Entries: 8})
-		fds := make(chan int)
-		got := make(chan CQE, 1)
-		go regOther(t, Config{Entries: 8, Flags: ownerFlags}, func(other *Ring) {
-			fds <- other.FD()
-			c := reap(t, other, 1)[0]
-			got <- c
-			assert.Zero(t, one(t, other, func(s *SQE) { s.PrepMsgRing(back.FD(), 7, c.UserData+1, 0) }).Res)
-			close(fds)
-		})
-		fd := <-fds
+		do := regThread(t, Config{Entries: 8, Flags: ownerFlags})
+		fd := -1
+		do(func(other *Ring) { fd = other.FD() })
+		var got CQE
+		answer := func(other *Ring) {
+			got = reap(t, other, 1)[0]
+			assert.Zero(t, succeed(t, other, func(s *SQE) { s.PrepMsgRing(back.FD(), 7, got.UserData+1, 0) }))
+		}
+		answered := make(chan struct{})
+		go func() {
+			defer close(answered)
+			do(answer)
+		}()
 		assert.Zero(t, succeed(t, r, func(s *SQE) { s.PrepMsgRing(fd, 42, 4711, 0) }))
-		c := <-got
-		assert.Equal(t, CQE{UserData: 4711, Res: 42}, CQE{UserData: c.UserData, Res: c.Res, Flags: c.Flags})
-		c = reap(t, back, 1)[0]
-		assert.Equal(t, CQE{UserData: 4712, Res: 7}, CQE{UserData: c.UserData, Res: c.Res, Flags: c.Flags})
-		<-fds
+		<-answered
+		assert.Equal(t, CQE{UserData: 4711, Res: 42}, CQE{UserData: got.UserData, Res: got.Res, Flags: got.Flags})
+		got = reap(t, back, 1)[0]
+		assert.Equal(t, CQE{UserData: 4712, Res: 7}, CQE{UserData: got.UserData, Res: got.Res, Flags: got.Flags})
 	})
 }
 
@@ -69,40 +72,29 @@ func TestOpMsgRingToItself(t *testing.T) {
 	assert.Equal(t, map[uint64][]int32{1: {0}, 2: {5}}, regResults(t, r, 2))
 }
 
-// A registered file is sent to another ring, of another thread too.
+// A registered file is sent to a ring of another thread.
 func TestOpMsgRingFD(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
 		need(t, r, OpSendmsgZC, "6.1")
 		require.NoError(t, r.RegisterFiles(-1, regFile(t, "sent")))
-		sends := make(chan func(*SQE))
-		others := make(chan *Ring)
-		next := make(chan bool)
-		go regOther(t, Config{Entries: 8, Flags: ownerFlags}, func(to *Ring) {
+		do := regThread(t, Config{Entries: 8, Flags: ownerFlags})
+		fd := -1
+		do(func(to *Ring) {
+			fd = to.FD()
 			assert.NoError(t, to.RegisterFilesSparse(4))
-			fd := to.FD()
-			sends <- func(s *SQE) { s.PrepMsgRingFD(fd, 1, 2, 21, 0) }
-			assert.Equal(t, map[uint64][]int32{21: {0}}, regResults(t, to, 1))
-			assert.Equal(t, "sent", regAt(t, to, 2))
-			sends <- func(s *SQE) { s.PrepMsgRingFDAlloc(fd, 1, 22, 0) }
-			assert.Equal(t, map[uint64][]int32{22: {3}}, regResults(t, to, 1), "the next one")
-			assert.Equal(t, "sent", regAt(t, to, 3))
-			sends <- func(s *SQE) { s.PrepMsgRingFD(fd, 1, FileIndexAlloc, 23, MsgRingCQESkip) }
-			<-next
-			assert.Equal(t, "sent", regAt(t, to, 0))
-			assert.Zero(t, to.Pending())
-			others <- to
-			<-next
 		})
-		for i, want := range []int{0, 3, 0} {
-			assert.Equal(t, want, succeed(t, r, <-sends), "send %d", i)
-		}
-		next <- true
-		fd := (<-others).FD()
+		assert.Zero(t, succeed(t, r, func(s *SQE) { s.PrepMsgRingFD(fd, 1, 2, 21, 0) }))
+		assert.Equal(t, 3, succeed(t, r, func(s *SQE) { s.PrepMsgRingFDAlloc(fd, 1, 22, 0) }), "the next one")
+		assert.Equal(t, 0, succeed(t, r, func(s *SQE) { s.PrepMsgRingFD(fd, 1, FileIndexAlloc, 23, MsgRingCQESkip) }))
+		do(func(to *Ring) {
+			assert.Equal(t, map[uint64][]int32{21: {0}, 22: {3}}, regResults(t, to, 2), "23 has none")
+			assert.Equal(t, []string{"sent", regBadFile, "sent", "sent"}, []string{regAt(t, to, 0), regAt(t, to, 1), regAt(t, to, 2), regAt(t, to, 3)})
+			assert.Zero(t, to.Pending())
+		})
 		failWith(t, r, syscall.EBADF, func(s *SQE) { s.PrepMsgRingFD(fd, 0, 0, 1, 0) })  // there is no file
 		failWith(t, r, syscall.EBADF, func(s *SQE) { s.PrepMsgRingFD(fd, 99, 0, 1, 0) }) // no place
 		failWith(t, r, syscall.EINVAL, func(s *SQE) { s.PrepMsgRingFD(fd, 1, 4, 1, 0) }) // nor there
 		failWith(t, r, syscall.EINVAL, func(s *SQE) { s.PrepMsgRingFD(r.FD(), 1, 0, 1, 0) })
-		next <- true
 	})
 }
 
@@ -246,6 +238,55 @@ func TestOpLink(t *testing.T) {
 	})
 }
 
+func TestRegisterSyncCancel(t *testing.T) {
+	for name, c := range map[string]struct {
+		what SyncCancel
+		want int
+		ends int
+	}{
+		"user data":        {SyncCancel{UserData: 1}, 0, 1},
+		"all of user data": {SyncCancel{UserData: 1, Flags: CancelAll, Timeout: -1}, 2, 2},
+		"fd":               {SyncCancel{Flags: CancelFD, Timeout: time.Second}, 0, 1},
+		"all of fd":        {SyncCancel{Flags: CancelFD | CancelAll}, 3, 3},
+		"fd and user data": {SyncCancel{UserData: 2, Flags: CancelFD | CancelUserData}, 0, 1},
+		"any":              {SyncCancel{Flags: CancelAny}, 4, 4},
+		"operation":        {SyncCancel{Flags: CancelOp, Op: OpTimeout}, 0, 1},
+		"all of operation": {SyncCancel{Flags: CancelOp | CancelAll, Op: OpPollAdd}, 3, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachRing(t, func(t *testing.T, r *Ring) {
+				need(t, r, OpWaitid, "6.7")
+				rd, _ := pipe(t)
+				if c.what.Flags&CancelFD != 0 {
+					c.what.FD = rd
+				}
+				for _, userData := range []uint64{1, 1, 2} {
+					queue(t, r, userData, func(s *SQE) { s.PrepPollAdd(rd, unix.POLLIN) })
+				}
+				queue(t, r, 3, func(s *SQE) { s.PrepTimeout(regLong(), 0, 0) })
+				queue(t, r, 4, (*SQE).PrepNop)
+				reap(t, r, 1) // so that SetupSQPoll has begun all
+				n, err := r.SyncCancel(c.what)
+				require.NoError(t, err)
+				assert.Equal(t, c.want, n)
+				for _, done := range reap(t, r, c.ends) {
+					assert.Equal(t, syscall.ECANCELED, done.Errno())
+				}
+				succeed(t, r, (*SQE).PrepNop)
+			})
+		})
+	}
+	r := newTestRing(t, Config{Entries: 8, Flags: ownerFlags})
+	for want, what := range map[syscall.Errno]SyncCancel{
+		syscall.ENOENT: {UserData: 9},
+		syscall.EBADF:  {FD: 1 << 20, Flags: CancelFD},
+		syscall.EINVAL: {Flags: 1 << 31},
+	} {
+		_, err := r.SyncCancel(what)
+		assert.Equal(t, want, regErrno(err))
+	}
+}
+
 func TestRegisterQuery(t *testing.T) {
 	var ops uapi.QueryOpcode
 	n, err := Query(uapi.IO_URING_QUERY_OPCODES, unsafe.Pointer(&ops), int(unsafe.Sizeof(ops)))
@@ -297,19 +338,26 @@ func TestRegisterBPFFilter(t *testing.T) {
 	assert.ErrorContains(t, other.RegisterBPFFilter(&BPFFilter{}), "number of BPF instructions 0 is out of range: allowed are 1 to 4096")
 	assert.ErrorContains(t, RegisterBPFFilterTask(&BPFFilter{Program: make([]BPFInstruction, 4097)}), "4097 is out of range")
 
+	var errs []error
+	var results []CQE
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		runtime.LockOSThread() // the thread ends, and its filter with it
-		if assert.NoError(t, RegisterBPFFilterTask(filter)) {
-			r, err := New(Config{Entries: 4})
-			assert.NoError(t, err)
-			queue(t, r, 42, (*SQE).PrepNop)
-			assert.Equal(t, map[uint64][]int32{42: {regFail(syscall.EACCES)}}, regResults(t, r, 1))
-			assert.NoError(t, r.Close())
-		}
+		errs = append(errs, RegisterBPFFilterTask(filter))
+		r, err := New(Config{Entries: 4})
+		errs = append(errs, err)
+		s := r.GetSQE()
+		s.PrepNop()
+		s.UserData = 42
+		_, err = r.SubmitAndWait(1, time.Second)
+		results = make([]CQE, 2)
+		results = results[:r.Completions(results)]
+		errs = append(errs, err, r.Close())
 	}()
 	<-ended
+	assert.Equal(t, make([]error, 4), errs)
+	assert.Equal(t, []CQE{{UserData: 42, Res: regFail(syscall.EACCES)}}, results)
 }
 
 func TestRegisterRingFD(t *testing.T) {

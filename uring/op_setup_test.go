@@ -67,9 +67,8 @@ func TestSetupSQPollQueueWait(t *testing.T) {
 	require.NoError(t, r.SQWait(), "there is room")
 	for i := range 200 {
 		s := r.GetSQE()
-		if s == nil {
+		for s == nil { // a signal ends the wait
 			require.NoError(t, r.SQWait())
-			require.NotZero(t, r.SQSpaceLeft())
 			s = r.GetSQE()
 		}
 		s.PrepNop()
@@ -145,7 +144,8 @@ func TestSetupMemory(t *testing.T) {
 		for range 300 {
 			assert.Zero(t, succeed(t, r, (*SQE).PrepNop))
 		}
-		assert.Equal(t, syscall.EINVAL, regErrno(r.Resize(16, 0)))
+		require.Error(t, r.Resize(16, 0))
+		succeed(t, r, (*SQE).PrepNop)
 		require.NoError(t, r.Close())
 		_, err = New(Config{Entries: 128, Flags: flags, Memory: cfg.Memory[:size-1]})
 		assertRefused(t, err, "io_uring_setup", syscall.ENOMEM)

@@ -219,18 +219,18 @@ func TestOpTimeoutAgainAndAgain(t *testing.T) {
 		assert.Equal(t, unix.ETIME, c.Errno())
 		assert.True(t, c.More())
 	}
-	queue(t, r, 3, func(s *SQE) { s.PrepTimeoutRemove(2, 0) })
-	for ended := 0; ended < 2; {
-		c := reap(t, r, 1)[0]
-		switch {
-		case c.UserData == 3:
-			assert.Zero(t, c.Res)
-			ended++
-		case !c.More():
-			assert.Equal(t, syscall.ECANCELED, c.Errno())
-			ended++
+	queue(t, r, 3, func(s *SQE) { s.PrepTimeout(regLong(), 0, TimeoutMultishot) }) // 2 may be on its way
+	queue(t, r, 4, func(s *SQE) { s.PrepTimeoutRemove(3, 0) })
+	results := map[uint64]CQE{}
+	for len(results) < 2 {
+		if c := reap(t, r, 1)[0]; c.UserData != 2 {
+			results[c.UserData] = c
 		}
 	}
+	removed := results[3]
+	assert.Equal(t, syscall.ECANCELED, removed.Errno())
+	assert.False(t, removed.More())
+	assert.Zero(t, results[4].Res)
 }
 
 func TestOpTimeoutThatIsNoFailure(t *testing.T) {

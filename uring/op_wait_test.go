@@ -36,15 +36,16 @@ func TestWait(t *testing.T) {
 		assert.GreaterOrEqual(t, took, 2*time.Millisecond)
 		assert.Equal(t, 1, r.SQReady(), "it was not submitted")
 		assert.Zero(t, r.Pending())
+		poller := r.Flags()&SetupSQPoll != 0 // it takes entries, and the call may not see that
 		n, err := r.SubmitAndWaitOptions(1, WaitOptions{Timeout: -1})
 		require.NoError(t, err)
-		assert.Equal(t, 1, n)
+		assert.True(t, n == 1 || poller && n == 0, "%d", n)
 		assert.Equal(t, 1, r.Completions(make([]CQE, 4)))
 
 		queue(t, r, 2, (*SQE).PrepNop)
 		n, err = r.SubmitAndWaitOptions(2, WaitOptions{Timeout: 2 * time.Millisecond})
 		require.NoError(t, err)
-		assert.Equal(t, 1, n, "it says what was taken when the time has passed")
+		assert.True(t, n == 1 || poller && n == 0, "it says what was taken when the time has passed: %d", n)
 		assert.Equal(t, 1, r.Pending())
 		queue(t, r, 3, func(s *SQE) { s.PrepTimeout(regShort(), 0, 0) })
 		_, err = r.SubmitOnly()
@@ -274,11 +275,14 @@ func TestSetupResize(t *testing.T) {
 	succeed(t, r, (*SQE).PrepNop)
 }
 
-// Entries that were not submitted would be lost: Resize returns an error.
+// Entries that were not submitted would not be in the new queue.
 func TestSetupResizeWithQueuedEntries(t *testing.T) {
 	r := newTestRing(t, Config{Entries: 4, Flags: ownerFlags})
 	queue(t, r, 3, (*SQE).PrepNop)
 	require.ErrorContains(t, r.Resize(32, 0), "1 entries are not submitted")
+	regOther(t, Config{Entries: 4}, func(*Ring) {
+		assert.ErrorIs(t, r.Resize(32, 0), ErrWrongThread, "before anything else")
+	})
 	assert.Equal(t, 1, r.SQReady())
 	assert.Equal(t, map[uint64][]int32{3: {0}}, regResults(t, r, 1))
 }

@@ -17,13 +17,13 @@ func (s *SQE) PrepPollRemove(userData uint64) {
 }
 
 // PrepPollUpdate prepares to change the poll with the user data old: its events with
-// PollUpdateEvents, its user data with PollUpdateUserData; without these flags, events and new
-// must be 0. It stays a poll for once or a multishot poll, whatever PollAddMulti says
+// PollUpdateEvents, its user data with PollUpdateUserData; without these flags, events and
+// userData must be 0. It stays a poll for once or a multishot poll, whatever PollAddMulti says
 // (Linux 5.13).
 //
 // Implements: void io_uring_prep_poll_update(struct io_uring_sqe *sqe, __u64 old_user_data, __u64 new_user_data, unsigned poll_mask, unsigned flags)
-func (s *SQE) PrepPollUpdate(old, new uint64, events uint32, flags PollFlags) {
-	s.prep(OpPollRemove, -1, 0, uint32(flags), new)
+func (s *SQE) PrepPollUpdate(old, userData uint64, events uint32, flags PollFlags) {
+	s.prep(OpPollRemove, -1, 0, uint32(flags), userData)
 	s.Addr = old
 	s.OpFlags = sys.PollMask(events)
 }

@@ -99,7 +99,7 @@ func (s *SQE) PrepWritevFixed(fd int, iovecs []Iovec, off int64, flags int, inde
 	s.BufferGroup = index
 }
 
-// FsyncDatasync, for PrepFsync, is fdatasync(2).
+// FsyncDatasync for PrepFsync is fdatasync(2).
 const FsyncDatasync uint32 = uapi.IORING_FSYNC_DATASYNC
 
 // PrepFsync prepares fsync(2), or fdatasync(2) with FsyncDatasync. It does not wait for writes
@@ -168,7 +168,7 @@ func (s *SQE) PrepMadvise64(b []byte, advice int) {
 	s.OpFlags = uint32(advice)
 }
 
-// SpliceFDInFixed, among the flags of PrepSplice and PrepTee, says that the fd to read from is
+// SpliceFDInFixed among the flags of PrepSplice and PrepTee says that the fd to read from is
 // the place of a registered file.
 const SpliceFDInFixed uint32 = uapi.SPLICE_F_FD_IN_FIXED
 
@@ -228,7 +228,7 @@ func (s *SQE) PrepFilesUpdate(fds []int32, offset int) {
 	s.prep(OpFilesUpdate, -1, s.address(unsafe.Pointer(unsafe.SliceData(fds))), uint32(len(fds)), uint64(int64(offset)))
 }
 
-// FixedFDNoCloexec, for PrepFixedFDInstall, makes an fd without O_CLOEXEC.
+// FixedFDNoCloexec for PrepFixedFDInstall makes an fd without O_CLOEXEC.
 const FixedFDNoCloexec uint32 = uapi.IORING_FIXED_FD_NO_CLOEXEC
 
 // PrepFixedFDInstall prepares to make an fd of the registered file at place index. The

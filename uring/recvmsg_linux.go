@@ -32,7 +32,7 @@ type Message struct {
 // Implements: unsigned int io_uring_recvmsg_payload_length(struct io_uring_recvmsg_out *o, int buf_len, struct msghdr *msgh)
 func ParseRecvmsg(buffer []byte, message *unix.Msghdr) (m Message, ok bool) {
 	const head = uint64(unsafe.Sizeof(uapi.RecvmsgOut{}))
-	name, control := uint64(message.Namelen), uint64(message.Controllen)
+	name, control := uint64(message.Namelen), uint64(message.Controllen) //nolint:unconvert // 32 bits on some architectures
 	size := uint64(len(buffer))
 	if size < head || name > size-head || control > size-head-name {
 		return Message{}, false

@@ -211,7 +211,7 @@ func (r *Ring) RegisterWorkerCPUs(cpus ...int) error {
 	if len(cpus) == 0 {
 		return errors.New("uring: no CPUs: there must be at least one")
 	}
-	mask := make([]uint64, 1)
+	var mask []uint64
 	for _, cpu := range cpus {
 		if cpu < 0 || cpu >= most {
 			return rangeError("CPU", int64(cpu), 0, most-1)

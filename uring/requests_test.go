@@ -268,9 +268,10 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		require.ErrorContains(t, err, "flags")
 	}
 	nop := (*SQE).PrepNop
+	three := []func(*SQE){nop, nop, nop}
 	neverOf := func(int, *CQE) { t.Error("a completion") }
 	require.ErrorContains(t, q.StartLinked(neverOf), "0 is out of range: allowed are 1 to 2")
-	require.ErrorContains(t, q.StartLinked(neverOf, nop, nop, nop), "3 is out of range: allowed are 1 to 2")
+	require.ErrorContains(t, q.StartLinked(neverOf, three...), "3 is out of range: allowed are 1 to 2")
 	require.ErrorContains(t, q.StartLinked(neverOf, nop, func(s *SQE) { s.PrepNop(); s.Flags |= SQECQESkipSuccess }), "flags")
 	assert.Panics(t, func() { _, _ = q.Start(func(*SQE) { panic("prep") }, never) })
 	assert.Zero(t, q.InFlight())
@@ -291,12 +292,13 @@ func TestRequestsThatAreRefused(t *testing.T) {
 func TestChainIsReservedWhole(t *testing.T) {
 	q := newTestRequests(t, Config{Entries: 4, Flags: SetupDisabled | ownerFlags}) // the kernel takes nothing
 	nop := (*SQE).PrepNop
+	three := []func(*SQE){nop, nop, nop}
 	n := 0
 	for range 2 {
 		_, err := q.Start(nop, func(*CQE) { n++ })
 		require.NoError(t, err)
 	}
-	err := q.StartLinked(func(int, *CQE) { t.Error("a completion") }, nop, nop, nop)
+	err := q.StartLinked(func(int, *CQE) { t.Error("a completion") }, three...)
 	require.Error(t, err)
 	assert.Equal(t, 2, q.ring.SQReady())
 	require.NoError(t, q.ring.Enable())

@@ -502,10 +502,13 @@ func (r *Ring) Resize(entries, cqEntries int) error {
 	if err := cfg.check(); err != nil {
 		return err
 	}
+	if err := r.Check("io_uring_resize_rings"); err != nil {
+		return err
+	}
 	if n := r.SQReady(); n > 0 {
 		return fmt.Errorf("uring: resize: %d entries are not submitted: there must be none", n)
 	}
-	if r.h != nil && r.mem.fd < 0 {
+	if r.mem.fd < 0 {
 		return fmt.Errorf("uring: resize: the ring has no fd, only a registered one: %w", syscall.EINVAL)
 	}
 	p := &uapi.Params{SQEntries: uint32(entries), CQEntries: uint32(cqEntries)}

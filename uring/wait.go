@@ -1,7 +1,7 @@
 package uring
 
 import (
-	"os"
+	"errors"
 	"runtime"
 	"syscall"
 	"time"
@@ -92,11 +92,8 @@ const forEver = 20 * 365 * 24 * time.Hour
 
 // waitError returns the error of a wait: that it ended early is none.
 func waitError(err error) error {
-	if e, ok := err.(*os.SyscallError); ok {
-		switch e.Err {
-		case sys.ETIME, syscall.EINTR, syscall.EAGAIN:
-			return nil
-		}
+	if errors.Is(err, sys.ETIME) || errors.Is(err, syscall.EINTR) || errors.Is(err, syscall.EAGAIN) {
+		return nil
 	}
 	return err
 }

@@ -66,14 +66,14 @@ func casts(params []param, from int) string {
 func cCalls(a *api) ([]byte, error) {
 	b := cHeader(a, "Calls a function of liburing.a by its number in uring/calls.go.")
 	b.WriteString("#ifndef URING_CALLS_H\n#define URING_CALLS_H\n\n#include <stdint.h>\n#include \"zcrx_liburing.h\"\n\n")
-	b.WriteString("static inline long long zcx_call(int function, const __u64 *a)\n{\n\tswitch (function) {\n")
+	b.WriteString("static inline __s64 zcx_call(int function, const __u64 *a)\n{\n\tswitch (function) {\n")
 	for i, f := range callable(a) {
 		call := fmt.Sprintf("%s(%s)", f.name, casts(f.params, 0))
 		switch {
 		case f.result == "void":
 			fmt.Fprintf(b, "\tcase %d:\n\t\t%s;\n\t\treturn 0;\n", i, call)
 		case strings.HasSuffix(f.result, "*"):
-			fmt.Fprintf(b, "\tcase %d:\n\t\treturn (long long)(uintptr_t)%s;\n", i, call)
+			fmt.Fprintf(b, "\tcase %d:\n\t\treturn (__s64)(uintptr_t)%s;\n", i, call)
 		default:
 			fmt.Fprintf(b, "\tcase %d:\n\t\treturn %s;\n", i, call)
 		}

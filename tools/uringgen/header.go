@@ -113,7 +113,10 @@ func read(folder string) (*api, error) {
 		}
 		a.structs = append(a.structs, structs...)
 	}
-	return a, a.measure(folder)
+	if err := a.measure(folder); err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // constantNames returns the names of constants that the text defines, in order within macros
