@@ -504,6 +504,7 @@ func TestRegisterWorkerCPUsOfNone(t *testing.T) {
 
 func TestRegisterClock(t *testing.T) {
 	r := newTestRing(t, Config{Entries: 8, Flags: ownerFlags})
+	regQuiet(t)
 	skip.Unless(t, "clocks of rings", "6.12", r.RegisterClock(unix.CLOCK_BOOTTIME))
 	begun := time.Now()
 	require.NoError(t, r.Wait(1, WaitOptions{Timeout: 2 * time.Millisecond}))

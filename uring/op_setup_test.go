@@ -315,6 +315,7 @@ func TestSetupMapWithAnArray(t *testing.T) {
 
 func TestSetupEnter(t *testing.T) {
 	r := newTestRing(t, Config{Entries: 4})
+	regQuiet(t)
 	n, err := Enter(r.FD(), 0, 0, 0)
 	require.NoError(t, err)
 	assert.Zero(t, n)

@@ -25,10 +25,21 @@ func regTook(f func()) time.Duration {
 	return time.Since(begun)
 }
 
+// regQuiet blocks the signals with which Go interrupts the thread, until the test ends: each would
+// end a wait. The test's goroutine is locked to its thread.
+func regQuiet(t *testing.T) {
+	t.Helper()
+	var set, old unix.Sigset_t
+	set.Val[0] = 1 << (unix.SIGURG - 1)
+	require.NoError(t, unix.PthreadSigmask(unix.SIG_BLOCK, &set, &old))
+	t.Cleanup(func() { assert.NoError(t, unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)) })
+}
+
 const regTooLong = 10 * time.Second // of waits that end long before
 
 func TestWait(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
+		regQuiet(t)
 		require.NoError(t, r.Wait(0, WaitOptions{}))
 		require.NoError(t, r.Wait(1, WaitOptions{}))
 		queue(t, r, 1, (*SQE).PrepNop)
@@ -36,17 +47,17 @@ func TestWait(t *testing.T) {
 		assert.GreaterOrEqual(t, took, 2*time.Millisecond)
 		assert.Equal(t, 1, r.SQReady(), "it was not submitted")
 		assert.Zero(t, r.Pending())
-		poller := r.Flags()&SetupSQPoll != 0 // it takes entries, and the call may not see that
+		poller := r.Flags()&SetupSQPoll != 0 // it takes entries when it likes: the number means nothing
 		n, err := r.SubmitAndWaitOptions(1, WaitOptions{Timeout: -1})
 		require.NoError(t, err)
-		assert.True(t, n == 1 || poller && n == 0, "%d", n)
-		assert.Equal(t, 1, r.Completions(make([]CQE, 4)))
+		assert.True(t, n == 1 || poller, "%d", n)
+		assert.Equal(t, map[uint64][]int32{1: {0}}, regResults(t, r, 1))
 
 		queue(t, r, 2, (*SQE).PrepNop)
 		n, err = r.SubmitAndWaitOptions(2, WaitOptions{Timeout: 2 * time.Millisecond})
 		require.NoError(t, err)
-		assert.True(t, n == 1 || poller && n == 0, "it says what was taken when the time has passed: %d", n)
-		assert.Equal(t, 1, r.Pending())
+		assert.True(t, n == 1 || poller, "it says what was taken when the time has passed: %d", n)
+		assert.True(t, r.Pending() == 1 || poller)
 		queue(t, r, 3, func(s *SQE) { s.PrepTimeout(regShort(), 0, 0) })
 		_, err = r.SubmitOnly()
 		require.NoError(t, err)
@@ -63,6 +74,7 @@ func TestWait(t *testing.T) {
 // With a minimum time, a wait ends with fewer completions than it is for.
 func TestWaitMinTimeout(t *testing.T) {
 	r := newTestRing(t, Config{Entries: 8, Flags: ownerFlags})
+	regQuiet(t)
 	if r.Features()&FeatMinTimeout == 0 {
 		assert.Equal(t, syscall.EINVAL, regErrno(r.Wait(1, WaitOptions{MinTimeout: 1})))
 		skip.Unless(t, "waits with a minimum time", "6.12", syscall.EINVAL)
@@ -95,6 +107,7 @@ func TestWaitMinTimeout(t *testing.T) {
 // TestWaitMinTimeoutForEver: a minimum time ends a wait that has no other end.
 func TestWaitMinTimeoutForEver(t *testing.T) {
 	r := newTestRing(t, Config{Entries: 8, Flags: ownerFlags})
+	regQuiet(t)
 	if r.Features()&FeatMinTimeout == 0 {
 		skip.Unless(t, "waits with a minimum time", "6.12", syscall.EINVAL)
 	}
@@ -150,6 +163,7 @@ func TestWaitSignals(t *testing.T) {
 // The kernel reads the arguments of such waits without a copy.
 func TestWaitReg(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
+		regQuiet(t)
 		_, err := r.SubmitAndWaitReg(1, 0)
 		assert.Equal(t, syscall.EFAULT, regErrno(err), "nothing is registered")
 		r = newTestRing(t, Config{Entries: 8, Flags: r.Flags() | SetupDisabled})
