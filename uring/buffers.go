@@ -135,14 +135,14 @@ func (r *Ring) CloneBuffers(from *Ring) error { return r.CloneBuffersOffset(from
 // clone makes the call. liburing names the other ring by the number that it is registered with
 // on its thread, if it is; on another thread that may be another ring. So the fds name both.
 func (r *Ring) clone(from *Ring, to, offset, n int, flags uint32) error {
+	if err := r.Check("io_uring_clone_buffers_offset"); err != nil {
+		return err
+	}
 	if r.FD() < 0 || from.FD() < 0 {
 		if err := from.Check("io_uring_clone_buffers_offset"); err != nil {
 			return err
 		}
 		_, err := r.call(fnCloneBuffersOffset, uint64(uintptr(pointerOf(from.h))), uint64(to), uint64(offset), uint64(n), uint64(flags))
-		return err
-	}
-	if err := r.Check("io_uring_clone_buffers_offset"); err != nil {
 		return err
 	}
 	arg := &uapi.CloneBuffers{SrcFD: uint32(from.FD()), Flags: flags, SrcOff: uint32(offset), DstOff: uint32(to), Nr: uint32(n)}

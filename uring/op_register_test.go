@@ -367,6 +367,10 @@ func TestRegisterEventfd(t *testing.T) {
 		require.NoError(t, r.EnableEventfd(false))
 		assert.False(t, r.EventfdEnabled())
 		succeed(t, r, (*SQE).PrepNop)
+		if r.Flags()&SetupSQPoll != 0 { // its thread may be about to look whether it shall count that one
+			require.NoError(t, r.Close())
+			return
+		}
 		require.NoError(t, r.EnableEventfd(false))
 		require.NoError(t, r.EnableEventfd(true))
 		assert.True(t, r.EventfdEnabled())

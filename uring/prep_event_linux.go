@@ -46,7 +46,7 @@ func (s *SQE) PrepEpollWait(fd int, events []unix.EpollEvent, flags uint32) {
 }
 
 // PrepTimeoutRemove prepares to end the timeout with that user data, which then completes with
-// ECANCELED. flags must be 0 (Linux 5.5).
+// ECANCELED. It is ENOENT while a repeating one fires. flags must be 0 (Linux 5.5).
 //
 // Implements: void io_uring_prep_timeout_remove(struct io_uring_sqe *sqe, __u64 user_data, unsigned flags)
 func (s *SQE) PrepTimeoutRemove(userData uint64, flags TimeoutFlags) {
@@ -55,8 +55,9 @@ func (s *SQE) PrepTimeoutRemove(userData uint64, flags TimeoutFlags) {
 	s.OpFlags = uint32(flags)
 }
 
-// PrepTimeoutUpdate prepares to give the timeout with that user data another time. ts must stay
-// where it is until the entry is submitted (Linux 5.11).
+// PrepTimeoutUpdate prepares to give the timeout with that user data another time, on the clock
+// that it has. flags may have TimeoutAbs and LinkTimeoutUpdate. ts must stay where it is until the
+// entry is submitted (Linux 5.11).
 //
 // Implements: void io_uring_prep_timeout_update(struct io_uring_sqe *sqe, const struct __kernel_timespec *ts, __u64 user_data, unsigned flags)
 func (s *SQE) PrepTimeoutUpdate(ts *Timespec, userData uint64, flags TimeoutFlags) {

@@ -39,8 +39,8 @@ func (s *SQE) PrepMsgRingCQEFlags(ringFD int, res uint32, userData uint64, flags
 
 // PrepMsgRingFD prepares to put the registered file at place source of this ring at place
 // target of the ring whose fd is ringFD, and to post a completion with that user data there.
-// With FileIndexAlloc as target the kernel chooses the place, and that completion's Res is its
-// number (Linux 6.0).
+// With FileIndexAlloc as target the kernel chooses the place, whose number is the Res of both
+// completions (Linux 6.0).
 //
 // Implements: void io_uring_prep_msg_ring_fd(struct io_uring_sqe *sqe, int fd, int source_fd, int target_fd, __u64 data, unsigned int flags)
 func (s *SQE) PrepMsgRingFD(ringFD int, source, target uint32, userData uint64, flags MsgRingFlags) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"syscall"
 	"unsafe"
 
 	"github.com/zcrx-go/zcrx/uring/uapi"
@@ -37,6 +38,10 @@ func Map(fd int, p *uapi.Params) (*Ring, error) {
 	}
 	if unknown := SetupFlags(p.Flags) &^ knownFlags; unknown != 0 {
 		return nil, fmt.Errorf("uring: Params.Flags %#x: %#x is unknown to this package", p.Flags, uint32(unknown))
+	}
+	// liburing would map whatever it is, and read what is not there.
+	if name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd)); err != nil || name != "anon_inode:[io_uring]" {
+		return nil, os.NewSyscallError("io_uring_queue_mmap", syscall.ENODEV)
 	}
 	h, errno := cMap(fd, p)
 	if errno != 0 {

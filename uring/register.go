@@ -26,7 +26,10 @@ func (r *Ring) RegisterRingFD() error {
 //
 // Implements: int io_uring_unregister_ring_fd(struct io_uring *ring)
 func (r *Ring) UnregisterRingFD() error {
-	if r.h != nil && r.mem.fd < 0 {
+	if err := r.Check(functionNames[fnUnregisterRingFD]); err != nil {
+		return err
+	}
+	if r.mem.fd < 0 {
 		return errors.New("uring: unregister ring fd: the ring has no other one")
 	}
 	_, err := r.call(fnUnregisterRingFD)
@@ -126,7 +129,8 @@ func GetProbe() (*Probe, error) {
 }
 
 // RegisterEventfd has the kernel add 1 to an eventfd(2) for each completion: a poller can wait
-// for the ring by it (Linux 5.2). A ring has one at most.
+// for the ring by it. With SetupDeferTaskrun it also adds 1 when there is task work to run, which
+// GetEvents does (Linux 5.2). A ring has one at most.
 //
 // Implements: int io_uring_register_eventfd(struct io_uring *ring, int fd)
 func (r *Ring) RegisterEventfd(fd int) error {
@@ -207,11 +211,11 @@ func (r *Ring) RegisterRestrictions(allowed ...Restriction) error {
 //
 // Implements: int io_uring_register_iowq_aff(struct io_uring *ring, size_t cpusz, const cpu_set_t *mask)
 func (r *Ring) RegisterWorkerCPUs(cpus ...int) error {
-	const bits, most = 64, 1 << 16
+	const bits, most = wordBits, 1 << 16
 	if len(cpus) == 0 {
 		return errors.New("uring: no CPUs: there must be at least one")
 	}
-	var mask []uint64
+	var mask []uintptr
 	for _, cpu := range cpus {
 		if cpu < 0 || cpu >= most {
 			return rangeError("CPU", int64(cpu), 0, most-1)
@@ -309,10 +313,8 @@ func (r *Ring) RegisterRegion(memory []byte, flags uint64) error {
 	return err
 }
 
-// RegisterWaitReg registers the arguments of waits, which SubmitAndWaitReg names by index. args
-// must stay where they are, and reachable, until the ring is closed, and are not to be on Go's
-// heap if Linux is newer than 6.12: there, use RegisterRegion, which replaces it and does the
-// same.
+// RegisterWaitReg returns EINVAL: liburing 2.15 has the function, and no kernel has the
+// registration any more. RegisterRegion has replaced it.
 //
 // Implements: int io_uring_register_wait_reg(struct io_uring *ring, struct io_uring_reg_wait *reg, int nr)
 func (r *Ring) RegisterWaitReg(args []uapi.RegWait) error {

@@ -316,8 +316,8 @@ func TestRequestsKeepMemoryUntilTheNotification(t *testing.T) {
 		require.Zero(t, c.Errno())
 		flags = append(flags, c.Flags)
 		if c.More() {
-			require.Equal(t, 1, q.live)
-			require.NotNil(t, q.entries[0].memory[0])
+			require.Equal(t, 1, q.InFlight())
+			require.NotNil(t, q.table.entries[0].memory[0])
 		}
 	})
 	require.NoError(t, err)
@@ -331,7 +331,7 @@ func TestRequestsKeepMemoryUntilTheNotification(t *testing.T) {
 	require.Len(t, flags, 2)
 	assert.NotZero(t, flags[0]&CQEMore)
 	assert.NotZero(t, flags[1]&CQENotif)
-	assert.Nil(t, q.entries[0].memory[0])
+	assert.Nil(t, q.table.entries[0].memory[0])
 }
 
 // tcpPair returns the fds of both ends of a connection, the second of which does not block.
@@ -368,7 +368,7 @@ func TestRequestsThatCannotBeEnded(t *testing.T) {
 		return
 	}
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-	unfinished.Lock()
-	defer unfinished.Unlock()
-	assert.NotEmpty(t, unfinished.memory)
+	rooted.Lock()
+	defer rooted.Unlock()
+	assert.Contains(t, rooted.all, q, "it stays, with the memory")
 }

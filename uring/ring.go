@@ -65,7 +65,10 @@ type Ring struct {
 	mem   memory
 	calls uint64 // see Calls
 
-	buffers map[int]*byte // the registered buffers, by their places
+	buffers  map[int]*byte // the registered buffers, by their places
+	requests *Requests     // nil if there are none
+
+	generation uint32 // what the next Requests begin with: larger than any of the last
 }
 
 // memory describes the queues that liburing mapped, so that Go can take SQEs and
@@ -247,6 +250,10 @@ func (r *Ring) Close() error {
 	default:
 		return err
 	}
+	if r.requests != nil {
+		r.requests.abandon()
+		r.requests = nil
+	}
 	r.h, r.mem, r.buffers = nil, memory{}, nil
 	return nil
 }
@@ -270,7 +277,8 @@ func (r *Ring) Check(call string) error {
 	return nil
 }
 
-// FD returns the ring's file descriptor, -1 after Close. The caller must not close it.
+// FD returns the ring's file descriptor, -1 after Close and CloseRingFD. The caller must not
+// close it.
 func (r *Ring) FD() int {
 	if r.h == nil {
 		return -1
@@ -307,7 +315,8 @@ func (r *Ring) SQReady() int {
 	return int(*r.mem.sqTail - atomic.LoadUint32(r.mem.sqHead))
 }
 
-// SQWait waits until the thread of SetupSQPoll has made room in a full submission queue.
+// SQWait waits until the thread of SetupSQPoll has made room in a full submission queue, or a
+// signal comes: look at SQSpaceLeft after it.
 //
 // Implements: int io_uring_sqring_wait(struct io_uring *ring)
 // Implements: int __io_uring_sqring_wait(struct io_uring *ring)
@@ -346,7 +355,8 @@ func (r *Ring) GetSQE() *SQE {
 // GetSQE128 is GetSQE for an entry of 128 bytes, for PrepNop128 and PrepUringCmd128. It needs
 // SetupSQE128 or SetupSQEMixed, and returns nil without. In a mixed ring the entry takes the
 // places of two, and one more if they would not be next to each other: that becomes a request
-// that does nothing and has no completion.
+// that does nothing and has no completion (SQECQESkipSuccess, after which the kernel refuses
+// SQEDrain on the ring with EOPNOTSUPP).
 //
 // Implements: struct io_uring_sqe *io_uring_get_sqe128(struct io_uring *ring)
 func (r *Ring) GetSQE128() *SQE {
@@ -381,7 +391,8 @@ func (s *SQE) Command(of128 bool) []byte {
 	if of128 {
 		size = whole - offset
 	}
-	if s.tracked == trackedMark { // which lies there
+	if s.isTracked() { // the mark lies there
+		(*trackedSQE)(unsafe.Pointer(s)).commanded = true
 		s.tracked = 0
 	}
 	return unsafe.Slice((*byte)(unsafe.Pointer(&s.Addr3)), size)

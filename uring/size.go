@@ -8,8 +8,9 @@ import "runtime"
 // Implements: ssize_t io_uring_memory_size_params(unsigned entries, struct io_uring_params *p)
 func MemorySize(cfg Config) (int, error) { return cfg.size(fnMemorySizeParams) }
 
-// MlockSize returns how many bytes a ring of that Config counts against RLIMIT_MEMLOCK, on
-// kernels that count its queues: 0 on others.
+// MlockSize returns how many bytes a ring of that Config counts against RLIMIT_MEMLOCK by
+// liburing's reckoning: 0 on kernels since 5.12, though those of Linux 6.16 to 7.1 count (see
+// New).
 //
 // Implements: ssize_t io_uring_mlock_size(unsigned entries, unsigned flags)
 // Implements: ssize_t io_uring_mlock_size_params(unsigned entries, struct io_uring_params *p)

@@ -45,7 +45,7 @@ const (
 	SQEHardLink       SQEFlags = uapi.IOSQE_IO_HARDLINK      // the next entry begins when this one has completed (Linux 5.5)
 	SQEAsync          SQEFlags = uapi.IOSQE_ASYNC            // leave it to a worker at once (Linux 5.6)
 	SQEBufferSelect   SQEFlags = uapi.IOSQE_BUFFER_SELECT    // take a provided buffer of BufferGroup (Linux 5.7)
-	SQECQESkipSuccess SQEFlags = uapi.IOSQE_CQE_SKIP_SUCCESS // no completion on success (Linux 5.17)
+	SQECQESkipSuccess SQEFlags = uapi.IOSQE_CQE_SKIP_SUCCESS // no completion on success, nor of what is behind it in a chain if it fails (Linux 5.17)
 )
 
 // Flags of receives and sends, in SQE.Ioprio.
@@ -72,7 +72,7 @@ type CancelFlags uint32
 const (
 	CancelAll      CancelFlags = uapi.IORING_ASYNC_CANCEL_ALL      // all requests that match, not just the first (Linux 5.19)
 	CancelFD       CancelFlags = uapi.IORING_ASYNC_CANCEL_FD       // those on an fd: set by PrepCancelFD (Linux 5.19)
-	CancelAny      CancelFlags = uapi.IORING_ASYNC_CANCEL_ANY      // any request (Linux 5.19)
+	CancelAny      CancelFlags = uapi.IORING_ASYNC_CANCEL_ANY      // all requests, whatever they are (Linux 5.19)
 	CancelFDFixed  CancelFlags = uapi.IORING_ASYNC_CANCEL_FD_FIXED // the fd is the place of a registered file (Linux 6.0)
 	CancelUserData CancelFlags = uapi.IORING_ASYNC_CANCEL_USERDATA // those with the user data, beside what else is asked for (Linux 6.6)
 	CancelOp       CancelFlags = uapi.IORING_ASYNC_CANCEL_OP       // those with an operation, in SQE.Len (Linux 6.6)
@@ -252,9 +252,9 @@ func (s *SQE) PrepTimeout(ts *Timespec, count uint32, flags TimeoutFlags) {
 }
 
 // PrepCancel prepares to cancel the request with that user data. The cancellation's
-// own Res is 0, with CancelAll or CancelAny the number of requests cancelled, or
-// -ENOENT or -EALREADY: that a worker had begun the request, which it interrupts. With
-// SetupSQPoll, -ENOENT can mean that too.
+// own Res is 0, or 1 of a wait for a futex or a process; with CancelAll or CancelAny the number
+// of requests cancelled; or -ENOENT; or -EALREADY: that a worker had begun the request, which it
+// interrupts. With SetupSQPoll, -ENOENT can mean that too.
 //
 // Implements: void io_uring_prep_cancel64(struct io_uring_sqe *sqe, __u64 user_data, int flags)
 // Implements: void io_uring_prep_cancel(struct io_uring_sqe *sqe, const void *user_data, int flags)
@@ -295,8 +295,11 @@ func (s *SQE) transfer(op Opcode, fd int, b []byte, off uint64) {
 // address returns the address of memory that the kernel will use. If the entry is one of
 // Requests, that keeps the memory.
 func (s *SQE) address(p unsafe.Pointer) uint64 {
-	if s.tracked == trackedMark {
+	switch {
+	case s.isTracked():
 		(*trackedSQE)(unsafe.Pointer(s)).keep(p)
+	case s.tracked != 0:
+		s.tracked = 0 // a copy of an entry of Requests, which must not take it for its own
 	}
 	return uint64(escape(p))
 }

@@ -38,7 +38,7 @@ func (r *Ring) Wait(n int, o WaitOptions) error {
 }
 
 // SubmitAndWaitOptions is SubmitAndWait with more to say about the wait. It returns the number
-// of entries that the kernel took.
+// of entries that the kernel took, which means nothing with SetupSQPoll.
 //
 // Implements: int io_uring_submit_and_wait_min_timeout(struct io_uring *ring, struct io_uring_cqe **cqe_ptr, unsigned wait_nr, struct __kernel_timespec *ts, unsigned min_wait, sigset_t *sigmask)
 func (r *Ring) SubmitAndWaitOptions(n int, o WaitOptions) (int, error) {
@@ -62,7 +62,7 @@ func (r *Ring) wait(plain, withMin function, n int, o WaitOptions) (int, error) 
 	args := &struct {
 		cqe     unsafe.Pointer
 		ts      Timespec
-		signals [16]uint64
+		signals [32]uintptr
 	}{}
 	var ts, signals uint64
 	if o.Timeout < 0 && o.MinTimeout > 0 {
@@ -73,7 +73,10 @@ func (r *Ring) wait(plain, withMin function, n int, o WaitOptions) (int, error) 
 		ts = address(&args.ts)
 	}
 	if o.Signals != nil {
-		args.signals[0] = *o.Signals
+		args.signals[0] = uintptr(*o.Signals)
+		if wordBits == 32 {
+			args.signals[1] = uintptr(*o.Signals >> 32)
+		}
 		signals = address(&args.signals)
 	}
 	var took int
@@ -86,6 +89,9 @@ func (r *Ring) wait(plain, withMin function, n int, o WaitOptions) (int, error) 
 	runtime.KeepAlive(args)
 	return took, waitError(err)
 }
+
+// wordBits is the number of bits of an unsigned long, of which sets of signals and of CPUs consist.
+const wordBits = 8 * int(unsafe.Sizeof(uintptr(0)))
 
 // forEver is longer than any program runs.
 const forEver = 20 * 365 * 24 * time.Hour
