@@ -328,7 +328,8 @@ func (l *Loop) cancel(userData uint64) { l.cancelThen(userData, func(*uring.CQE)
 // (MULTISHOT_MAX_RETRY in io_uring/net.c). Then it is tried again.
 func (l *Loop) cancelReceive(userData uint64) {
 	l.cancelThen(userData, func(c *uring.CQE) {
-		if c.Res < 0 && l.ops.find(userData) != nil {
+		missed := c.Errno() == syscall.ENOENT || c.Errno() == syscall.EALREADY
+		if missed && l.ops.find(userData) != nil {
 			l.cancelReceive(userData)
 		}
 	})

@@ -86,8 +86,10 @@ func (c *Conn) useRing() error {
 	if !undecided {
 		return nil
 	}
-	if err := c.writing.enter(context.Background(), &noLimit, c.closed); err != nil {
-		return err
+	if !c.writing.tryEnter() {
+		if err := c.writing.enter(context.Background(), &noLimit, c.closed, c.writing.leave); err != nil {
+			return err
+		}
 	}
 	defer c.writing.leave()
 	if blocksLoop() && currentFiber() == nil {
@@ -101,6 +103,7 @@ func (c *Conn) useRing() error {
 		return err
 	}
 	c.setSocket(ring)
+	_ = s.receiver.Close() // of which the socket is closed already: it ends its watch and its share
 	if c.writeLimit.isSet() {
 		_ = ring.setWriteDeadline(time.Now()) // it only matters that there is one
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -176,4 +177,37 @@ func TestAutoServes(t *testing.T) {
 	assert.Equal(t, "ping", string(got))
 	require.NoError(t, c.Close())
 	stop()
+}
+
+// watchedContext counts the functions that wait for its end.
+type watchedContext struct {
+	context.Context
+	done    chan struct{}
+	watches atomic.Int32
+}
+
+func (c *watchedContext) Done() <-chan struct{} { return c.done }
+
+func (c *watchedContext) AfterFunc(func()) (stop func() bool) {
+	c.watches.Add(1)
+	var once sync.Once
+	return func() bool { once.Do(func() { c.watches.Add(-1) }); return true }
+}
+
+// A connection that goes to a loop leaves no watch of the context behind that it was read with.
+func TestAutoLeavesNoWatchBehind(t *testing.T) {
+	e, err := NewEngine(t.Context(), Config{Loops: 1})
+	require.NoError(t, err)
+	defer e.Close()
+	ctx := &watchedContext{Context: context.Background(), done: make(chan struct{})}
+	peer, c := peerPair(t, e)
+	_, err = peer.Write([]byte("xyz"))
+	require.NoError(t, err)
+	_, err = c.Peek(ctx, 1)
+	require.NoError(t, err)
+	h, _ := toChannel()
+	require.NoError(t, c.Handle(h))
+	require.NoError(t, c.Close())
+	require.NoError(t, peer.Close())
+	assert.Zero(t, ctx.watches.Load())
 }

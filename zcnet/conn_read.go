@@ -23,7 +23,7 @@ func (c *Conn) startReading(ctx context.Context, want int) error {
 
 // startTaking is startReading that calls check instead of mayWait, before it takes a byte.
 func (c *Conn) startTaking(ctx context.Context, want int, check func(context.Context) error) error {
-	err := c.reading.enter(ctx, &c.readLimit, c.closed)
+	err := c.enterReading(ctx)
 	if err != nil {
 		return err
 	}
@@ -41,6 +41,14 @@ func (c *Conn) startTaking(ctx context.Context, want int, check func(context.Con
 	}
 	started = err == nil
 	return err
+}
+
+// enterReading takes the reading turn.
+func (c *Conn) enterReading(ctx context.Context) error {
+	if c.reading.tryEnter() {
+		return nil
+	}
+	return c.reading.enter(ctx, &c.readLimit, c.closed, c.endReading)
 }
 
 // mayStart returns an error if the connection is closed.
@@ -177,7 +185,7 @@ func (c *Conn) Peek(ctx context.Context, n int) ([]byte, error) {
 	if n < 0 || n > maxPeek {
 		return nil, c.opError("read", rangeError("length of Peek", int64(n), 0, maxPeek))
 	}
-	if err := c.reading.enter(ctx, &c.readLimit, c.closed); err != nil {
+	if err := c.enterReading(ctx); err != nil {
 		return nil, c.opError("read", err)
 	}
 	defer c.endReading()

@@ -12,8 +12,10 @@ import (
 // startWriting waits for the caller's turn to write. If it returns nil, the caller must
 // call writing.leave.
 func (c *Conn) startWriting() error {
-	if err := c.writing.enter(context.Background(), &c.writeLimit, c.closed); err != nil {
-		return err
+	if !c.writing.tryEnter() {
+		if err := c.writing.enter(context.Background(), &c.writeLimit, c.closed, c.writing.leave); err != nil {
+			return err
+		}
 	}
 	if c.closing.Load() {
 		c.writing.leave()
@@ -86,10 +88,16 @@ func (c *Conn) writeError(err error) error {
 // where they are, and they are released when it has done so; Send does not wait for that.
 // Otherwise it is WriteBuffers.
 func (c *Conn) Send(buffers ...zcrx.Buffer) error {
+	started := false
+	defer func() {
+		if !started { // after an error, and when the fiber that sends is ended while it waits
+			_ = zcrx.ReleaseAll(buffers) // the first error is the one to return
+		}
+	}()
 	if err := c.startWriting(); err != nil {
-		_ = zcrx.ReleaseAll(buffers) // the first error is the one to return
 		return c.opError("write", err)
 	}
+	started = true
 	defer c.endWriting()
 	c.leased = append(c.leased, buffers...)
 	queued, err := c.socket().queueLeased(c.leased, &c.writeLimit)

@@ -99,7 +99,10 @@ func (e *Engine) SocketPool() *zcrx.SocketPool { return e.transport.socketPool()
 
 // Group returns the engine's loops and pools, or nil in Socket mode. It belongs to the
 // engine: the caller must not close it or replace its loops.
-func (e *Engine) Group() *zcrx.Group { return e.transport.group() }
+func (e *Engine) Group() *zcrx.Group {
+	codeOnLoops.Store(true) // with Loop.Post and the like
+	return e.transport.group()
+}
 
 // Dial connects to address over network "tcp", "tcp4" or "tcp6". The caller must Close
 // the connection. In ZeroCopy mode Dial looks at up to 1000 source ports for one whose
@@ -177,7 +180,7 @@ func (e *Engine) steering() *nic.Steering {
 	if e.Mode() != zcrx.ZeroCopy {
 		return nil
 	}
-	s, err := nic.NewSteering(e.config.Interface, e.Group().Queues())
+	s, err := nic.NewSteering(e.config.Interface, e.transport.group().Queues())
 	if err != nil {
 		return nil
 	}
@@ -221,7 +224,7 @@ func (e *Engine) newConn(conn *net.TCPConn, queue int) (*Conn, error) {
 // connection return an error, and a fiber that waits in Await ends as by runtime.Goexit. What
 // fibers and Handlers have written is still sent, for up to 2 seconds. Close is idempotent.
 func (e *Engine) Close() error {
-	if g := e.Group(); g != nil && zcrx.OnAnyLoop() {
+	if g := e.transport.group(); g != nil && zcrx.OnAnyLoop() {
 		f := currentFiber()
 		if f == nil || slices.Contains(g.Loops(), f.sched.loop) {
 			return errClosedOnLoop

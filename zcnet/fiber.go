@@ -59,11 +59,17 @@ func currentFiber() *fiber {
 // what they wait for, and park again. The fiber itself calls it. If the engine is being
 // closed, park does not return: the function's deferred calls run, and the fiber ends.
 func (f *fiber) park() {
+	if f.sched.ending && !f.sendsStill() {
+		runtime.Goexit() // endAll found it running
+	}
 	f.state = fiberParked
 	if !f.yield(struct{}{}) {
 		runtime.Goexit()
 	}
 }
+
+// sendsStill reports whether the kernel sends memory of the fiber.
+func (f *fiber) sendsStill() bool { return f.waits.queue != nil && f.waits.queue.inFlight > 0 }
 
 // unpark wakes the fiber. It is safe from any goroutine.
 func (f *fiber) unpark() {
@@ -132,9 +138,10 @@ type scheduler struct {
 	stock     []*fiber // the idle ones
 	ready     []*fiber // to be resumed
 	scheduled bool     // runs will be called
-	closed    bool
-	runs      func() // run
-	again     func() // schedule
+	closed    bool     // no fiber begins any more
+	ending    bool     // no fiber parks any more
+	runs      func()   // run
+	again     func()   // schedule
 
 	sending  []*sendQueue  // those with unsent bytes
 	toSubmit []*sendQueue  // those that have something to submit at the end of the turn
@@ -309,13 +316,20 @@ func (s *scheduler) shutdown(gone chan struct{}) {
 // connection of their engine. One whose memory the kernel still sends must not go on: its
 // connection is reset, and it ends when the kernel has let go.
 func (s *scheduler) endAll() {
+	s.ending = true
 	for _, f := range s.fibers {
-		if q := f.waits.queue; q != nil && q.inFlight > 0 {
+		if q := f.waits.queue; f.sendsStill() {
 			_ = q.socket.Control(func(fd uintptr) { sys.ResetConn(int(fd)) })
 			q.socket.CancelSend()
 		}
 	}
-	s.endEach(func(f *fiber) bool { return f.waits.queue == nil || f.waits.queue.inFlight == 0 })
+	s.endEach(func(f *fiber) bool { return !f.sendsStill() })
+	s.endRetired()
+}
+
+// whenGone closes done when no fiber is left. It is called after endAll.
+func (s *scheduler) whenGone(done chan struct{}) {
+	s.gone = done
 	s.endRetired()
 }
 

@@ -295,3 +295,100 @@ func TestEngineCloseEndsADial(t *testing.T) {
 		})
 	}
 }
+
+// The fiber of a closed engine waits for its turn to send leased buffers, which are released.
+func TestEngineCloseReleasesWhatWaitsToBeSent(t *testing.T) {
+	withEngine(t, Config{Loops: 1}, func(t *testing.T, other *Engine) {
+		peer, c := peerPair(t, other)
+		source, from := peerPair(t, other)
+		_, err := source.Write(make([]byte, 1000))
+		require.NoError(t, err)
+		b, err := from.Recv(t.Context())
+		require.NoError(t, err)
+		ended := fillUp(c)
+		zcrxtest.Eventually(t, "a writer has the turn", c.writing.held)
+		inEndedFibers(t, func() { _ = c.Send(b) })
+		zcrxtest.Eventually(t, "the buffer is released", func() bool { return other.Stats().Group.Total.Outstanding == 0 })
+		for _, c := range []io.Closer{c, from, peer, source} {
+			require.NoError(t, c.Close())
+		}
+		<-ended
+	})
+}
+
+// The fiber of a closed engine is passed the turn to read when the connection is closed already:
+// nothing stays in the inbox.
+func TestEndedFiberIsPassedTheTurn(t *testing.T) {
+	withEngine(t, Config{Loops: 1}, func(t *testing.T, other *Engine) {
+		own := ringEngine(t, Config{Loops: 1})
+		peer, c := peerPair(t, other)
+		_, err := peer.Write([]byte("xyz"))
+		require.NoError(t, err)
+		_, err = c.Peek(t.Context(), 1)
+		require.NoError(t, err)
+		inBody, leave, left := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(left)
+			for range c.Chunks(context.Background(), 1) {
+				close(inBody)
+				<-leave
+				break
+			}
+		}()
+		<-inBody
+		ln, err := own.Listen(t.Context(), "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		go func() { _ = ln.Serve(context.Background(), func(*Conn) { _, _ = c.Read(make([]byte, 1)) }) }()
+		defer dialNet(t, ln.Addr().String()).Close()
+		zcrxtest.Eventually(t, "the fiber waits", func() bool {
+			c.reading.mu.Lock()
+			defer c.reading.mu.Unlock()
+			return len(c.reading.waiting) == 1
+		})
+		blocked, goOn := make(chan struct{}), make(chan struct{}) // the fiber's loop
+		require.NoError(t, own.Group().Loops()[0].Post(func() { close(blocked); <-goOn }))
+		<-blocked
+		closed := make(chan error, 1)
+		go func() { closed <- own.Close() }()
+		time.Sleep(20 * time.Millisecond)
+		close(leave)
+		<-left
+		require.NoError(t, c.Close())
+		close(goOn)
+		require.NoError(t, <-closed)
+		require.NoError(t, peer.Close())
+		zcrxtest.Eventually(t, "nothing is out", func() bool { return other.Stats().Group.Total.Outstanding == 0 })
+		assert.False(t, c.reading.held())
+	})
+}
+
+// A fiber that was just woken when Engine.Close ends those that are left ends too.
+func TestEngineCloseEndsReadyFibers(t *testing.T) {
+	own, other := ringEngine(t, Config{Loops: 1}), ringEngine(t, Config{Loops: 1})
+	peer, c := peerPair(t, other)
+	ln, err := own.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	reads, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		_ = ln.Serve(context.Background(), func(s *Conn) {
+			defer close(ended)
+			_ = s.Close()
+			close(reads)
+			for err := error(nil); err == nil; {
+				_, err = c.Read(make([]byte, 1))
+			}
+		})
+	}()
+	defer dialNet(t, ln.Addr().String()).Close()
+	<-reads
+	// The loop is busy when the 2 seconds are over, and the byte comes meanwhile.
+	time.AfterFunc(sendingTime-150*time.Millisecond, func() {
+		_ = own.Group().Loops()[0].Post(func() { time.Sleep(300 * time.Millisecond) })
+	})
+	time.AfterFunc(sendingTime-80*time.Millisecond, func() { _, _ = peer.Write([]byte("x")) })
+	within(t, "Close", func() { assert.NoError(t, own.Close()) })
+	within(t, "the fiber", func() { <-ended })
+	assert.False(t, c.reading.held())
+	require.NoError(t, c.Close())
+	require.NoError(t, peer.Close())
+}

@@ -34,7 +34,7 @@ func (c *Conn) Handle(h Handler) error {
 		if zcrx.OnAnyLoop() {
 			return c.opError("read", ErrWouldBlock)
 		}
-		if err := c.reading.enter(context.Background(), &noLimit, c.closed); err != nil {
+		if err := c.reading.enter(context.Background(), &noLimit, c.closed, c.endReading); err != nil {
 			return c.opError("read", err)
 		}
 	}

@@ -108,14 +108,15 @@ func (s *ringSocket) wakeReader() {
 }
 
 // blocksLoop reports whether the caller, which is not a fiber, runs on a loop: in a Handler,
-// or in a coroutine that a fiber has made. There it must not wait.
+// or in a coroutine that a fiber or Handler has made. There it must not wait.
 func blocksLoop() bool {
-	return onloop.Current() != nil || fibersStarted.Load() && onloop.AnyThread()
+	return onloop.Current() != nil || codeOnLoops.Load() && onloop.AnyThread()
 }
 
-// fibersStarted says that the program has used fibers. Without them the check for coroutines
-// of fibers, which takes a system call, is not necessary.
-var fibersStarted atomic.Bool
+// codeOnLoops says that code of the program may have run on a loop: in fibers, in Handlers, or with
+// Loop.Post. It can make coroutines. Without it the check for these, which takes a system call, is
+// not necessary.
+var codeOnLoops atomic.Bool
 
 func (s *ringSocket) setReadDeadline(time.Time) error { return s.open() }
 
@@ -191,6 +192,7 @@ func (s *ringSocket) readDirect([]byte) (n int, direct bool, err error) { return
 func (s *ringSocket) readFrom(io.Reader) (n int64, handled bool, err error) { return 0, false, nil }
 
 func (s *ringSocket) handle(first []zcrx.Buffer, fn func(buffers []zcrx.Buffer, err error), name uintptr) error {
+	codeOnLoops.Store(true)
 	if !s.onOwnLoop() && blocksLoop() {
 		return ErrWouldBlock
 	}

@@ -253,7 +253,7 @@ func (s *ringSocket) goFiber(fn func(), name uintptr) error {
 func (t *ringTransport) startFiber(loop *zcrx.Loop, fn func(), name uintptr) error {
 	start := func() error {
 		s := schedulerHere()
-		fibersStarted.Store(true)
+		codeOnLoops.Store(true)
 		t.watchdog.add(s)
 		return s.start(fn, name, &t.tally)
 	}

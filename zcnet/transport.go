@@ -166,7 +166,7 @@ func (t *ringTransport) endFibers() {
 		t.onEachLoop(after, func(s *scheduler, done chan struct{}) {
 			s.endAll()
 			s.giveUp()
-			close(done)
+			s.whenGone(done)
 		})
 	}
 	close(t.ended)

@@ -5,6 +5,7 @@ package zcnet
 import (
 	"errors"
 	"io"
+	"iter"
 	"net"
 	"sync"
 	"syscall"
@@ -258,5 +259,49 @@ func TestTimeoutOfTheConnectionIsATimeout(t *testing.T) {
 		require.ErrorAs(t, err, &timeout)
 		assert.False(t, timeout.Timeout())
 		require.NoError(t, c.Close())
+	})
+}
+
+// inCoroutine runs fn in a coroutine of the caller.
+func inCoroutine(fn func()) {
+	next, stop := iter.Pull(func(func(int) bool) { fn() })
+	defer stop()
+	next()
+}
+
+// A coroutine in a Handler, in a program without fibers, does not wait either.
+func TestCoroutinesOfHandlersDoNotBlockALoop(t *testing.T) {
+	was := codeOnLoops.Swap(false)
+	defer codeOnLoops.Store(was)
+	withEngine(t, Config{Loops: 1}, func(t *testing.T, other *Engine) {
+		own := ringEngine(t, Config{Loops: 1})
+		peer, c := peerPair(t, other)
+		ownPeer, handled := peerPair(t, own)
+		results := make(chan error, 2)
+		codeOnLoops.Store(false) // as it is before the first Handler
+		require.NoError(t, handled.Handle(func(handled *Conn, buffers []zcrx.Buffer, err error) {
+			if _ = zcrx.ReleaseAll(buffers); err != nil {
+				return
+			}
+			_, _ = handled.Write([]byte("queued"))
+			inCoroutine(func() {
+				_, err := handled.Write([]byte("its own connection"))
+				results <- err
+				for err = nil; err == nil; {
+					_, err = c.Write(make([]byte, 1<<20))
+				}
+				results <- err
+			})
+		}))
+		_, err := ownPeer.Write([]byte("x"))
+		require.NoError(t, err)
+		within(t, "its own connection", func() { assert.ErrorIs(t, <-results, ErrWouldBlock) })
+		within(t, "another engine's connection", func() { assert.ErrorIs(t, <-results, ErrWouldBlock) })
+		require.NoError(t, peer.SetLinger(0))
+		require.NoError(t, peer.Close())
+		require.NoError(t, c.Close())
+		require.NoError(t, handled.Close())
+		require.NoError(t, ownPeer.Close())
+		require.NoError(t, own.Close())
 	})
 }
