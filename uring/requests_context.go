@@ -3,6 +3,7 @@ package uring
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"sync"
 	"syscall"
@@ -22,7 +23,8 @@ type contexts struct {
 }
 
 // StartContext is Start for a request that is cancelled when ctx ends. Its completion then tells
-// how far it came; often that is ECANCELED.
+// how far it came; often that is ECANCELED. With a context that can end it needs a ring without
+// SetupIOPoll, and one that may read: an eventfd wakes it.
 func (q *Requests) StartContext(ctx context.Context, prep func(*SQE), done func(*CQE)) (Request, error) {
 	if err := q.usable(); err != nil {
 		return 0, err
@@ -32,6 +34,9 @@ func (q *Requests) StartContext(ctx context.Context, prep func(*SQE), done func(
 	}
 	if ctx.Done() == nil {
 		return q.Start(prep, done)
+	}
+	if q.ring.Flags()&SetupIOPoll != 0 {
+		return 0, fmt.Errorf("uring: start request with a context: ring flags %#x: SetupIOPoll has no wake-up", uint32(q.ring.Flags()))
 	}
 	if err := q.listen(); err != nil {
 		return 0, err

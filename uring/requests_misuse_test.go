@@ -268,3 +268,13 @@ func TestRequestsOverflow(t *testing.T) {
 		assert.Zero(t, q.Strays())
 	}
 }
+
+// A ring that polls devices cannot be woken by an eventfd.
+func TestRequestsContextNeedsAWakeUp(t *testing.T) {
+	q := newTestRequests(t, Config{Entries: 8, Flags: SetupIOPoll})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	_, err := q.StartContext(ctx, (*SQE).PrepNop, nil)
+	require.ErrorContains(t, err, "SetupIOPoll")
+	assert.Zero(t, q.InFlight())
+}
