@@ -85,6 +85,8 @@ func TestGreedyConnections(t *testing.T) {
 		zcrxtest.Eventually(t, "all other leases are back", func() bool {
 			return e.Stats().Group.Total.Outstanding == isHeld()
 		})
+		mu.Lock() // a Handler learns of the end later
+		defer mu.Unlock()
 		require.NoError(t, zcrx.ReleaseAll(held))
 	})
 }
