@@ -109,11 +109,9 @@ func (b *BufRing) Add(buffer []byte, id uint16) {
 // Advance gives the kernel what was added.
 //
 // Implements: void io_uring_buf_ring_advance(struct io_uring_buf_ring *br, int count)
-func (b *BufRing) Advance() { b.publish() }
-
-// publish stores the tail with release order, as a part of the 32-bit word that it is in: the
-// other half, slot 0's id, is the program's alone.
-func (b *BufRing) publish() {
+func (b *BufRing) Advance() {
+	// The tail is stored with release order, as a part of the 32-bit word that it is in: the
+	// other half, slot 0's id, is the program's alone.
 	word := (*uint32)(unsafe.Pointer(&b.slots[0].Bid)) // Bid, and the tail behind it
 	halves := [2]uint16{b.slots[0].Bid, b.tail}
 	atomic.StoreUint32(word, *(*uint32)(unsafe.Pointer(&halves)))

@@ -5,7 +5,6 @@ package uring
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,20 +17,14 @@ import (
 	"github.com/zcrx-go/zcrx/internal/skip"
 )
 
-// fileKeep keeps memory that the kernel uses until the test ends.
-func fileKeep[T any](t *testing.T, v T) T {
-	t.Cleanup(func() { runtime.KeepAlive(v) })
-	return v
-}
-
 // filePath is path for a string that stays until the test ends.
 func filePath(t *testing.T, elem ...string) *byte {
 	t.Helper()
-	return fileKeep(t, path(t, filepath.Join(elem...)))
+	return keep(t, path(t, filepath.Join(elem...)))
 }
 
 // fileBytes returns a copy of the string that stays until the test ends.
-func fileBytes(t *testing.T, s string) []byte { return fileKeep(t, []byte(s)) }
+func fileBytes(t *testing.T, s string) []byte { return keep(t, []byte(s)) }
 
 // fileDir returns a directory. If the system's one cannot do much, as a ramfs, it is on a tmpfs.
 func fileDir(t *testing.T) string {
@@ -151,8 +144,6 @@ func fileChain(t *testing.T, r *Ring, preps ...func(*SQE)) []int32 {
 	return fileResults(t, r, len(preps))
 }
 
-func fileErr(e syscall.Errno) int32 { return -int32(e) }
-
 // fileTable gives the ring a table of n registered files.
 func fileTable(t *testing.T, r *Ring, n int) {
 	t.Helper()
@@ -169,7 +160,7 @@ func fileBuffers(t *testing.T, r *Ring, group uint16, n, size int) [][]byte {
 		skip.Unless(t, "rings of provided buffers", "5.19", err)
 	}
 	t.Cleanup(func() { assert.NoError(t, br.Free()) })
-	buffers := fileKeep(t, make([][]byte, n))
+	buffers := keep(t, make([][]byte, n))
 	for i := range buffers {
 		buffers[i] = make([]byte, size)
 		br.Add(buffers[i], uint16(i))
@@ -182,7 +173,7 @@ func TestOpReadAndWrite(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
 		need(t, r, OpWrite, "5.6")
 		f, name := fileNew(t, "0123456789")
-		b := fileKeep(t, make([]byte, 4))
+		b := keep(t, make([]byte, 4))
 		read := func(off int64) string {
 			n := succeed(t, r, func(s *SQE) { s.PrepRead(f, b, off) })
 			return string(b[:n])
@@ -210,7 +201,7 @@ func TestOpReadAndWriteRefused(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
 		need(t, r, OpWrite, "5.6")
 		f, name := fileNew(t, "0123456789")
-		b := fileKeep(t, make([]byte, 4))
+		b := keep(t, make([]byte, 4))
 		readOnly, writeOnly := fileOpen(t, name, unix.O_RDONLY), fileOpen(t, name, unix.O_WRONLY)
 		dir := fileOpen(t, filepath.Dir(name), unix.O_RDONLY)
 		failWith(t, r, unix.EBADF, func(s *SQE) { s.PrepRead(-1, b, 0) })
@@ -247,7 +238,7 @@ func TestOpReadAndWriteWait(t *testing.T) {
 		mem := mapped(t, page)
 		require.NoError(t, r.RegisterBuffers(mem))
 		b := mem[:5]
-		list := fileKeep(t, Iovecs(mem[:2], mem[2:5]))
+		list := keep(t, Iovecs(mem[:2], mem[2:5]))
 		copy(b, "hello")
 		reads := map[Opcode]func(s *SQE, fd int){
 			OpRead:       func(s *SQE, fd int) { s.PrepRead(fd, b, 0) },
@@ -297,7 +288,7 @@ func TestOpReadAndWriteWait(t *testing.T) {
 func TestOpReadAndWriteOfAClosedPipe(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
 		need(t, r, OpRead, "5.6")
-		b := fileKeep(t, make([]byte, 4))
+		b := keep(t, make([]byte, 4))
 		in, out := pipe(t)
 		queue(t, r, 1, func(s *SQE) { s.PrepRead(in, b, 0) })
 		_, err := r.Submit()
@@ -337,8 +328,8 @@ func TestOpReadIntoProvidedBuffer(t *testing.T) {
 func TestOpReadvAndWritev(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
 		f, name := fileNew(t, "0123456789")
-		b := fileKeep(t, make([]byte, 8))
-		list := fileKeep(t, Iovecs(b[5:8], b[:1]))
+		b := keep(t, make([]byte, 8))
+		list := keep(t, Iovecs(b[5:8], b[:1]))
 		assert.Equal(t, 4, succeed(t, r, func(s *SQE) { s.PrepReadv(f, list, 2) }))
 		assert.Equal(t, "5\x00\x00\x00\x00234", string(b))
 		assert.Equal(t, 2, succeed(t, r, func(s *SQE) { s.PrepReadv(f, list, 8) }))
@@ -347,7 +338,7 @@ func TestOpReadvAndWritev(t *testing.T) {
 		assert.Equal(t, "8945456789", fileContent(t, name))
 		assert.Zero(t, succeed(t, r, func(s *SQE) { s.PrepReadv(f, nil, 0) }))
 
-		many := fileKeep(t, make([]Iovec, 1025))
+		many := keep(t, make([]Iovec, 1025))
 		failWith(t, r, unix.EINVAL, func(s *SQE) { s.PrepReadv(f, many, 0) })
 		failWith(t, r, unix.EFAULT, func(s *SQE) { s.PrepWritev(f, list, 0); s.Addr = 1 })
 		failWith(t, r, unix.EBADF, func(s *SQE) { s.PrepReadv(-1, list, 0) })
@@ -359,7 +350,7 @@ func TestOpReadv2AndWritev2(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
 		f, name := fileNew(t, "01234")
 		b := fileBytes(t, "abc")
-		list := fileKeep(t, Iovecs(b))
+		list := keep(t, Iovecs(b))
 		assert.Equal(t, 3, succeed(t, r, func(s *SQE) { s.PrepWritev2(f, list, 0, unix.RWF_APPEND) }))
 		assert.Equal(t, "01234abc", fileContent(t, name))
 		assert.Equal(t, 3, succeed(t, r, func(s *SQE) { s.PrepWritev2(f, list, 0, unix.RWF_DSYNC) }))
@@ -406,7 +397,7 @@ func TestOpReadvFixedAndWritevFixed(t *testing.T) {
 		f, name := fileNew(t, "0123456789")
 		page := os.Getpagesize()
 		mem := mapped(t, 2*page)
-		list := fileKeep(t, Iovecs(mem[9:11], mem[:3]))
+		list := keep(t, Iovecs(mem[9:11], mem[:3]))
 		failWith(t, r, unix.EFAULT, func(s *SQE) { s.PrepReadvFixed(f, list, 0, 0, 0) })
 		require.NoError(t, r.RegisterBuffers(mem[:page], nil))
 		assert.Equal(t, 5, succeed(t, r, func(s *SQE) { s.PrepReadvFixed(f, list, 1, 0, 0) }))
@@ -417,7 +408,7 @@ func TestOpReadvFixedAndWritevFixed(t *testing.T) {
 		assert.Equal(t, 5, succeed(t, r, func(s *SQE) { s.PrepWritevFixed(f, list, 0, unix.RWF_APPEND, 0) }))
 		assert.Equal(t, "012341234512345", fileContent(t, name))
 
-		outside := fileKeep(t, Iovecs(mem[:3], mem[page:page+1]))
+		outside := keep(t, Iovecs(mem[:3], mem[page:page+1]))
 		failWith(t, r, unix.EFAULT, func(s *SQE) { s.PrepReadvFixed(f, outside, 0, 0, 0) })
 		failWith(t, r, unix.EFAULT, func(s *SQE) { s.PrepWritevFixed(f, list, 0, 0, 1) })
 		failWith(t, r, unix.EFAULT, func(s *SQE) { s.PrepWritevFixed(f, list, 0, 0, 2) })
@@ -724,7 +715,7 @@ func TestOpSpliceCopiesAFile(t *testing.T) {
 		))
 		assert.Equal(t, "0123456789", fileContent(t, name))
 		// Less than was asked for ends a chain.
-		assert.Equal(t, []int32{3, fileErr(unix.ECANCELED)}, fileChain(t, r,
+		assert.Equal(t, []int32{3, failed(unix.ECANCELED)}, fileChain(t, r,
 			func(s *SQE) { s.PrepSplice(from, 7, out, -1, 10, 0) },
 			func(s *SQE) { s.PrepSplice(in, -1, to, 0, 10, 0) },
 		))
@@ -814,7 +805,7 @@ func TestOpSpliceAndTeeWait(t *testing.T) {
 func TestOpPipe(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
 		need(t, r, OpPipe, "6.16")
-		fds := fileKeep(t, new([2]int32))
+		fds := keep(t, new([2]int32))
 		for _, flags := range []int{0, unix.O_CLOEXEC | unix.O_NONBLOCK} {
 			assert.Zero(t, succeed(t, r, func(s *SQE) { s.PrepPipe(fds, flags) }))
 			in, out := int(fds[0]), int(fds[1])
@@ -846,7 +837,7 @@ func fileCloexec(t *testing.T, fd int) bool {
 func TestOpPipeDirect(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
 		need(t, r, OpPipe, "6.16")
-		fds := fileKeep(t, new([2]int32))
+		fds := keep(t, new([2]int32))
 		failWith(t, r, unix.ENXIO, func(s *SQE) { s.PrepPipeDirect(fds, 0, 0) }) // no table
 		fileTable(t, r, 4)
 		b := fileBytes(t, "hello")
@@ -958,10 +949,10 @@ func TestOpOpenatDirect(t *testing.T) {
 		_, name := fileNew(t, "hello")
 		file, missing := filePath(t, name), filePath(t, name+"-missing")
 		base, dirfd := filePath(t, filepath.Base(name)), fileOpen(t, filepath.Dir(name), unix.O_RDONLY)
-		how := fileKeep(t, &unix.OpenHow{Flags: unix.O_RDONLY})
+		how := keep(t, &unix.OpenHow{Flags: unix.O_RDONLY})
 		failWith(t, r, unix.ENXIO, func(s *SQE) { s.PrepOpenDirect(file, unix.O_RDONLY, 0, 0) }) // no table
 		fileTable(t, r, 4)
-		b := fileKeep(t, make([]byte, 8))
+		b := keep(t, make([]byte, 8))
 		read := func(place int) {
 			t.Helper()
 			clear(b)
@@ -998,7 +989,7 @@ func TestOpOpenat2(t *testing.T) {
 		file, link, up := filePath(t, "file"), filePath(t, "link"), filePath(t, "..")
 		made := filePath(t, "new")
 		try := func(p *byte, how unix.OpenHow) func(*SQE) {
-			kept := fileKeep(t, &how)
+			kept := keep(t, &how)
 			return func(s *SQE) { s.PrepOpenat2(dirfd, p, kept) }
 		}
 		for _, prep := range []func(*SQE){
@@ -1017,7 +1008,7 @@ func TestOpOpenat2(t *testing.T) {
 		failWith(t, r, unix.EINVAL, try(file, unix.OpenHow{Resolve: 1 << 40}))
 		failWith(t, r, unix.EINVAL, try(file, unix.OpenHow{Flags: 1 << 40}))
 		failWith(t, r, unix.EINVAL, try(file, unix.OpenHow{Mode: 0o600})) // of a file that is not made
-		how := fileKeep(t, &unix.OpenHow{})
+		how := keep(t, &unix.OpenHow{})
 		failWith(t, r, unix.EINVAL, func(s *SQE) { s.PrepOpenat2(dirfd, file, how); s.Len = 8 })
 		failWith(t, r, unix.EFAULT, func(s *SQE) { s.PrepOpenat2(dirfd, file, nil) })
 	})
@@ -1084,7 +1075,7 @@ func TestOpFileChain(t *testing.T) {
 		}
 		fileTable(t, r, 2)
 		name := filepath.Join(fileDir(t), "new")
-		p, text, b := filePath(t, name), fileBytes(t, "hello"), fileKeep(t, make([]byte, 5))
+		p, text, b := filePath(t, name), fileBytes(t, "hello"), keep(t, make([]byte, 5))
 		of := func(prep func(*SQE)) func(*SQE) { return func(s *SQE) { prep(s); s.Flags |= SQEFixedFile } }
 		assert.Equal(t, []int32{0, 5, 0, 5, 0}, fileChain(t, r,
 			func(s *SQE) { s.PrepOpenDirect(p, unix.O_RDWR|unix.O_CREAT, 0o600, 1) },
@@ -1097,8 +1088,8 @@ func TestOpFileChain(t *testing.T) {
 		assert.Equal(t, "hello", fileContent(t, name))
 
 		// What opens nothing ends the chain.
-		missing, none := filePath(t, name, "missing"), fileErr(unix.ECANCELED)
-		assert.Equal(t, []int32{fileErr(unix.ENOTDIR), none, none}, fileChain(t, r,
+		missing, none := filePath(t, name, "missing"), failed(unix.ECANCELED)
+		assert.Equal(t, []int32{failed(unix.ENOTDIR), none, none}, fileChain(t, r,
 			func(s *SQE) { s.PrepOpenDirect(missing, unix.O_RDONLY, 0, 1) },
 			of(func(s *SQE) { s.PrepRead(1, b, 0) }),
 			func(s *SQE) { s.PrepCloseDirect(1) },
@@ -1111,13 +1102,13 @@ func TestOpShortReadEndsAChain(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
 		need(t, r, OpRead, "5.6")
 		f, _ := fileNew(t, "01234")
-		b := fileKeep(t, make([]byte, 8))
-		list := fileKeep(t, Iovecs(b))
+		b := keep(t, make([]byte, 8))
+		list := keep(t, Iovecs(b))
 		for _, read := range []func(*SQE){
 			func(s *SQE) { s.PrepRead(f, b, 0) },
 			func(s *SQE) { s.PrepReadv(f, list, 0) },
 		} {
-			assert.Equal(t, []int32{5, fileErr(unix.ECANCELED)}, fileChain(t, r, read, (*SQE).PrepNop))
+			assert.Equal(t, []int32{5, failed(unix.ECANCELED)}, fileChain(t, r, read, (*SQE).PrepNop))
 			queue(t, r, 0, func(s *SQE) { read(s); s.Flags |= SQEHardLink })
 			queue(t, r, 1, (*SQE).PrepNop)
 			assert.Equal(t, []int32{5, 0}, fileResults(t, r, 2))
@@ -1131,7 +1122,7 @@ func TestOpWriteDrained(t *testing.T) {
 		need(t, r, OpRead, "5.6")
 		f, name := fileNew(t, "")
 		in, out := pipe(t)
-		b := fileKeep(t, make([]byte, 5))
+		b := keep(t, make([]byte, 5))
 		queue(t, r, 0, func(s *SQE) { s.PrepRead(in, b, 0) })
 		queue(t, r, 1, func(s *SQE) { s.PrepWrite(f, b, 0); s.Flags |= SQEDrain })
 		queue(t, r, 2, (*SQE).PrepNop)
@@ -1175,9 +1166,9 @@ func TestOpStatx(t *testing.T) {
 		dir := filepath.Dir(name)
 		require.NoError(t, os.Symlink("file", filepath.Join(dir, "link")))
 		dirfd := fileOpen(t, dir, unix.O_RDONLY)
-		base, link, empty := filePath(t, "file"), filePath(t, "link"), fileKeep(t, path(t, ""))
+		base, link, empty := filePath(t, "file"), filePath(t, "link"), keep(t, path(t, ""))
 		abs, missing := filePath(t, name), filePath(t, "missing")
-		stat := fileKeep(t, new(unix.Statx_t))
+		stat := keep(t, new(unix.Statx_t))
 		stat1 := func(prep func(*SQE)) *unix.Statx_t {
 			t.Helper()
 			*stat = unix.Statx_t{}
@@ -1310,7 +1301,7 @@ func TestOpSymlinkat(t *testing.T) {
 		need(t, r, OpSymlinkat, "5.15")
 		dirfd, dir := fileTree(t)
 		a, x, y := filePath(t, "a"), filePath(t, "x"), filePath(t, dir, "y")
-		target, empty := filePath(t, "some/where"), fileKeep(t, path(t, ""))
+		target, empty := filePath(t, "some/where"), keep(t, path(t, ""))
 		assert.Zero(t, succeed(t, r, func(s *SQE) { s.PrepSymlinkat(target, dirfd, x) }))
 		assert.Zero(t, succeed(t, r, func(s *SQE) { s.PrepSymlink(target, y) }))
 		for _, name := range []string{"x", "y"} {
@@ -1332,7 +1323,7 @@ func TestOpLinkat(t *testing.T) {
 		require.NoError(t, os.Symlink("a", filepath.Join(dir, "link")))
 		sub, fileA := fileOpen(t, filepath.Join(dir, "d"), unix.O_RDONLY), fileOpen(t, filepath.Join(dir, "a"), unix.O_RDONLY)
 		a, b, d, x, y, z := filePath(t, "a"), filePath(t, "b"), filePath(t, "d"), filePath(t, "x"), filePath(t, "y"), filePath(t, "z")
-		link, empty := filePath(t, "link"), fileKeep(t, path(t, ""))
+		link, empty := filePath(t, "link"), keep(t, path(t, ""))
 		absB, absY := filePath(t, dir, "b"), filePath(t, dir, "y")
 		inode := func(name string) uint64 {
 			var st unix.Stat_t
@@ -1389,7 +1380,7 @@ func TestOpXattr(t *testing.T) {
 		} {
 			assert.Zero(t, succeed(t, r, prep))
 		}
-		b := fileKeep(t, make([]byte, 16))
+		b := keep(t, make([]byte, 16))
 		for want, attr := range map[string]*byte{"goodbye": first, "hello": second, "": third} {
 			for _, prep := range []func([]byte) func(*SQE){
 				func(b []byte) func(*SQE) { return func(s *SQE) { s.PrepGetxattr(attr, b, file) } },
@@ -1431,7 +1422,7 @@ func TestOpXattrOfARegisteredFile(t *testing.T) {
 		fd, _, prefix := fileWithAttributes(t)
 		require.NoError(t, r.RegisterFiles(-1, fd))
 		name, text := filePath(t, prefix+"one"), fileBytes(t, "hello")
-		b := fileKeep(t, make([]byte, 5))
+		b := keep(t, make([]byte, 5))
 		assert.Zero(t, succeed(t, r, func(s *SQE) { s.PrepFSetxattr(1, name, text, 0); s.Flags |= SQEFixedFile }))
 		assert.Equal(t, 5, succeed(t, r, func(s *SQE) { s.PrepFGetxattr(1, name, b); s.Flags |= SQEFixedFile }))
 		assert.Equal(t, "hello", string(b))
@@ -1446,11 +1437,11 @@ func TestOpFilesUpdate(t *testing.T) {
 			files[i], _ = fileNew(t, string(rune('a'+i)))
 		}
 		a, b, c, d := int32(files[0]), int32(files[1]), int32(files[2]), int32(files[3])
-		list := func(fds ...int32) []int32 { return fileKeep(t, fds) }
+		list := func(fds ...int32) []int32 { return keep(t, fds) }
 		skipped, cd := list(c, FilesSkip, d), list(c, d)
 		failWith(t, r, unix.ENXIO, func(s *SQE) { s.PrepFilesUpdate(cd, 0) }) // no table
 		fileTable(t, r, 4)
-		got := fileKeep(t, make([]byte, 1))
+		got := keep(t, make([]byte, 1))
 		table := func(want string) {
 			t.Helper()
 			for i, w := range []byte(want) {

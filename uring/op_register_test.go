@@ -65,11 +65,7 @@ func regOther(t *testing.T, cfg Config, f func(r *Ring)) {
 // regFile returns the fd of a file that has the text.
 func regFile(t *testing.T, text string) int {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "file")
-	require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
-	fd, err := unix.Open(name, unix.O_RDWR|unix.O_CLOEXEC, 0)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = unix.Close(fd) })
+	fd, _ := fileNew(t, text)
 	return fd
 }
 

@@ -190,7 +190,7 @@ func TestOpDrain(t *testing.T) {
 		// An entry without a completion could not be waited for, so the ring drains no more.
 		queue(t, r, 4, func(s *SQE) { s.PrepNop(); s.Flags |= SQECQESkipSuccess })
 		queue(t, r, 5, func(s *SQE) { s.PrepNop(); s.Flags |= SQEDrain })
-		assert.Equal(t, map[uint64][]int32{5: {regFail(syscall.EOPNOTSUPP)}}, regResults(t, r, 1))
+		assert.Equal(t, map[uint64][]int32{5: {failed(syscall.EOPNOTSUPP)}}, regResults(t, r, 1))
 	})
 }
 
@@ -210,7 +210,7 @@ func TestOpDrainWithLargeEntries(t *testing.T) {
 
 func TestOpLink(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
-		cancelled, bad := regFail(syscall.ECANCELED), regFail(syscall.EBADF)
+		cancelled, bad := failed(syscall.ECANCELED), failed(syscall.EBADF)
 		fail := func(flags SQEFlags) func(*SQE) {
 			return func(s *SQE) { s.PrepFsync(-1, 0); s.Flags |= flags }
 		}
@@ -327,7 +327,7 @@ func TestRegisterBPFFilter(t *testing.T) {
 	skip.Unless(t, "filters", "7.0", r.RegisterBPFFilter(filter))
 	queue(t, r, 41, (*SQE).PrepNop)
 	queue(t, r, 42, (*SQE).PrepNop)
-	assert.Equal(t, map[uint64][]int32{41: {0}, 42: {regFail(syscall.EACCES)}}, regResults(t, r, 2))
+	assert.Equal(t, map[uint64][]int32{41: {0}, 42: {failed(syscall.EACCES)}}, regResults(t, r, 2))
 	failWith(t, r, syscall.EBADF, func(s *SQE) { s.PrepFsync(-1, 0) }) // there is no filter for it
 	other := newTestRing(t, Config{Entries: 8})
 	queue(t, other, 42, (*SQE).PrepNop)
@@ -357,7 +357,7 @@ func TestRegisterBPFFilter(t *testing.T) {
 	}()
 	<-ended
 	assert.Equal(t, make([]error, 4), errs)
-	assert.Equal(t, []CQE{{UserData: 42, Res: regFail(syscall.EACCES)}}, results)
+	assert.Equal(t, []CQE{{UserData: 42, Res: failed(syscall.EACCES)}}, results)
 }
 
 func TestRegisterRingFD(t *testing.T) {

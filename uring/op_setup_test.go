@@ -324,7 +324,7 @@ func TestSetupEnter(t *testing.T) {
 	require.NoError(t, err)
 	_, err = Enter(r.FD(), 0, 1, uapi.IORING_ENTER_GETEVENTS)
 	require.NoError(t, err)
-	assert.Equal(t, map[uint64][]int32{1: {regFail(unix.ETIME)}}, regResults(t, r, 1))
+	assert.Equal(t, map[uint64][]int32{1: {failed(unix.ETIME)}}, regResults(t, r, 1))
 	_, err = Enter(r.FD(), 0, 0, 1<<31)
 	assertRefused(t, err, "io_uring_enter", syscall.EINVAL)
 	_, err = Enter(-1, 0, 0, 0)

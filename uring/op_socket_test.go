@@ -24,15 +24,9 @@ import (
 
 const sockGroup = 9 // of provided buffers
 
-// sockKeep keeps what a pointer or slice names until the test ends, and returns it.
-func sockKeep[T any](t *testing.T, v T) T {
-	t.Cleanup(func() { runtime.KeepAlive(v) })
-	return v
-}
-
 // sockBytes returns n different bytes that stay until the test ends.
 func sockBytes(t *testing.T, n int) []byte {
-	b := sockKeep(t, make([]byte, n))
+	b := keep(t, make([]byte, n))
 	for i := range b {
 		b[i] = byte(i*7 + i>>8)
 	}
@@ -69,7 +63,7 @@ func sockRaw(t *testing.T, addr netip.AddrPort) []byte {
 	t.Helper()
 	raw, err := Sockaddr(addr)
 	require.NoError(t, err)
-	return sockKeep(t, raw)
+	return keep(t, raw)
 }
 
 func sockLoopback(port uint16) netip.AddrPort {
@@ -206,7 +200,7 @@ func sockProvide(t *testing.T, r *Ring, n, size int) *sockBuffers {
 	ring, err := r.SetupBufRing(n, sockGroup, 0)
 	skip.Unless(t, "provided buffer rings", "5.19", err)
 	g := &sockBuffers{BufRing: ring}
-	memory := sockKeep(t, make([]byte, n*size))
+	memory := keep(t, make([]byte, n*size))
 	for i := range n {
 		g.all = append(g.all, memory[i*size:(i+1)*size:(i+1)*size])
 		g.Add(g.all[i], uint16(i))
@@ -257,7 +251,7 @@ func TestOpSocketToConnection(t *testing.T) {
 		assert.Equal(t, 1, listens)
 
 		client := sockClose(t, succeed(t, r, func(s *SQE) { s.PrepSocket(unix.AF_INET, unix.SOCK_STREAM, 0, 0) }))
-		peer, length := sockKeep(t, new(unix.RawSockaddrAny)), sockKeep(t, new(uint32))
+		peer, length := keep(t, new(unix.RawSockaddrAny)), keep(t, new(uint32))
 		*length = unix.SizeofSockaddrAny
 		queue(t, r, 1, func(s *SQE) {
 			s.PrepAccept(server, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
@@ -314,7 +308,7 @@ func TestOpSocketDirect(t *testing.T) {
 		assert.Zero(t, got[1])
 		assert.ElementsMatch(t, []int{0, 1, 3}, []int{client, server, 4 - client - server}, "free places")
 
-		out, in := sockBytes(t, 10), sockKeep(t, make([]byte, 10))
+		out, in := sockBytes(t, 10), keep(t, make([]byte, 10))
 		queue(t, r, 1, func(s *SQE) { s.PrepSend(client, out, 0); s.Flags |= SQEFixedFile })
 		queue(t, r, 2, func(s *SQE) { s.PrepRecv(server, in, unix.MSG_WAITALL); s.Flags |= SQEFixedFile })
 		assert.Equal(t, map[uint64]int{1: 10, 2: 10}, sockResults(t, r, 2))
@@ -419,7 +413,7 @@ func TestOpConnectIsCancelled(t *testing.T) {
 		sockWaits(t, r, func(s *SQE) { s.PrepConnect(fd, raw) })
 
 		fd = sockNew(t, unix.AF_INET, unix.SOCK_STREAM)
-		ts := sockKeep(t, &Timespec{Nsec: int64(time.Millisecond)})
+		ts := keep(t, &Timespec{Nsec: int64(time.Millisecond)})
 		queue(t, r, 1, func(s *SQE) { s.PrepConnect(fd, raw); s.Flags |= SQELink })
 		queue(t, r, 2, func(s *SQE) { s.PrepLinkTimeout(ts, 0) })
 		assert.Equal(t, map[uint64]int{1: sockErr(unix.ECANCELED), 2: sockErr(unix.ETIME)}, sockResults(t, r, 2))
@@ -477,7 +471,7 @@ func TestOpAcceptRefuses(t *testing.T) {
 	failWith(t, r, unix.EINVAL, func(s *SQE) { s.PrepAccept(l, 0); s.Ioprio |= 1 << 7 })
 
 	// The errors of an address come with a connection, which is lost.
-	peer, length := sockKeep(t, new(unix.RawSockaddrAny)), sockKeep(t, new(uint32))
+	peer, length := keep(t, new(unix.RawSockaddrAny)), keep(t, new(uint32))
 	*length = math.MaxUint32
 	sockDial(t, raw)
 	failWith(t, r, unix.EINVAL, func(s *SQE) { s.PrepAccept(l, 0); s.AcceptAddr(peer, length) })
@@ -520,7 +514,7 @@ func TestOpAcceptMultishot(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
 		need(t, r, OpSocket, "5.19") // came with it
 		l, raw := sockListener(t)
-		peer, length := sockKeep(t, new(unix.RawSockaddrAny)), sockKeep(t, new(uint32))
+		peer, length := keep(t, new(unix.RawSockaddrAny)), keep(t, new(uint32))
 		*length = unix.SizeofSockaddrAny
 		queue(t, r, 1, func(s *SQE) { s.PrepMultishotAccept(l, unix.SOCK_CLOEXEC); s.AcceptAddr(peer, length) })
 		for range 5 {
@@ -588,7 +582,7 @@ func TestOpAcceptMultishotDirect(t *testing.T) {
 			assert.True(t, c.More())
 			sockWrite(t, client, []byte{byte(place)})
 		}
-		in := sockKeep(t, make([]byte, 1))
+		in := keep(t, make([]byte, 1))
 		for place := range 3 {
 			assert.Equal(t, 1, succeed(t, r, func(s *SQE) { s.PrepRecv(place, in, 0); s.Flags |= SQEFixedFile }))
 			assert.EqualValues(t, place, in[0])
@@ -603,7 +597,7 @@ func TestOpAcceptMultishotDirect(t *testing.T) {
 func TestOpRecv(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
 		a, b := sockPair(t)
-		in := sockKeep(t, make([]byte, 8))
+		in := keep(t, make([]byte, 8))
 		recv := func(b int, in []byte, flags int) func(*SQE) {
 			return func(s *SQE) { s.PrepRecv(b, in, flags) }
 		}
@@ -645,7 +639,7 @@ func TestOpRecvRefuses(t *testing.T) {
 	a, b := sockPair(t)
 	rd, _ := pipe(t)
 	tcp := sockNew(t, unix.AF_INET, unix.SOCK_STREAM)
-	in := sockKeep(t, make([]byte, 8))
+	in := keep(t, make([]byte, 8))
 	failWith(t, r, unix.ENOTCONN, func(s *SQE) { s.PrepRecv(tcp, in, 0) })
 	failWith(t, r, unix.ENOTSOCK, func(s *SQE) { s.PrepRecv(rd, in, 0) })
 	failWith(t, r, unix.EBADF, func(s *SQE) { s.PrepRecv(-1, in, 0) })
@@ -663,7 +657,7 @@ func TestOpRecvSendPollFirst(t *testing.T) {
 	r := newTestRing(t, Config{Entries: 8, Flags: ownerFlags})
 	need(t, r, OpSocket, "5.19") // came with it
 	a, b := sockPair(t)
-	out, in := sockBytes(t, 3), sockKeep(t, make([]byte, 8))
+	out, in := sockBytes(t, 3), keep(t, make([]byte, 8))
 	assert.Equal(t, 3, succeed(t, r, func(s *SQE) { s.PrepSend(a, out, 0); s.Ioprio |= RecvSendPollFirst }))
 	assert.Equal(t, 3, succeed(t, r, func(s *SQE) { s.PrepRecv(b, in, 0); s.Ioprio |= RecvSendPollFirst }))
 	assert.Equal(t, out, in[:3])
@@ -862,7 +856,7 @@ func TestOpSendVectorized(t *testing.T) {
 	r := newTestRing(t, Config{Entries: 8, Flags: ownerFlags})
 	a, b := sockPair(t)
 	out := sockBytes(t, 30)
-	parts := sockKeep(t, Iovecs(out[:5], out[5:25], out[25:]))
+	parts := keep(t, Iovecs(out[:5], out[5:25], out[25:]))
 	c := one(t, r, func(s *SQE) {
 		s.PrepSend(a, unsafe.Slice((*byte)(unsafe.Pointer(&parts[0])), 1), 0)
 		s.Len = uint32(len(parts))
@@ -881,7 +875,7 @@ func TestOpSendto(t *testing.T) {
 		from, source := sockUDP(t)
 		to, addr := sockUDP(t)
 		raw := sockRaw(t, addr)
-		out, in := sockBytes(t, 100), sockKeep(t, make([]byte, 200))
+		out, in := sockBytes(t, 100), keep(t, make([]byte, 200))
 		assert.Equal(t, 100, succeed(t, r, func(s *SQE) { s.PrepSendto(from, out, 0, raw) }))
 		assert.Equal(t, 100, succeed(t, r, func(s *SQE) { s.PrepRecv(to, in, 0) }))
 		assert.Equal(t, out, in[:100])
@@ -977,7 +971,7 @@ func sockMessage(t *testing.T, name, control []byte, parts ...[]byte) *unix.Msgh
 	m := &unix.Msghdr{Name: unsafe.SliceData(name), Namelen: uint32(len(name)), Control: unsafe.SliceData(control), Iov: unsafe.SliceData(list)}
 	m.SetIovlen(len(list))
 	m.SetControllen(len(control))
-	return sockKeep(t, m)
+	return keep(t, m)
 }
 
 // sockPktinfo returns the local address of a control message IP_PKTINFO.
@@ -1058,7 +1052,7 @@ func TestOpSendmsgRecvmsgRefuse(t *testing.T) {
 		failWith(t, r, unix.EFAULT, func(s *SQE) { op(s, fd, nil) })
 		many := *m
 		many.SetIovlen(1025) // IOV_MAX is 1024
-		sockKeep(t, &many)
+		keep(t, &many)
 		failWith(t, r, unix.EMSGSIZE, func(s *SQE) { op(s, fd, &many) })
 	}
 	broken := sockMessage(t, sockRaw(t, addr), sockBytes(t, 20), make([]byte, 10)) // its control is nonsense
@@ -1072,7 +1066,7 @@ func TestOpRecvmsgMultishot(t *testing.T) {
 		from, source := sockUDP(t)
 		to, addr := sockUDP(t)
 		require.NoError(t, unix.SetsockoptInt(to, unix.IPPROTO_IP, unix.IP_PKTINFO, 1))
-		m := sockKeep(t, &unix.Msghdr{Namelen: 32})
+		m := keep(t, &unix.Msghdr{Namelen: 32})
 		m.SetControllen(64)
 		queue(t, r, 1, func(s *SQE) { s.PrepRecvmsgMultishot(to, m, 0); s.SetBufferGroup(sockGroup) })
 		for i := range 10 { // from an empty one on
@@ -1106,7 +1100,7 @@ func TestOpRecvmsgMultishotTimestamp(t *testing.T) {
 	from, _ := sockUDP(t)
 	to, addr := sockUDP(t)
 	require.NoError(t, unix.SetsockoptInt(to, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1))
-	m := sockKeep(t, &unix.Msghdr{})
+	m := keep(t, &unix.Msghdr{})
 	m.SetControllen(64)
 	queue(t, r, 1, func(s *SQE) { s.PrepRecvmsgMultishot(to, m, 0); s.SetBufferGroup(sockGroup) })
 	_, err := r.Submit()
@@ -1136,7 +1130,7 @@ func TestOpRecvmsgMultishotCutsOff(t *testing.T) {
 	require.NoError(t, unix.SetsockoptInt(to, unix.IPPROTO_IP, unix.IP_PKTINFO, 1))
 	out := sockBytes(t, 100)
 	receive := func(flags int, name uint32, control int) (Message, CQE) {
-		m := sockKeep(t, &unix.Msghdr{Namelen: name})
+		m := keep(t, &unix.Msghdr{Namelen: name})
 		m.SetControllen(control)
 		sockSendTo(t, from, out, addr)
 		queue(t, r, 1, func(s *SQE) { s.PrepRecvmsgMultishot(to, m, flags); s.SetBufferGroup(sockGroup) })
@@ -1188,7 +1182,7 @@ func TestOpRecvmsgMultishotRefuses(t *testing.T) {
 			}
 		})
 	}
-	none := sockKeep(t, &unix.Msghdr{})
+	none := keep(t, &unix.Msghdr{})
 	refused(none, false, 0)
 	refused(none, true, unix.MSG_WAITALL)
 	refused(sockMessage(t, nil, nil, make([]byte, 1), make([]byte, 1)), true, 0)
@@ -1397,7 +1391,7 @@ func TestOpShutdown(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
 		need(t, r, OpShutdown, "5.11")
 		a, b := sockPair(t)
-		in := sockKeep(t, make([]byte, 1))
+		in := keep(t, make([]byte, 1))
 		// It ends a receive that waits.
 		queue(t, r, 1, func(s *SQE) { s.PrepRecv(b, in, 0) })
 		queue(t, r, 2, func(s *SQE) { s.PrepShutdown(a, unix.SHUT_WR) })
@@ -1479,7 +1473,7 @@ func TestOpPollRemove(t *testing.T) {
 		queue(t, r, 2, func(s *SQE) { s.PrepPollRemove(1) })
 		assert.Equal(t, map[uint64]int{1: sockErr(unix.ECANCELED), 2: 0}, sockResults(t, r, 2))
 		// It finds polls only.
-		in := sockKeep(t, make([]byte, 1))
+		in := keep(t, make([]byte, 1))
 		queue(t, r, 1, func(s *SQE) { s.PrepRead(rd, in, 0) })
 		failWith(t, r, unix.ENOENT, func(s *SQE) { s.PrepPollRemove(1) })
 		sockWrite(t, wr, []byte("x"))
@@ -1552,10 +1546,10 @@ func TestOpEpoll(t *testing.T) {
 		sockClose(t, ep)
 		rd, wr := pipe(t)
 		rd2, wr2 := pipe(t)
-		events := sockKeep(t, make([]unix.EpollEvent, 4))
+		events := keep(t, make([]unix.EpollEvent, 4))
 		sockWaits(t, r, func(s *SQE) { s.PrepEpollWait(ep, events, 0) })
 		for i, fd := range []int{rd, rd2} {
-			event := sockKeep(t, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(i) + 10, Pad: 7})
+			event := keep(t, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(i) + 10, Pad: 7})
 			assert.Zero(t, succeed(t, r, func(s *SQE) { s.PrepEpollCtl(ep, fd, unix.EPOLL_CTL_ADD, event) }))
 		}
 		queue(t, r, 1, func(s *SQE) { s.PrepEpollWait(ep, events, 0) })
@@ -1566,7 +1560,7 @@ func TestOpEpoll(t *testing.T) {
 		assert.Equal(t, 2, succeed(t, r, func(s *SQE) { s.PrepEpollWait(ep, events, 0) }))
 		assert.Equal(t, 1, succeed(t, r, func(s *SQE) { s.PrepEpollWait(ep, events[:1], 0) }))
 
-		event := sockKeep(t, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT, Fd: 20})
+		event := keep(t, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT, Fd: 20})
 		assert.Zero(t, succeed(t, r, func(s *SQE) { s.PrepEpollCtl(ep, rd, unix.EPOLL_CTL_MOD, event) }))
 		assert.Zero(t, succeed(t, r, func(s *SQE) { s.PrepEpollCtl(ep, rd2, unix.EPOLL_CTL_DEL, nil) }))
 		assert.Equal(t, 1, succeed(t, r, func(s *SQE) { s.PrepEpollWait(ep, events, 0) }))
@@ -1581,7 +1575,7 @@ func TestOpEpollCtlRefuses(t *testing.T) {
 	require.NoError(t, err)
 	sockClose(t, ep)
 	rd, wr := pipe(t)
-	event := sockKeep(t, &unix.EpollEvent{Events: unix.EPOLLIN})
+	event := keep(t, &unix.EpollEvent{Events: unix.EPOLLIN})
 	ctl := func(ep, fd, op int, e *unix.EpollEvent) func(*SQE) {
 		return func(s *SQE) { s.PrepEpollCtl(ep, fd, op, e) }
 	}
@@ -1604,7 +1598,7 @@ func TestOpEpollWaitRefuses(t *testing.T) {
 	require.NoError(t, err)
 	sockClose(t, ep)
 	rd, _ := pipe(t)
-	events := sockKeep(t, make([]unix.EpollEvent, 4))
+	events := keep(t, make([]unix.EpollEvent, 4))
 	failWith(t, r, unix.EINVAL, func(s *SQE) { s.PrepEpollWait(ep, nil, 0) })
 	failWith(t, r, unix.EINVAL, func(s *SQE) { s.PrepEpollWait(ep, events, 1) })
 	failWith(t, r, unix.EINVAL, func(s *SQE) { s.PrepEpollWait(rd, events, 0) })
@@ -1638,7 +1632,7 @@ func TestOpUringCmdSock(t *testing.T) {
 		assert.Zero(t, succeed(t, r, cmd(uapi.SOCKET_URING_OP_SIOCOUTQ, b, 0, 0, nil)))
 
 		// A get returns the option's length, a set 0.
-		value := sockKeep(t, make([]byte, 8))
+		value := keep(t, make([]byte, 8))
 		assert.Equal(t, 4, succeed(t, r, cmd(uapi.SOCKET_URING_OP_GETSOCKOPT, a, unix.SOL_SOCKET, unix.SO_TYPE, value)))
 		assert.EqualValues(t, unix.SOCK_STREAM, binary.NativeEndian.Uint32(value))
 		binary.NativeEndian.PutUint32(value, 1)
@@ -1659,7 +1653,7 @@ func TestOpUringCmdSockRefuses(t *testing.T) {
 	a, _ := tcpPair(t)
 	u, _ := sockPair(t)
 	rd, _ := pipe(t)
-	value := sockKeep(t, make([]byte, 4))
+	value := keep(t, make([]byte, 4))
 	cmd := func(op uint32, fd, level, option int, value []byte) func(*SQE) {
 		return func(s *SQE) { s.PrepCmdSock(op, fd, level, option, value) }
 	}
@@ -1682,7 +1676,7 @@ func TestOpUringCmdGetsockname(t *testing.T) {
 		need(t, r, OpUringCmd, "5.19")
 		l, raw := sockListener(t)
 		a := sockDial(t, raw)
-		addr, length := sockKeep(t, new(unix.RawSockaddrAny)), sockKeep(t, new(uint32))
+		addr, length := keep(t, new(unix.RawSockaddrAny)), keep(t, new(uint32))
 		for peer, want := range map[bool]netip.AddrPort{false: sockName(t, a), true: sockName(t, l)} {
 			*length = unix.SizeofSockaddrAny
 			c := one(t, r, func(s *SQE) { s.PrepCmdGetsockname(a, addr, length, peer) })
@@ -1712,7 +1706,7 @@ func TestOpProvideBuffers(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
 		need(t, r, OpProvideBuffers, "5.7")
 		a, b := sockPair(t)
-		memory := sockKeep(t, make([]byte, 4*16))
+		memory := keep(t, make([]byte, 4*16))
 		assert.Zero(t, succeed(t, r, func(s *SQE) { s.PrepProvideBuffers(memory, 16, sockGroup, 10) }))
 		recv := func(s *SQE) { s.PrepRecv(b, nil, 0); s.SetBufferGroup(sockGroup) }
 		used := map[uint16]bool{}
@@ -1749,7 +1743,7 @@ func TestOpProvideBuffers(t *testing.T) {
 func TestOpProvideBuffersRefuses(t *testing.T) {
 	r := newTestRing(t, Config{Entries: 8, Flags: ownerFlags})
 	need(t, r, OpListen, "6.11")
-	memory := sockKeep(t, make([]byte, 1<<16+1))
+	memory := keep(t, make([]byte, 1<<16+1))
 	provide := func(size, n int, id uint16) func(*SQE) {
 		return func(s *SQE) { s.PrepProvideBuffers(memory[:size*n], size, sockGroup, id) }
 	}
@@ -1766,7 +1760,7 @@ func TestOpProvideBuffersRefuses(t *testing.T) {
 func TestOpRemoveBuffers(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
 		need(t, r, OpRemoveBuffers, "5.7")
-		memory := sockKeep(t, make([]byte, 10))
+		memory := keep(t, make([]byte, 10))
 		remove := func(n int) func(*SQE) { return func(s *SQE) { s.PrepRemoveBuffers(n, sockGroup) } }
 		failWith(t, r, unix.ENOENT, remove(1))
 		assert.Zero(t, succeed(t, r, func(s *SQE) { s.PrepProvideBuffers(memory, 1, sockGroup, 0) }))

@@ -32,15 +32,12 @@ func regResults(t *testing.T, r *Ring, n int) map[uint64][]int32 {
 	return results
 }
 
-// regFail is the result of a request that failed.
-func regFail(errno syscall.Errno) int32 { return -int32(errno) }
-
 // regOneCancelled reaps request 1, which request 2 cancels. The cancellation of a wait for a
 // process or a futex says 1, not 0, on some kernels.
 func regOneCancelled(t *testing.T, r *Ring) {
 	t.Helper()
 	results := regResults(t, r, 2)
-	assert.Equal(t, []int32{regFail(syscall.ECANCELED)}, results[1])
+	assert.Equal(t, []int32{failed(syscall.ECANCELED)}, results[1])
 	assert.Contains(t, []int32{0, 1}, results[2][0])
 }
 
@@ -158,12 +155,12 @@ func regCommands(t *testing.T, r *Ring, prep func(*SQE, uint32, int), entry func
 		return c
 	}
 	assert.EqualValues(t, 5, do(0, b).Res)
-	assert.Equal(t, regFail(syscall.EOPNOTSUPP), do(4711, b).Res)
+	assert.Equal(t, failed(syscall.EOPNOTSUPP), do(4711, b).Res)
 	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
 	require.NoError(t, err)
 	defer f.Close()
-	assert.Equal(t, regFail(syscall.EOPNOTSUPP), do(0, int(f.Fd())).Res)
-	assert.Equal(t, regFail(syscall.EBADF), do(0, -1).Res)
+	assert.Equal(t, failed(syscall.EOPNOTSUPP), do(0, int(f.Fd())).Res)
+	assert.Equal(t, failed(syscall.EBADF), do(0, -1).Res)
 }
 
 func TestOpTimeout(t *testing.T) {
@@ -235,10 +232,10 @@ func TestOpTimeoutAgainAndAgain(t *testing.T) {
 
 func TestOpTimeoutThatIsNoFailure(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
-		for flag, want := range map[TimeoutFlags]int32{0: regFail(syscall.ECANCELED), TimeoutETimeSuccess: 0} {
+		for flag, want := range map[TimeoutFlags]int32{0: failed(syscall.ECANCELED), TimeoutETimeSuccess: 0} {
 			queue(t, r, 1, func(s *SQE) { s.PrepTimeout(regShort(), 0, flag); s.Flags |= SQELink })
 			queue(t, r, 2, (*SQE).PrepNop)
-			assert.Equal(t, map[uint64][]int32{1: {regFail(unix.ETIME)}, 2: {want}}, regResults(t, r, 2))
+			assert.Equal(t, map[uint64][]int32{1: {failed(unix.ETIME)}, 2: {want}}, regResults(t, r, 2))
 		}
 	})
 }
@@ -260,7 +257,7 @@ func TestOpTimeoutRemove(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
 		queue(t, r, 1, func(s *SQE) { s.PrepTimeout(regLong(), 0, 0) })
 		queue(t, r, 2, func(s *SQE) { s.PrepTimeoutRemove(1, 0) })
-		assert.Equal(t, map[uint64][]int32{1: {regFail(syscall.ECANCELED)}, 2: {0}}, regResults(t, r, 2))
+		assert.Equal(t, map[uint64][]int32{1: {failed(syscall.ECANCELED)}, 2: {0}}, regResults(t, r, 2))
 		failWith(t, r, syscall.ENOENT, func(s *SQE) { s.PrepTimeoutRemove(1, 0) })
 		failWith(t, r, syscall.EINVAL, func(s *SQE) { s.PrepTimeoutRemove(1, TimeoutAbs) })
 	})
@@ -271,10 +268,10 @@ func TestOpTimeoutUpdate(t *testing.T) {
 		for _, clock := range []TimeoutFlags{0, TimeoutBoottime, TimeoutRealtime} {
 			queue(t, r, 1, func(s *SQE) { s.PrepTimeout(regLong(), 0, clock) })
 			queue(t, r, 2, func(s *SQE) { s.PrepTimeoutUpdate(regShort(), 1, 0) })
-			assert.Equal(t, map[uint64][]int32{1: {regFail(unix.ETIME)}, 2: {0}}, regResults(t, r, 2))
+			assert.Equal(t, map[uint64][]int32{1: {failed(unix.ETIME)}, 2: {0}}, regResults(t, r, 2))
 			queue(t, r, 1, func(s *SQE) { s.PrepTimeout(regLong(), 0, clock) })
 			queue(t, r, 2, func(s *SQE) { s.PrepTimeoutUpdate(&Timespec{Sec: 1}, 1, TimeoutAbs) })
-			assert.Equal(t, map[uint64][]int32{1: {regFail(unix.ETIME)}, 2: {0}}, regResults(t, r, 2), "long ago on each clock")
+			assert.Equal(t, map[uint64][]int32{1: {failed(unix.ETIME)}, 2: {0}}, regResults(t, r, 2), "long ago on each clock")
 		}
 		failWith(t, r, syscall.EINVAL, func(s *SQE) { s.PrepTimeoutUpdate(regShort(), 1, TimeoutRealtime) }) // the clock stays
 		failWith(t, r, syscall.ENOENT, func(s *SQE) { s.PrepTimeoutUpdate(regShort(), 1, 0) })
@@ -286,7 +283,7 @@ func TestOpTimeoutUpdate(t *testing.T) {
 func TestOpLinkTimeout(t *testing.T) {
 	eachRing(t, func(t *testing.T, r *Ring) {
 		rd, _ := pipe(t)
-		cancelled, passed := regFail(syscall.ECANCELED), regFail(unix.ETIME)
+		cancelled, passed := failed(syscall.ECANCELED), failed(unix.ETIME)
 		poll := func(s *SQE) { s.PrepPollAdd(rd, unix.POLLIN); s.Flags |= SQELink }
 		queue(t, r, 1, poll)
 		queue(t, r, 2, func(s *SQE) { s.PrepLinkTimeout(regShort(), 0) })
@@ -300,7 +297,7 @@ func TestOpLinkTimeout(t *testing.T) {
 		queue(t, r, 2, func(s *SQE) { s.PrepLinkTimeout(regLong(), 0) })
 		queue(t, r, 3, func(s *SQE) { s.PrepTimeoutUpdate(regShort(), 2, 0) })
 		queue(t, r, 4, func(s *SQE) { s.PrepTimeoutUpdate(regShort(), 2, LinkTimeoutUpdate) })
-		want := map[uint64][]int32{1: {cancelled}, 2: {passed}, 3: {regFail(syscall.ENOENT)}, 4: {0}}
+		want := map[uint64][]int32{1: {cancelled}, 2: {passed}, 3: {failed(syscall.ENOENT)}, 4: {0}}
 		assert.Equal(t, want, regResults(t, r, 4), "only with its flag")
 
 		failWith(t, r, syscall.EINVAL, func(s *SQE) { s.PrepLinkTimeout(regShort(), 0) }) // of nothing
@@ -323,17 +320,17 @@ func TestOpCancel(t *testing.T) {
 		"any, all":            {func(s *SQE, _ int) { s.PrepCancel(0, CancelAny|CancelAll) }, 4, 4},
 		"operation":           {func(s *SQE, _ int) { s.PrepCancel(0, CancelOp); s.Len = uint32(OpTimeout) }, 0, 1},
 		"all of operation":    {func(s *SQE, _ int) { s.PrepCancel(0, CancelOp|CancelAll); s.Len = uint32(OpPollAdd) }, 3, 3},
-		"other user data":     {func(s *SQE, _ int) { s.PrepCancel(9, 0) }, regFail(syscall.ENOENT), 0},
+		"other user data":     {func(s *SQE, _ int) { s.PrepCancel(9, 0) }, failed(syscall.ENOENT), 0},
 		"all of nothing":      {func(s *SQE, _ int) { s.PrepCancel(9, CancelAll) }, 0, 0},
-		"other operation":     {func(s *SQE, _ int) { s.PrepCancel(0, CancelOp); s.Len = uint32(OpRead) }, regFail(syscall.ENOENT), 0},
-		"closed fd":           {func(s *SQE, _ int) { s.PrepCancelFD(1<<20, 0) }, regFail(syscall.EBADF), 0},
-		"empty place":         {func(s *SQE, _ int) { s.PrepCancelFD(2, CancelFDFixed) }, regFail(syscall.EBADF), 0},
-		"fd and any":          {func(s *SQE, fd int) { s.PrepCancelFD(fd, CancelAny) }, regFail(syscall.EINVAL), 0},
-		"operation and any":   {func(s *SQE, _ int) { s.PrepCancel(0, CancelOp|CancelAny) }, regFail(syscall.EINVAL), 0},
-		"unknown flag":        {func(s *SQE, _ int) { s.PrepCancel(1, 1<<31) }, regFail(syscall.EINVAL), 0},
+		"other operation":     {func(s *SQE, _ int) { s.PrepCancel(0, CancelOp); s.Len = uint32(OpRead) }, failed(syscall.ENOENT), 0},
+		"closed fd":           {func(s *SQE, _ int) { s.PrepCancelFD(1<<20, 0) }, failed(syscall.EBADF), 0},
+		"empty place":         {func(s *SQE, _ int) { s.PrepCancelFD(2, CancelFDFixed) }, failed(syscall.EBADF), 0},
+		"fd and any":          {func(s *SQE, fd int) { s.PrepCancelFD(fd, CancelAny) }, failed(syscall.EINVAL), 0},
+		"operation and any":   {func(s *SQE, _ int) { s.PrepCancel(0, CancelOp|CancelAny) }, failed(syscall.EINVAL), 0},
+		"unknown flag":        {func(s *SQE, _ int) { s.PrepCancel(1, 1<<31) }, failed(syscall.EINVAL), 0},
 		"with a linked flag":  {func(s *SQE, _ int) { s.PrepCancel(1, 0); s.Flags |= SQELink }, 0, 1},
 		"in a worker":         {func(s *SQE, _ int) { s.PrepCancel(1, 0); s.Flags |= SQEAsync }, 0, 1},
-		"with a buffer group": {func(s *SQE, _ int) { s.PrepCancel(1, 0); s.Flags |= SQEBufferSelect }, regFail(syscall.EOPNOTSUPP), 0},
+		"with a buffer group": {func(s *SQE, _ int) { s.PrepCancel(1, 0); s.Flags |= SQEBufferSelect }, failed(syscall.EOPNOTSUPP), 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachRing(t, func(t *testing.T, r *Ring) {

@@ -62,7 +62,7 @@ func TestWait(t *testing.T) {
 		_, err = r.SubmitOnly()
 		require.NoError(t, err)
 		require.NoError(t, r.Wait(2, WaitOptions{Timeout: -1}))
-		assert.Equal(t, map[uint64][]int32{2: {0}, 3: {regFail(unix.ETIME)}}, regResults(t, r, 2))
+		assert.Equal(t, map[uint64][]int32{2: {0}, 3: {failed(unix.ETIME)}}, regResults(t, r, 2))
 	})
 	r := newTestRing(t, Config{Entries: 4})
 	assert.ErrorContains(t, r.Wait(9, WaitOptions{}), "number of completions to wait for 9 is out of range: allowed are 0 to 8")
@@ -101,7 +101,7 @@ func TestWaitMinTimeout(t *testing.T) {
 		assert.NoError(t, err)
 	})
 	assert.GreaterOrEqual(t, took, 5*time.Millisecond, "there was none, so it went on")
-	assert.Equal(t, map[uint64][]int32{2: {regFail(unix.ETIME)}}, regResults(t, r, 1))
+	assert.Equal(t, map[uint64][]int32{2: {failed(unix.ETIME)}}, regResults(t, r, 1))
 }
 
 // TestWaitMinTimeoutForEver: a minimum time ends a wait that has no other end.
@@ -187,7 +187,7 @@ func TestWaitReg(t *testing.T) {
 		require.NoError(t, err)
 		assert.True(t, n == 1 || r.Flags()&SetupSQPoll != 0, "%d", n)
 		// A timeout that passes ends each wait, perhaps just before its completion is there.
-		assert.Equal(t, map[uint64][]int32{1: {regFail(unix.ETIME)}}, regResults(t, r, 1))
+		assert.Equal(t, map[uint64][]int32{1: {failed(unix.ETIME)}}, regResults(t, r, 1))
 		queue(t, r, 2, (*SQE).PrepNop)
 		took = regTook(func() {
 			_, err := r.SubmitAndWaitReg(2, 2)

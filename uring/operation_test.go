@@ -89,6 +89,15 @@ func failWith(t *testing.T, r *Ring, want syscall.Errno, prep func(*SQE)) {
 	assert.Equal(t, want, c.Errno(), "result %d", c.Res)
 }
 
+// keep keeps memory that the kernel uses until the test ends, and returns it.
+func keep[T any](t *testing.T, v T) T {
+	t.Cleanup(func() { runtime.KeepAlive(v) })
+	return v
+}
+
+// failed is the result of a request that failed.
+func failed(errno syscall.Errno) int32 { return -int32(errno) }
+
 // path returns the address of a path.
 func path(t *testing.T, s string) *byte {
 	t.Helper()

@@ -233,7 +233,7 @@ func (q *Requests) Turn(n int, timeout time.Duration) (int, error) {
 	if err := q.usable(); err != nil {
 		return 0, err
 	}
-	if err := inRange("number of completions to wait for", n, 0, q.ring.CQEntries()); err != nil {
+	if err := q.ring.checkWait(n); err != nil {
 		return 0, err
 	}
 	var deadline time.Time
@@ -354,14 +354,15 @@ func (q *Requests) endAll(timeout time.Duration) error {
 				q.table.find(id).cancelled = true // r may have moved
 			}
 		}
-		left := time.Until(deadline)
-		if q.table.live+q.table.own == 0 || left <= 0 && timeout > 0 {
+		if q.table.live+q.table.own == 0 {
 			return nil
 		}
-		if _, err := q.ring.SubmitAndWait(1, max(0, min(left, pause))); err != nil && !errors.Is(err, syscall.EBUSY) {
+		left := max(0, time.Until(deadline))
+		if _, err := q.ring.SubmitAndWait(1, min(left, pause)); err != nil && !errors.Is(err, syscall.EBUSY) {
 			return err
 		}
-		if q.passAll(); timeout <= 0 {
+		if left == 0 {
+			q.passAll()
 			return nil
 		}
 	}

@@ -337,17 +337,11 @@ func TestRequestsKeepMemoryUntilTheNotification(t *testing.T) {
 // tcpPair returns the fds of both ends of a connection, the second of which does not block.
 func tcpPair(t *testing.T) (a, b int) {
 	t.Helper()
-	l, addr := listenRaw(t)
-	a, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	l, addr := sockListener(t)
+	a = sockDial(t, addr)
+	b, _, err := unix.Accept4(l, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 	require.NoError(t, err)
-	to, ok := ParseSockaddr(addr)
-	require.True(t, ok)
-	require.NoError(t, unix.Connect(a, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}))
-	b, _, err = unix.Accept4(l, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
-	require.NoError(t, err)
-	require.NoError(t, unix.Close(l))
-	t.Cleanup(func() { _, _ = unix.Close(a), unix.Close(b) })
-	return a, b
+	return a, sockClose(t, b)
 }
 
 // Requests that outlive their Requests keep their memory for ever.

@@ -360,10 +360,10 @@ func (r *Ring) GetSQE() *SQE {
 //
 // Implements: struct io_uring_sqe *io_uring_get_sqe128(struct io_uring *ring)
 func (r *Ring) GetSQE128() *SQE {
-	if r.h == nil || r.mem.flags&SetupSQEMixed == 0 {
-		if r.h != nil && r.mem.flags&SetupSQE128 != 0 {
-			return r.GetSQE()
-		}
+	switch {
+	case r.mem.flags&SetupSQE128 != 0: // not of a closed ring, which has no flags
+		return r.GetSQE()
+	case r.mem.flags&SetupSQEMixed == 0:
 		return nil
 	}
 	m := &r.mem
@@ -413,11 +413,8 @@ func (r *Ring) Submit() (int, error) { return r.submit(0, 0) }
 // Implements: int io_uring_submit_and_wait(struct io_uring *ring, unsigned wait_nr)
 // Implements: int io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_cqe **cqe_ptr, unsigned wait_nr, struct __kernel_timespec *ts, sigset_t *sigmask)
 func (r *Ring) SubmitAndWait(waitFor int, timeout time.Duration) (int, error) {
-	if r.h == nil {
-		return 0, errClosed
-	}
-	if waitFor < 0 || waitFor > int(r.mem.cqEntries) {
-		return 0, rangeError("number of completions to wait for", int64(waitFor), 0, int64(r.mem.cqEntries))
+	if err := r.checkWait(waitFor); err != nil {
+		return 0, err
 	}
 	return r.submit(uint32(waitFor), timeout)
 }

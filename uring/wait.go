@@ -45,12 +45,17 @@ func (r *Ring) SubmitAndWaitOptions(n int, o WaitOptions) (int, error) {
 	return r.wait(fnSubmitAndWaitTimeout, fnSubmitAndWaitMinTimeout, n, o)
 }
 
+// checkWait returns an error if nobody can wait for n completions.
+func (r *Ring) checkWait(n int) error {
+	if r.h == nil {
+		return errClosed
+	}
+	return inRange("number of completions to wait for", n, 0, r.CQEntries())
+}
+
 // wait calls plain, or withMin if there is a minimum time.
 func (r *Ring) wait(plain, withMin function, n int, o WaitOptions) (int, error) {
-	if r.h == nil {
-		return 0, errClosed
-	}
-	if err := inRange("number of completions to wait for", n, 0, r.CQEntries()); err != nil {
+	if err := r.checkWait(n); err != nil {
 		return 0, err
 	}
 	const longest = 1<<32 - 1
@@ -110,10 +115,7 @@ func waitError(err error) error {
 //
 // Implements: int io_uring_submit_and_wait_reg(struct io_uring *ring, struct io_uring_cqe **cqe_ptr, unsigned wait_nr, int reg_index)
 func (r *Ring) SubmitAndWaitReg(n, index int) (int, error) {
-	if r.h == nil {
-		return 0, errClosed
-	}
-	if err := inRange("number of completions to wait for", n, 0, r.CQEntries()); err != nil {
+	if err := r.checkWait(n); err != nil {
 		return 0, err
 	}
 	if err := inRange("index", index, 0, 1<<20); err != nil {

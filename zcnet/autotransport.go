@@ -86,10 +86,8 @@ func (c *Conn) useRing() error {
 	if !undecided {
 		return nil
 	}
-	if !c.writing.tryEnter() {
-		if err := c.writing.enter(context.Background(), &noLimit, c.closed, c.writing.leave); err != nil {
-			return err
-		}
+	if err := c.writing.enter(context.Background(), &noLimit, c.closed, nil); err != nil {
+		return err
 	}
 	defer c.writing.leave()
 	if blocksLoop() && currentFiber() == nil {

@@ -43,7 +43,7 @@ func (c *Conn) startTaking(ctx context.Context, want int, check func(context.Con
 	return err
 }
 
-// enterReading takes the reading turn.
+// enterReading takes the reading turn. Without contention it makes no closure.
 func (c *Conn) enterReading(ctx context.Context) error {
 	if c.reading.tryEnter() {
 		return nil

@@ -12,10 +12,8 @@ import (
 // startWriting waits for the caller's turn to write. If it returns nil, the caller must
 // call writing.leave.
 func (c *Conn) startWriting() error {
-	if !c.writing.tryEnter() {
-		if err := c.writing.enter(context.Background(), &c.writeLimit, c.closed, c.writing.leave); err != nil {
-			return err
-		}
+	if err := c.writing.enter(context.Background(), &c.writeLimit, c.closed, nil); err != nil {
+		return err
 	}
 	if c.closing.Load() {
 		c.writing.leave()

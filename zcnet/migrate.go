@@ -27,7 +27,7 @@ func (c *Conn) Migrate(ctx context.Context, to *zcrx.Loop) error {
 	if zcrx.OnAnyLoop() {
 		return c.opError("migrate", ErrWouldBlock)
 	}
-	if err := c.writing.enter(ctx, &noLimit, c.closed, c.writing.leave); err != nil {
+	if err := c.writing.enter(ctx, &noLimit, c.closed, nil); err != nil {
 		return c.opError("migrate", err)
 	}
 	if c.closing.Load() {

@@ -27,15 +27,18 @@ const (
 	turnAwaited // held, and somebody waits
 )
 
-// enter takes the lock. It returns an error if ctx ends, limit passes or closed is closed first; one of these may have happened also if it
-// returns nil. On a loop, but for fibers, it returns ErrWouldBlock instead of waiting. leave is
-// called if a fiber is ended while it waits, and has the lock after that. A caller that calls
-// tryEnter first makes no closure of it in vain.
+// enter takes the lock. It returns an error if ctx ends, limit passes or closed is closed
+// first; one of these may have happened also if it returns nil. On a loop, but for fibers, it
+// returns ErrWouldBlock instead of waiting. If a fiber is ended while it waits and gets the lock
+// after that, leave is called: nil means the turnstile's own.
 func (t *turnstile) enter(ctx context.Context, limit *deadline, closed <-chan struct{}, leave func()) error {
 	if t.tryEnter() {
 		return nil
 	}
 	if f := currentFiber(); f != nil {
+		if leave == nil {
+			leave = t.leave
+		}
 		_, err := awaitOwned(ctx, f, func(ctx context.Context) (struct{}, error) {
 			return struct{}{}, t.wait(ctx, limit, closed)
 		}, func(struct{}) { leave() })

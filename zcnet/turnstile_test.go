@@ -16,19 +16,19 @@ import (
 func TestTurnstile(t *testing.T) {
 	ctx := t.Context()
 	turn := &turnstile{}
-	require.NoError(t, turn.enter(ctx, &noLimit, nil, turn.leave))
+	require.NoError(t, turn.enter(ctx, &noLimit, nil, nil))
 	assert.False(t, turn.tryEnter())
 
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
-	assert.ErrorIs(t, turn.enter(ended, &noLimit, nil, turn.leave), context.Canceled)
+	assert.ErrorIs(t, turn.enter(ended, &noLimit, nil, nil), context.Canceled)
 	var limit deadline
 	limit.set(time.Unix(1, 0))
-	assert.ErrorIs(t, turn.enter(ctx, &limit, nil, turn.leave), os.ErrDeadlineExceeded)
-	assert.ErrorIs(t, turn.enter(ctx, &noLimit, limit.done(), turn.leave), net.ErrClosed)
+	assert.ErrorIs(t, turn.enter(ctx, &limit, nil, nil), os.ErrDeadlineExceeded)
+	assert.ErrorIs(t, turn.enter(ctx, &noLimit, limit.done(), nil), net.ErrClosed)
 
 	entered := make(chan error)
-	go func() { entered <- turn.enter(ctx, &noLimit, nil, turn.leave) }()
+	go func() { entered <- turn.enter(ctx, &noLimit, nil, nil) }()
 	turn.leave()
 	require.NoError(t, <-entered)
 	turn.leave()
@@ -44,7 +44,7 @@ func TestTurnstileKeepsOrder(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range n {
 		all.Go(func() {
-			assert.NoError(t, turn.enter(t.Context(), &noLimit, nil, turn.leave))
+			assert.NoError(t, turn.enter(t.Context(), &noLimit, nil, nil))
 			order = append(order, i)
 			turn.leave()
 		})
@@ -74,7 +74,7 @@ func TestTurnstileStress(t *testing.T) {
 				if rand.IntN(2) == 0 {
 					ends = time.AfterFunc(time.Duration(rand.IntN(50))*time.Microsecond, cancel)
 				}
-				if turn.enter(ctx, &noLimit, nil, turn.leave) == nil {
+				if turn.enter(ctx, &noLimit, nil, nil) == nil {
 					inside++
 					assert.Equal(t, 1, inside)
 					entered++

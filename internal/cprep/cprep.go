@@ -20,7 +20,11 @@ static void recv_zc(struct io_uring_sqe *s, int fd, unsigned int ifq, unsigned i
 */
 import "C"
 
-import "unsafe"
+import (
+	"unsafe"
+
+	_ "github.com/zcrx-go/zcrx/csrc" // so that a changed header recompiles this
+)
 
 // Entry is a submission queue entry of 128 bytes, of which most use the first half.
 type Entry [128]byte

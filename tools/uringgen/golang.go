@@ -191,8 +191,8 @@ func camel(c string) string {
 	return b.String()
 }
 
-// callable returns the functions of liburing.a that a Go method can call by number: those with
-// at most 7 parameters. Each gets its arguments as 64-bit integers.
+// callable returns the functions of liburing.a, which Go calls by number, with their arguments
+// as 64-bit integers.
 func callable(a *api) []function {
 	var all []function
 	for _, f := range a.functions {
